@@ -1,0 +1,33 @@
+# Headers under include/vmxsys/<room>/, one export set per room (so that a consumer of the rules alone needs neither
+# Boost nor SystemC), the package VMXSys, and the command line.
+include(CMakePackageConfigHelpers)
+set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/VMXSys")
+
+foreach(room IN LISTS VMXSYS_ROOMS)
+  set(shells "")
+  if(NOT VMXSYS_WITH_SYSTEMC)
+    set(shells PATTERN "sc_*.hpp" EXCLUDE)
+  endif()
+  install(DIRECTORY "${PROJECT_SOURCE_DIR}/${room}/"
+    DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/vmxsys/${room}"
+    FILES_MATCHING PATTERN "*.hpp" PATTERN "presets" EXCLUDE ${shells})
+  install(TARGETS vmxsys_${room} EXPORT VMXSys-${room}
+    ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+    LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+    RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+  install(EXPORT VMXSys-${room} FILE VMXSys-${room}.cmake NAMESPACE vmxsys:: DESTINATION "${package_dir}")
+endforeach()
+
+if(TARGET vmxsys_cli)
+  install(TARGETS vmxsys_cli RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+endif()
+
+configure_package_config_file("${CMAKE_CURRENT_LIST_DIR}/VMXSysConfig.cmake.in"
+  "${PROJECT_BINARY_DIR}/VMXSysConfig.cmake" INSTALL_DESTINATION "${package_dir}")
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/VMXSysConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
+install(FILES
+  "${PROJECT_BINARY_DIR}/VMXSysConfig.cmake"
+  "${PROJECT_BINARY_DIR}/VMXSysConfigVersion.cmake"
+  "${CMAKE_CURRENT_LIST_DIR}/FindSystemC.cmake"
+  DESTINATION "${package_dir}")
+install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")

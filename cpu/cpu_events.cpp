@@ -1,0 +1,218 @@
+#include <utility>
+#include <vmxsys/apic/startup.hpp>
+#include <vmxsys/vmx/non_root.hpp>
+
+#include "cpu_facts.hpp"
+#include "logical_cpu.hpp"
+#include "name_space.hpp"
+
+// What reaches a CPU from outside its instruction stream, and when it is recognised.
+namespace vmxsys::cpu {
+
+namespace {
+constexpr code_location interrupt_entry{"asm_common_interrupt", 0xffffffff81e00a40, 0, 0, bucket::interrupt};
+constexpr std::uint8_t nmi_vector = 2;
+}  // namespace
+
+void logical_cpu::post(const inbox::entry& message) {
+  inbox::entry numbered = message;
+  numbered.sequence = ++sent_;
+  if (numbered.at <= time_.now()) throw invariant_error("an interrupt message arrives without flight", time_.now());
+  inbox_.post(numbered);
+  time_.arm(inbox_slot_, inbox_.next(), phase::message);
+}
+
+void logical_cpu::take_messages(cycles now) {
+  while (!inbox_.empty() && inbox_.next() == now) {
+    const inbox::entry e = inbox_.take();
+    cause_ = machine_.facts().state(
+        source_, now, ipi_arrived_fact{e.message.vector, static_cast<std::uint8_t>(e.message.mode)}, e.cause);
+    accept(e.message, now);
+  }
+  if (!inbox_.empty()) time_.arm(inbox_slot_, inbox_.next(), phase::message);
+}
+
+void logical_cpu::accept(const apic::interrupt_message& message, cycles now) {
+  switch (message.mode) {
+    case apic::delivery_mode::fixed:
+    case apic::delivery_mode::lowest_priority: apic_.accept(message.vector, message.level); break;
+    case apic::delivery_mode::nmi: nmi_pending_ = true; break;
+    case apic::delivery_mode::init:
+      if (in_guest_) init_pending_ = true;
+      else if (vmx_.mode == vmx::operation::root) vmx_.latched_init = true;
+      else reset_to_wait_for_sipi(now);
+      break;
+    case apic::delivery_mode::startup:
+      if (activity_ == activity::wait_for_sipi && number_ != 0) {
+        start_at(apic::startup_address_of(message.vector).base, now);
+        return;
+      }
+      break;  // dropped in every other state
+    default: break;
+  }
+  disturb(now);
+}
+
+void logical_cpu::reset_to_wait_for_sipi(cycles now) {
+  if (activity_ == activity::wait_for_sipi) return;
+  leave_activity(now);
+  apic_.init();
+  active_->set_cpu(nullptr, now);
+  active_ = nullptr;
+  book_as(now, bucket::wait_for_sipi);
+  activity_ = activity::wait_for_sipi;
+  if (number_ == 0) time_.arm(step_, now + cycles{1}, phase::read);
+}
+
+void logical_cpu::arm_apic_timer(cycles now) {
+  const cycles next = apic_.next_timer_event();
+  if (next == cycles::never()) time_.disarm(apic_timer_slot_);
+  else time_.arm(apic_timer_slot_, max(next, now + cycles{1}), phase::timer);
+}
+
+void logical_cpu::apic_timer_due(cycles now) {
+  cause_ = machine_.facts().state(source_, now, timer_fired_fact{0});
+  apic_.timer_fire(now);
+  arm_apic_timer(now);
+  disturb(now);
+}
+
+void logical_cpu::preemption_timer_due(cycles now) {
+  cause_ = machine_.facts().state(source_, now, timer_fired_fact{1});
+  preemption_timer_expired_ = true;
+  disturb(now);
+}
+
+// Something became pending: does it end what the CPU is doing? A boundary to come looks for itself.
+void logical_cpu::disturb(cycles now) {
+  switch (activity_) {
+    case activity::computing: recognise(now); break;
+    case activity::spinning: materialise(now); break;
+    case activity::halted:
+      if (wakes()) wake(now);
+      break;
+    default: break;
+  }
+}
+
+bool logical_cpu::recognise(cycles now) {
+  if (in_guest_) return recognise_in_guest(now);
+  const bool shadow = std::exchange(shadow_, false);
+  if (nmi_pending_) {
+    nmi_pending_ = false;
+    deliver(nmi_vector, now, machine_.costs().instruction.interrupt);
+    return true;
+  }
+  if (!interrupts_enabled_ || shadow || apic_.highest_request() < 0) return false;
+  deliver(apic_.acknowledge(), now, machine_.costs().instruction.interrupt);
+  return true;
+}
+
+bool logical_cpu::recognise_in_guest(cycles now) {
+  const bool shadow = std::exchange(shadow_, false);
+  shadowed_ = shadow;
+  vmx::vmcs& v = current_vmcs();
+  const bool window = (vmx::primary_controls(v) & vmx::primary::interrupt_window_exiting) != 0;
+  if (apic_.highest_request() < 0 && !init_pending_ && !nmi_pending_ && !preemption_timer_expired_ && !window)
+    return false;
+
+  const vmx::guest_blocking blocking{interrupts_enabled_ ? vmx::rflags_bits::interrupt_flag : 0,
+                                     shadow ? vmx::interruptibility::sti : 0};
+  const vmx::activity_state state = guest_halted_ ? vmx::activity_state::hlt : vmx::activity_state::active;
+  vmx::interrupt_response external = vmx::interrupt_response::held;
+  if (apic_.highest_request() >= 0) external = vmx::respond_to_external_interrupt(v, state, blocking);
+  using event = vmx::boundary_event;
+  vmx::pending_events pending;
+  pending.set(event::init, init_pending_)
+      .set(event::preemption_timer, preemption_timer_expired_)
+      .set(event::nmi, nmi_pending_ && blocking.nmi_window_open())
+      .set(event::interrupt_window, window && blocking.interrupt_window_open())
+      .set(event::external_interrupt, external != vmx::interrupt_response::held);
+
+  vmx::exit_info info{};
+  switch (vmx::highest(vmx::unblocked(pending, state))) {
+    case event::init:
+      init_pending_ = false;
+      info.reason = vmx::exit_reason::init_signal;
+      break;
+    case event::preemption_timer: info.reason = vmx::exit_reason::preemption_timer; break;
+    case event::interrupt_window: info.reason = vmx::exit_reason::interrupt_window; break;
+    case event::nmi:
+      nmi_pending_ = false;
+      if (!vmx::nmi_exits(v)) {
+        deliver(nmi_vector, now, machine_.costs().instruction.interrupt);
+        return true;
+      }
+      info.reason = vmx::exit_reason::exception_or_nmi;
+      info.interruption_information = vmx::encode({nmi_vector, vmx::event_type::nmi, false, false, false, true});
+      break;
+    case event::external_interrupt:
+      if (external == vmx::interrupt_response::deliver) {
+        deliver(apic_.acknowledge(), now, machine_.costs().instruction.interrupt);
+        return true;
+      }
+      info = vmx::external_interrupt_exit(v, vmx::acknowledges_interrupt(v) ? apic_.acknowledge() : std::uint8_t{0});
+      break;
+    default: return false;
+  }
+  shadowed_ = false;
+  begin_exit(info, now);
+  return true;
+}
+
+void logical_cpu::deliver(std::uint8_t vector, cycles now, cycles cost) {
+  leave_activity(now);
+  if (guest_halted_ && in_guest_) {
+    guest_halted_ = false;
+    complete(*active_->in_flight());
+  }
+  interrupt_table* table = machine_.names().table_at(idtr_base_);
+  if (table == nullptr)
+    throw invariant_error("interrupt " + std::to_string(vector) + " on CPU " + std::to_string(number_) +
+                              ", which has no interrupt table",
+                          now);
+  machine_.facts().state(source_, now, interrupt_fact{vector, static_cast<std::uint8_t>(in_guest_)}, cause_);
+  active_->push(table->entry(*this, vector), interrupt_entry, interrupts_enabled_);
+  interrupts_enabled_ = false;
+  if (cost == cycles{0}) return;
+  book(now);
+  run_for(cost, now, phase::read);
+  activity_ = activity::delivering;
+}
+
+void logical_cpu::return_from_interrupt(cycles now) {
+  book(now);
+  run_for(machine_.costs().instruction.iret, now, phase::read);
+  activity_ = activity::returning;
+}
+
+// -- the halted state -------------------------------------------------------------------------------------------------
+
+bool logical_cpu::wakes() const {
+  const bool request = apic_.highest_request() >= 0;
+  if (!in_guest_) return nmi_pending_ || (interrupts_enabled_ && request);
+  const vmx::vmcs& v = *vmx_.current;
+  const vmx::guest_blocking blocking{interrupts_enabled_ ? vmx::rflags_bits::interrupt_flag : 0, 0};
+  return init_pending_ || nmi_pending_ || preemption_timer_expired_ || vmx::interrupt_window_exit_due(v, blocking) ||
+         (request && vmx::respond_to_external_interrupt(v, vmx::activity_state::hlt, blocking) !=
+                         vmx::interrupt_response::held);
+}
+
+void logical_cpu::halt(cycles now) {
+  if (wakes()) {  // nothing to wait for: the STI that preceded casts its shadow over HLT only
+    if (in_guest_) guest_halted_ = true;
+    else complete(*active_->in_flight());
+    return;
+  }
+  began_ = now;
+  activity_ = activity::halted;
+  guest_halted_ = in_guest_;
+  book_as(now, bucket::idle);
+}
+
+void logical_cpu::wake(cycles now) {
+  activity_ = activity::waking;
+  time_.arm(step_, now + machine_.costs().idle_states.front().exit_latency, phase::read);
+}
+
+}  // namespace vmxsys::cpu

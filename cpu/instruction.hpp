@@ -1,0 +1,331 @@
+#pragma once
+#include <coroutine>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include <vmxsys/vmx/cycles.hpp>
+#include <vmxsys/vmx/exit.hpp>
+#include <vmxsys/vmx/field.hpp>
+
+#include "code.hpp"
+#include "memory.hpp"
+#include "program.hpp"
+#include "spin_subject.hpp"
+
+namespace vmxsys::cpu {
+
+class logical_cpu;
+
+enum class opcode : std::uint8_t {
+  compute, load, store, cmpxchg, exchange, fetch_add, fetch_or, fetch_and, pause, spin_while,
+  hlt, sti, cli, rdtsc, rdmsr, wrmsr, cpuid, vmcall, xsave, xrstor, switch_to,
+  vmxon, vmxoff, vmclear, vmptrld, vmptrst, vmread, vmwrite, vmlaunch, vmresume,
+  mmio_read, mmio_write,
+};
+
+/// What an instruction did instead of completing.
+enum class instruction_fault : std::uint8_t { none, invalid_opcode, general_protection, vm_fail };
+
+/// Thrown where the faulting instruction is awaited: #UD or #GP(0) of the architecture.
+class fault : public std::runtime_error {
+ public:
+  explicit fault(instruction_fault what)
+      : std::runtime_error{what == instruction_fault::invalid_opcode ? "#UD" : "#GP(0)"}, what_{what} {}
+  instruction_fault what_fault() const { return what_; }
+
+ private:
+  instruction_fault what_;
+};
+
+/// Thrown where a VMX instruction is awaited that fails: VMfailValid with its error number (SDM Vol. 3C §33.4), or
+/// VMfailInvalid, number 0.
+class vm_fail : public std::runtime_error {
+ public:
+  explicit vm_fail(std::uint32_t number) : std::runtime_error{text(number)}, number_{number} {}
+  std::uint32_t number() const { return number_; }
+
+ private:
+  static std::string text(std::uint32_t number) {
+    return number == 0 ? "VMfailInvalid" : "VMfailValid(" + std::to_string(number) + ")";
+  }
+  std::uint32_t number_;
+};
+
+struct instruction;
+
+/// Told of one instruction's effect on memory in the very cycle in which it happens. The awaiting program may resume
+/// later, when an interrupt or a VM exit is recognised at the boundary in between. Ground truth beside locks needs it;
+/// no hardware sees it.
+class effect_witness {
+ public:
+  virtual void took_effect(strand& by, const instruction& i, cycles now) = 0;
+
+ protected:
+  ~effect_witness() = default;
+};
+
+/// One instruction in flight: what was awaited, how far it is, what came of it. It lives in the awaiting coroutine's
+/// frame; the strand points to it until it completes.
+struct instruction {
+  opcode code;
+  instruction_fault fault = instruction_fault::none;
+  bool started = false;                  ///< issued at least once; a re-issue after an exit resumes it
+  std::uint8_t size = 0;                 ///< bytes of an access to a device
+  std::uint32_t error = 0;               ///< VM-instruction error with `vm_fail`
+  std::uint64_t a = 0;                   ///< operands, by opcode
+  std::uint64_t b = 0;
+  std::uint64_t result = 0;
+  word* target = nullptr;
+  effect_witness* witness = nullptr;
+  cycles remaining{0};                   ///< of a compute
+
+  explicit instruction(opcode c) : code{c} {}
+  bool await_ready() const noexcept { return false; }
+  template <class P> void await_suspend(std::coroutine_handle<P> self) {
+    detail::post(*self.promise().on, *this, self, &self.promise());
+  }
+
+ protected:
+  void raise_if_faulted() const {
+    if (fault == instruction_fault::none) return;
+    if (fault == instruction_fault::vm_fail) throw vm_fail{error};
+    throw cpu::fault{fault};
+  }
+};
+
+/// When a spin loop goes on: while ((value & mask) == operand) is `equal`.
+struct spin_predicate {
+  std::uint64_t mask = ~std::uint64_t{0};
+  std::uint64_t operand = 0;
+  bool equal = true;
+  bool operator()(std::uint64_t value) const { return ((value & mask) == operand) == equal; }
+
+  static spin_predicate while_equal(std::uint64_t v) { return {~std::uint64_t{0}, v, true}; }
+  static spin_predicate while_not_equal(std::uint64_t v) { return {~std::uint64_t{0}, v, false}; }
+  static spin_predicate while_any(std::uint64_t bits) { return {bits, 0, false}; }
+};
+
+struct spin_result {
+  std::uint64_t value;       ///< the value that ended the loop, or the last one seen at the limit
+  std::uint64_t iterations;  ///< PAUSEs executed
+  bool limit_reached;
+};
+
+/// Where a spin loop stands between two boundaries.
+enum class spin_position : std::uint8_t { before_load, in_load, before_pause, in_pause };
+
+struct spin_instruction : instruction {
+  spin_predicate predicate;
+  const code_location* site;             ///< of the PAUSE; the load is two bytes on
+  spin_subject* subject;
+  std::uint64_t limit;                   ///< PAUSEs after which the loop gives up; 0: never
+  std::uint64_t iterations = 0;
+  spin_position position = spin_position::before_load;
+  cycles began{0};
+  cycles futile{0};
+
+  spin_instruction(word& w, spin_predicate p, const code_location& at, spin_subject* s, std::uint64_t most)
+      : instruction{opcode::spin_while}, predicate{p}, site{&at}, subject{s}, limit{most} {
+    target = &w;
+  }
+  spin_result await_resume() const { return {result, iterations, limit != 0 && iterations >= limit && predicate(result)}; }
+};
+
+struct vm_entry_instruction : instruction {
+  vmx::exit_info exit;
+  using instruction::instruction;
+  const vmx::exit_info& await_resume() const {
+    raise_if_faulted();
+    return exit;
+  }
+};
+
+struct cpuid_result {
+  std::uint32_t eax, ebx, ecx, edx;
+};
+
+/// Register numbers as the SDM encodes them.
+enum class gpr : std::uint8_t { rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15 };
+
+/// The instruction set: everything a program may await besides other programs. Each value is an instruction to issue at
+/// the next boundary of the CPU that runs the strand. Whether it executes, faults or exits is the CPU's business.
+namespace isa {
+
+template <class R> struct operation : instruction {
+  using instruction::instruction;
+  R await_resume() const {
+    raise_if_faulted();
+    if constexpr (std::is_same_v<R, bool>) return result != 0;
+    else if constexpr (!std::is_void_v<R>) return static_cast<R>(result);
+  }
+};
+
+struct cpuid_operation : instruction {
+  cpuid_result registers{};
+  cpuid_operation() : instruction{opcode::cpuid} {}
+  cpuid_result await_resume() const { return registers; }
+};
+
+struct switch_operation : instruction {
+  switch_operation() : instruction{opcode::switch_to} {}
+  strand* from = nullptr;
+  strand* to = nullptr;
+  strand* await_resume() const { return from; }
+};
+
+/// A block of straight-line code that takes `duration` cycles; interruptible at any cycle, resumes with what is left.
+/// Zero cycles complete at once.
+inline operation<void> compute(cycles duration) {
+  operation<void> op{opcode::compute};
+  op.remaining = duration;
+  return op;
+}
+inline operation<std::uint64_t> load(word& from) {
+  operation<std::uint64_t> op{opcode::load};
+  op.target = &from;
+  return op;
+}
+namespace detail {
+template <class R> operation<R> memory_operation(opcode code, word& w, std::uint64_t a, std::uint64_t b = 0) {
+  operation<R> op{code};
+  op.target = &w;
+  op.a = a;
+  op.b = b;
+  return op;
+}
+}  // namespace detail
+/// A store of the bits of `mask` only, as a narrower MOV does; the others keep what they hold when it takes effect.
+inline operation<void> store_part(word& to, std::uint64_t mask, std::uint64_t value) {
+  return detail::memory_operation<void>(opcode::store, to, value, mask);
+}
+inline operation<void> store(word& to, std::uint64_t value) { return store_part(to, ~std::uint64_t{0}, value); }
+/// LOCK CMPXCHG: the old value; `desired` was stored if it equals `expected`.
+inline operation<std::uint64_t> cmpxchg(word& at, std::uint64_t expected, std::uint64_t desired) {
+  return detail::memory_operation<std::uint64_t>(opcode::cmpxchg, at, expected, desired);
+}
+/// XCHG, LOCK XADD, and LOCK OR/AND with the old value as result. `exchange_part` swaps the bits of `mask` only, as a
+/// narrower XCHG does, and its result is the old value of these bits, in place.
+inline operation<std::uint64_t> exchange_part(word& at, std::uint64_t mask, std::uint64_t v) {
+  return detail::memory_operation<std::uint64_t>(opcode::exchange, at, v, mask);
+}
+inline operation<std::uint64_t> exchange(word& at, std::uint64_t v) { return exchange_part(at, ~std::uint64_t{0}, v); }
+inline operation<std::uint64_t> fetch_add(word& at, std::uint64_t v) {
+  return detail::memory_operation<std::uint64_t>(opcode::fetch_add, at, v);
+}
+inline operation<std::uint64_t> fetch_or(word& at, std::uint64_t v) {
+  return detail::memory_operation<std::uint64_t>(opcode::fetch_or, at, v);
+}
+inline operation<std::uint64_t> fetch_and(word& at, std::uint64_t v) {
+  return detail::memory_operation<std::uint64_t>(opcode::fetch_and, at, v);
+}
+/// The same instruction, with somebody told of its effect.
+template <class R> operation<R> witnessed(operation<R> op, effect_witness& by) {
+  op.witness = &by;
+  return op;
+}
+inline operation<void> pause() { return operation<void>{opcode::pause}; }
+
+/// The loop { load; leave unless the predicate holds; PAUSE } until the predicate fails or `limit` PAUSEs are done.
+/// `site` is the address of the PAUSE. Interruptible at its boundaries. In fast mode it costs a few events however
+/// long it spins.
+inline spin_instruction spin_while(word& w, spin_predicate p, const code_location& site, spin_subject* subject = nullptr,
+                                   std::uint64_t limit = 0) {
+  return {w, p, site, subject, limit};
+}
+
+/// HLT. A CPU with interrupts disabled that halts never wakes but by NMI or INIT.
+inline operation<void> hlt() { return operation<void>{opcode::hlt}; }
+/// STI holds interrupts off for one more instruction (SDM Vol. 2B, STI).
+inline operation<void> sti() { return operation<void>{opcode::sti}; }
+inline operation<void> cli() { return operation<void>{opcode::cli}; }
+inline operation<std::uint64_t> rdtsc() { return operation<std::uint64_t>{opcode::rdtsc}; }
+inline operation<std::uint64_t> rdmsr(std::uint32_t msr) {
+  operation<std::uint64_t> op{opcode::rdmsr};
+  op.a = msr;
+  return op;
+}
+inline operation<void> wrmsr(std::uint32_t msr, std::uint64_t value) {
+  operation<void> op{opcode::wrmsr};
+  op.a = msr;
+  op.b = value;
+  return op;
+}
+inline cpuid_operation cpuid(std::uint32_t leaf, std::uint32_t subleaf = 0) {
+  cpuid_operation op;
+  op.a = leaf;
+  op.b = subleaf;
+  return op;
+}
+/// VMCALL with a hypercall number and one argument in RAX and RBX; the result is RAX.
+inline operation<std::uint64_t> vmcall(std::uint64_t number, std::uint64_t argument = 0) {
+  operation<std::uint64_t> op{opcode::vmcall};
+  op.a = number;
+  op.b = argument;
+  return op;
+}
+namespace detail {
+inline operation<std::uint64_t> bus_operation(opcode code, physical_address at, unsigned bytes) {
+  if (bytes != 1 && bytes != 2 && bytes != 4 && bytes != 8)
+    throw std::invalid_argument("an access to a device has 1, 2, 4 or 8 bytes");
+  operation<std::uint64_t> op{code};
+  op.a = at;
+  op.size = static_cast<std::uint8_t>(bytes);
+  return op;
+}
+}  // namespace detail
+/// An uncached read of 1, 2, 4 or 8 bytes of a device outside the machine, little-endian. It leaves the CPU after the
+/// cost of a load and completes when the answer is back; it cannot be interrupted. Where nobody answers - no bus, or no
+/// device at the address - it reads all ones.
+inline operation<std::uint64_t> mmio_read(physical_address at, unsigned bytes) {
+  return detail::bus_operation(opcode::mmio_read, at, bytes);
+}
+/// An uncached write to a device outside the machine, not posted: it completes when the device has taken it. Where
+/// nobody answers it has no effect. The result means nothing.
+inline operation<std::uint64_t> mmio_write(physical_address at, std::uint64_t value, unsigned bytes) {
+  operation<std::uint64_t> op = detail::bus_operation(opcode::mmio_write, at, bytes);
+  op.b = value;
+  return op;
+}
+/// XSAVE and XRSTOR of one thread's whole extended state: only their time is modelled.
+inline operation<void> xsave() { return operation<void>{opcode::xsave}; }
+inline operation<void> xrstor() { return operation<void>{opcode::xrstor}; }
+
+/// A kernel's stack switch: this strand stops and `to` goes on on this CPU. Awaiting it returns, when somebody switches
+/// back, the strand that was left then.
+inline switch_operation switch_to(strand& to) {
+  switch_operation op;
+  op.to = &to;
+  return op;
+}
+
+namespace detail {
+inline operation<void> vmx_operation(opcode code, std::uint64_t operand) {
+  operation<void> op{code};
+  op.a = operand;
+  return op;
+}
+}  // namespace detail
+/// VMX instructions throw `vm_fail` when they fail and `fault` when they fault. Operands are physical addresses.
+inline operation<void> vmxon(physical_address region) { return detail::vmx_operation(opcode::vmxon, region); }
+inline operation<void> vmxoff() { return detail::vmx_operation(opcode::vmxoff, 0); }
+inline operation<void> vmclear(physical_address region) { return detail::vmx_operation(opcode::vmclear, region); }
+inline operation<void> vmptrld(physical_address region) { return detail::vmx_operation(opcode::vmptrld, region); }
+inline operation<std::uint64_t> vmptrst() { return operation<std::uint64_t>{opcode::vmptrst}; }
+inline operation<std::uint64_t> vmread(vmx::field f) {
+  operation<std::uint64_t> op{opcode::vmread};
+  op.a = static_cast<std::uint32_t>(f);
+  return op;
+}
+inline operation<void> vmwrite(vmx::field f, std::uint64_t value) {
+  operation<void> op{opcode::vmwrite};
+  op.a = static_cast<std::uint32_t>(f);
+  op.b = value;
+  return op;
+}
+/// Suspended until the VM exit, which is the result.
+inline vm_entry_instruction vmlaunch() { return vm_entry_instruction{opcode::vmlaunch}; }
+inline vm_entry_instruction vmresume() { return vm_entry_instruction{opcode::vmresume}; }
+
+}  // namespace isa
+}  // namespace vmxsys::cpu

@@ -1,0 +1,285 @@
+#include "logical_cpu.hpp"
+
+#include <vmxsys/vmx/non_root.hpp>
+
+#include "cpu_facts.hpp"
+#include "name_space.hpp"
+
+namespace vmxsys::cpu {
+
+namespace {
+constexpr unsigned most_instructions_without_time = 100'000;
+constexpr physical_address reset_vector = 0xFFFFFFF0;
+}  // namespace
+
+const char* micro_step_name(micro_step step) {
+  constexpr const char* names[] = {"check controls",     "check host state",    "check guest state", "load guest state",
+                                   "flush translations", "inject event",        "record information", "save guest state",
+                                   "load host state",    "flush translations"};
+  return names[static_cast<std::size_t>(step)];
+}
+
+logical_cpu::logical_cpu(machine& in, unsigned number)
+    : machine_{in},
+      time_{in.time()},
+      number_{number},
+      source_{in.add_fact_source()},
+      step_{time_.add_slot(this, on_step)},
+      inbox_slot_{time_.add_slot(this, on_inbox)},
+      apic_timer_slot_{time_.add_slot(this, on_apic_timer)},
+      preemption_timer_slot_{time_.add_slot(this, on_preemption_timer)},
+      apic_{number, number == 0, in.config().timer_clock},
+      vmx_unit_{vmx_, in.config().capabilities, in.physical(), in.active_vmcs(), number},
+      entry_context_{in.config().capabilities, in.physical()},
+      detector_{in.config().make_detector ? in.config().make_detector() : std::make_unique<vmx::no_spin_detector>()} {
+  apic_.enter_x2apic();
+}
+
+logical_cpu::~logical_cpu() = default;
+
+void logical_cpu::connect(boot_if& software) {
+  software_ = &software;
+  if (number_ == 0) time_.arm(step_, cycles{0}, phase::read);
+}
+
+void logical_cpu::start_at(physical_address entry, cycles now) {
+  if (software_ == nullptr) throw invariant_error("CPU " + std::to_string(number_) + " starts without software", now);
+  active_ = &software_->boot(*this, entry);
+  active_->set_cpu(this, now);
+  interrupts_enabled_ = false;
+  activity_ = activity::executing;
+  proceed(now);
+}
+
+// -- the engine -------------------------------------------------------------------------------------------------------
+
+void logical_cpu::step(cycles now) {
+  switch (activity_) {
+    case activity::wait_for_sipi: start_at(reset_vector, now); return;
+    case activity::executing:
+      finish(*active_->in_flight(), now);
+      if (activity_ == activity::on_bus) return;
+      break;
+    case activity::computing:
+      active_->in_flight()->remaining = cycles{0};
+      complete(*active_->in_flight());
+      break;
+    case activity::spinning: spin_boundary(now); return;
+    case activity::halted: return;
+    case activity::waking:
+      machine_.facts().state(source_, now, halt_fact{began_, static_cast<std::uint8_t>(in_guest_)}, cause_);
+      complete(*active_->in_flight());
+      break;
+    case activity::delivering: break;
+    case activity::returning: interrupts_enabled_ = active_->pop(); break;
+    case activity::entering: finish_entry(now); break;
+    case activity::exiting: finish_exit(now); break;
+    case activity::shutdown: return;
+    case activity::on_bus: complete(*active_->in_flight()); break;
+  }
+  if (activity_ == activity::halted) return;
+  activity_ = activity::executing;
+  proceed(now);
+}
+
+// From a boundary on: recognise, or let the strand issue what comes next.
+void logical_cpu::proceed(cycles now) {
+  for (unsigned without_time = 0; without_time < most_instructions_without_time; ++without_time) {
+    if (recognise(now)) return;
+    switch (active_->run()) {
+      case strand::state::issued:
+        if (begin(*active_->in_flight(), now)) return;
+        break;
+      case strand::state::handler_done: return_from_interrupt(now); return;
+      case strand::state::ended: throw invariant_error("the program of strand '" + active_->name() + "' ended", now);
+    }
+  }
+  throw invariant_error("strand '" + active_->name() + "' issues instructions without end that take no time", now);
+}
+
+void logical_cpu::run_for(cycles cost, cycles now, phase in) {
+  activity_ = activity::executing;
+  time_.arm(step_, now + (cost.count() == 0 ? cycles{1} : cost), in);
+}
+
+void logical_cpu::book(cycles now) { book_as(now, active_->location().account); }
+
+void logical_cpu::book_as(cycles now, bucket b) { account_.enter(now, current_world(), b); }
+
+// Stops an interruptible activity so that another may begin; the instruction keeps what is left of it.
+void logical_cpu::leave_activity(cycles now) {
+  if (activity_ == activity::computing) {
+    active_->in_flight()->remaining = until_ - now;
+  } else if (activity_ == activity::spinning) {
+    materialise(now);
+    settle_spin(now);
+  }
+  time_.disarm(step_);
+  activity_ = activity::executing;
+}
+
+// Issues an instruction, or goes on with one that was interrupted. False: it completed without taking time.
+bool logical_cpu::begin(instruction& i, cycles now) {
+  if (in_guest_ && exits(i)) {
+    exit_for(i, now);
+    return true;
+  }
+  return execute(i, now);
+}
+
+bool logical_cpu::execute(instruction& i, cycles now) {
+  const instruction_costs& cost = machine_.costs().instruction;
+  memory& m = machine_.physical();
+  switch (i.code) {
+    case opcode::compute: compute(i, now); return activity_ == activity::computing;
+    case opcode::spin_while: begin_spin(static_cast<spin_instruction&>(i), now); return true;
+    default: break;
+  }
+  book(now);
+  switch (i.code) {
+    case opcode::load:
+      run_for(m.issue_load(*i.target, number_, now) - now, now, phase::read);
+      return true;
+    case opcode::store: run_for(m.issue_store(*i.target, number_, now) - now, now, phase::effect); return true;
+    case opcode::cmpxchg:
+    case opcode::exchange:
+    case opcode::fetch_add:
+    case opcode::fetch_or:
+    case opcode::fetch_and:
+      run_for(m.issue_locked(*i.target, number_, now) - now, now, phase::effect);
+      return true;
+    case opcode::pause: run_for(cost.pause, now, phase::read); return true;
+    case opcode::hlt: run_for(cost.hlt, now, phase::read); return true;
+    case opcode::sti:
+    case opcode::cli: run_for(cost.interrupt_flag, now, phase::read); return true;
+    case opcode::rdtsc: run_for(cost.rdtsc, now, phase::read); return true;
+    case opcode::cpuid: run_for(cost.cpuid, now, phase::read); return true;
+    case opcode::xsave: run_for(cost.xsave, now, phase::read); return true;
+    case opcode::xrstor: run_for(cost.xrstor, now, phase::read); return true;
+    case opcode::switch_to: run_for(cost.stack_switch, now, phase::read); return true;
+    case opcode::rdmsr: run_for(cost.rdmsr, now, phase::read); return true;
+    case opcode::mmio_read: run_for(cost.load, now, phase::read); return true;
+    case opcode::mmio_write: run_for(cost.store, now, phase::read); return true;
+    case opcode::wrmsr:
+      run_for(apic::is_x2apic_msr(static_cast<std::uint32_t>(i.a)) ? cost.wrmsr_x2apic : cost.wrmsr, now, phase::read);
+      return true;
+    default: return execute_vmx(i, now);
+  }
+}
+
+void logical_cpu::compute(instruction& i, cycles now) {
+  if (i.remaining == cycles{0}) {
+    complete(i);
+    return;
+  }
+  book(now);
+  activity_ = activity::computing;
+  until_ = now + i.remaining;
+  time_.arm(step_, until_, phase::read);
+}
+
+bool logical_cpu::raise(instruction& i, instruction_fault what) {
+  i.fault = what;
+  complete(i);
+  return true;
+}
+
+// The completion of an instruction that took its time.
+void logical_cpu::finish(instruction& i, cycles now) {
+  memory& m = machine_.physical();
+  const auto modify = [&](auto change) {
+    i.result = m.complete_load(*i.target, number_);
+    m.complete_store(*i.target, number_, now, change(i.result));
+  };
+  switch (i.code) {
+    case opcode::load: i.result = m.complete_load(*i.target, number_); break;
+    case opcode::store: m.complete_store(*i.target, number_, now, (i.target->peek() & ~i.b) | (i.a & i.b)); break;
+    case opcode::cmpxchg: modify([&](std::uint64_t old) { return old == i.a ? i.b : old; }); break;
+    case opcode::exchange:
+      modify([&](std::uint64_t old) { return (old & ~i.b) | (i.a & i.b); });
+      i.result &= i.b;
+      break;
+    case opcode::fetch_add: modify([&](std::uint64_t old) { return old + i.a; }); break;
+    case opcode::fetch_or: modify([&](std::uint64_t old) { return old | i.a; }); break;
+    case opcode::fetch_and: modify([&](std::uint64_t old) { return old & i.a; }); break;
+    case opcode::hlt: halt(now); return;
+    case opcode::sti:
+      shadow_ = !interrupts_enabled_;  // STI with IF already 1 casts no shadow
+      interrupts_enabled_ = true;
+      break;
+    case opcode::cli: interrupts_enabled_ = false; break;
+    case opcode::rdtsc:
+      i.result = in_guest_ ? vmx::guest_tsc(current_vmcs(), now.count()) : now.count();
+      break;
+    case opcode::mmio_read:
+    case opcode::mmio_write:
+      if (begin_bus_access(i, now)) return;
+      break;
+    case opcode::switch_to: switch_strand(static_cast<isa::switch_operation&>(i), now); return;
+    case opcode::rdmsr:
+    case opcode::wrmsr:
+      if (!execute_msr(i, now)) i.fault = instruction_fault::general_protection;
+      break;
+    default: break;
+  }
+  if (i.witness != nullptr) i.witness->took_effect(*active_, i, now);
+  complete(i);
+}
+
+// An access leaves for a device outside the machine. False: nobody is there to answer.
+bool logical_cpu::begin_bus_access(instruction& i, cycles now) {
+  const bool write = i.code == opcode::mmio_write;
+  bus_if* bus = machine_.bus();
+  if (bus != nullptr && bus->issue({number_, ++bus_tag_, i.a, write ? i.b : 0, i.size, write}, now)) {
+    activity_ = activity::on_bus;
+    return true;
+  }
+  i.result = ~std::uint64_t{0} >> (64 - 8 * i.size);
+  return false;
+}
+
+void logical_cpu::bus_answer(std::uint64_t tag, std::uint64_t value, cycles at) {
+  if (activity_ != activity::on_bus || tag != bus_tag_) return;
+  instruction& i = *active_->in_flight();
+  i.result = value & (~std::uint64_t{0} >> (64 - 8 * i.size));
+  time_.arm(step_, at, phase::read);
+}
+
+void logical_cpu::switch_strand(isa::switch_operation& op, cycles now) {
+  strand* from = active_;
+  strand* to = op.to;
+  if (from != to) {
+    if (to->on_cpu() != nullptr)
+      throw invariant_error("strand '" + to->name() + "' is switched to while it is on CPU " +
+                                std::to_string(to->on_cpu()->number()),
+                            now);
+    machine_.facts().state(source_, now, switch_fact{from->id(), to->id(), static_cast<std::uint8_t>(in_guest_)});
+    strand* carrier = from->carrier_;
+    if (in_guest_ && carrier != nullptr) {
+      carrier->set_passenger(to, now);
+    } else {
+      from->set_cpu(nullptr, now);
+      to->set_cpu(this, now);
+    }
+    active_ = to;
+  }
+  // The incoming strand's own switch completes, if it is in one; a fresh strand just starts.
+  if (instruction* waiting = to->in_flight(); waiting != nullptr) {
+    if (waiting->code != opcode::switch_to)
+      throw invariant_error("strand '" + to->name() + "' is switched to in the middle of an instruction", now);
+    static_cast<isa::switch_operation*>(waiting)->from = from;
+    complete(*waiting);
+  }
+}
+
+void logical_cpu::close_books(cycles now) {
+  if (activity_ == activity::spinning) {
+    settle_spin(now);
+    const auto& spin = static_cast<const spin_instruction&>(*active_->in_flight());
+    if (spin.subject != nullptr) spin_mark_ = spin.subject->running(now);
+  } else {
+    account_.close(now);
+  }
+}
+
+}  // namespace vmxsys::cpu

@@ -1,0 +1,197 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include <vmxsys/apic/local_apic.hpp>
+#include <vmxsys/vmx/exit.hpp>
+#include <vmxsys/vmx/entry.hpp>
+#include <vmxsys/vmx/event.hpp>
+#include <vmxsys/vmx/instruction.hpp>
+#include <vmxsys/vmx/processor.hpp>
+#include <vmxsys/vmx/spin_detector.hpp>
+
+#include "accounting.hpp"
+#include "inbox.hpp"
+#include "machine.hpp"
+#include "strand.hpp"
+
+namespace vmxsys::cpu {
+
+/// One logical processor: executes strands, recognises events at instruction boundaries, enters and leaves VMX non-root
+/// operation, and books every cycle.
+///
+/// An instruction's life (SDM Vol. 3A §6.9, Vol. 3C §28, §32): at a boundary, pending events are recognised in the one
+/// order of priority; otherwise the strand issues an instruction; VMX state decides whether it exits; otherwise it takes
+/// its cycles and has its effect when it completes. `compute`, `spin_while` and HLT can be interrupted in between.
+///
+/// A spin loop is executed iteration by iteration, or jumped over: fast mode asks the detector which PAUSE exits, sleeps
+/// until then, and `materialise` puts it back in the middle of an iteration when anything disturbs it. Both ways state
+/// the same facts.
+class logical_cpu final : private line_watcher {
+ public:
+  logical_cpu(machine& in, unsigned number);
+  ~logical_cpu();
+  logical_cpu(const logical_cpu&) = delete;
+  logical_cpu& operator=(const logical_cpu&) = delete;
+
+  unsigned number() const { return number_; }
+  machine& in() { return machine_; }
+  apic::local_apic& local_apic() { return apic_; }
+  const apic::local_apic& local_apic() const { return apic_; }
+  const vmx::vmx_state& vmx_state() const { return vmx_; }
+  vmx::spin_detector& detector() { return *detector_; }
+  accounting& account() { return account_; }
+  const accounting& account() const { return account_; }
+
+  cycles now() const { return time_.now(); }
+  world current_world() const { return in_guest_ ? world::non_root : world::root; }
+  /// The strand it executes; null before it starts.
+  strand* active() const { return active_; }
+  bool interrupts_enabled() const { return interrupts_enabled_; }
+  bool halted() const { return activity_ == activity::halted; }
+  /// The last fact of an interrupt message or timer that reached this CPU: the cause of what it does next.
+  fact_id last_cause() const { return cause_; }
+
+  /// IDTR base and GS base as the running code loaded them (LIDT, WRGSBASE); VM entry and exit swap them with the VMCS.
+  /// The IDTR names an interrupt table, GS the per-CPU data of the kernel that runs.
+  std::uint64_t idtr_base() const { return idtr_base_; }
+  void set_idtr_base(std::uint64_t base) { idtr_base_ = base; }
+  std::uint64_t gs_base() const { return gs_base_; }
+  void set_gs_base(std::uint64_t base) { gs_base_ = base; }
+
+  // -- used by the machine ------------------------------------------------------------------------------------------
+  void connect(boot_if& software);
+  void start();
+  void post(const inbox::entry& message);
+  void materialise(cycles now);
+  /// The answer to the bus request with this tag: its instruction completes at `at`, which lies not before the present.
+  /// Dropped if the CPU does not wait for it any more (an INIT came in between).
+  void bus_answer(std::uint64_t tag, std::uint64_t value, cycles at);
+  void close_books(cycles now);
+
+ private:
+  enum class activity : std::uint8_t {
+    wait_for_sipi, executing, computing, spinning, halted, waking, delivering, returning, entering, exiting, shutdown,
+    on_bus,
+  };
+
+  // Slots of the timeline.
+  static void on_step(void* self, cycles now) { static_cast<logical_cpu*>(self)->step(now); }
+  static void on_inbox(void* self, cycles now) { static_cast<logical_cpu*>(self)->take_messages(now); }
+  static void on_apic_timer(void* self, cycles now) { static_cast<logical_cpu*>(self)->apic_timer_due(now); }
+  static void on_preemption_timer(void* self, cycles now) { static_cast<logical_cpu*>(self)->preemption_timer_due(now); }
+
+  // The engine (logical_cpu.cpp).
+  void step(cycles now);
+  void proceed(cycles now);
+  bool begin(instruction& i, cycles now);
+  bool execute(instruction& i, cycles now);
+  bool begin_bus_access(instruction& i, cycles now);
+  void finish(instruction& i, cycles now);
+  void complete(instruction& i) { i.started = false; active_->frames_.back().in_flight = nullptr; }
+  bool raise(instruction& i, instruction_fault what);
+  void run_for(cycles cost, cycles now, phase in);
+  void book(cycles now);
+  void book_as(cycles now, bucket b);
+  void leave_activity(cycles now);
+  void switch_strand(isa::switch_operation& op, cycles now);
+  void compute(instruction& i, cycles now);
+
+  // Events (cpu_events.cpp).
+  void take_messages(cycles now);
+  void accept(const apic::interrupt_message& message, cycles now);
+  void apic_timer_due(cycles now);
+  void preemption_timer_due(cycles now);
+  void arm_apic_timer(cycles now);
+  void disturb(cycles now);
+  bool recognise(cycles now);
+  bool recognise_in_guest(cycles now);
+  bool wakes() const;
+  void deliver(std::uint8_t vector, cycles now, cycles cost);
+  void return_from_interrupt(cycles now);
+  void halt(cycles now);
+  void wake(cycles now);
+  void reset_to_wait_for_sipi(cycles now);
+  void start_at(physical_address entry, cycles now);
+
+  // Spin loops (cpu_spin.cpp).
+  void begin_spin(spin_instruction& spin, cycles now);
+  void continue_spin(cycles now);
+  void spin_boundary(cycles now);
+  void end_spin(cycles now);
+  void mark_spin(cycles now);
+  void settle_spin(cycles now);
+  bool jump(spin_instruction& spin, cycles now);
+  void land(cycles now);
+  cycles spin_load() const;
+  void line_changed(cycles now) override { materialise(now); }
+
+  // VMX (cpu_vmx.cpp).
+  bool execute_vmx(instruction& i, cycles now);
+  bool exits(const instruction& i) const;
+  void begin_entry(vm_entry_instruction& i, cycles now);
+  void finish_entry(cycles now);
+  void begin_exit(vmx::exit_info info, cycles now);
+  void finish_exit(cycles now);
+  void exit_for(instruction& i, cycles now);
+  cycles entry_duration(bool injecting) const;
+  std::uint64_t guest_rip() const;
+  void resume_guest_at(std::uint64_t rip, cycles now);
+  void complete_from_registers(instruction& i);
+  void save_privilege_level(vmx::vmcs& v);
+  void expose_registers(const instruction& i);
+  bool execute_msr(instruction& i, cycles now);
+  vmx::pause_event pause_at(cycles issue, const code_location& where) const;
+  vmx::vmcs& current_vmcs() { return *vmx_.current; }
+
+  machine& machine_;
+  timeline& time_;
+  unsigned number_;
+  std::uint32_t source_;
+  slot step_;
+  slot inbox_slot_;
+  slot apic_timer_slot_;
+  slot preemption_timer_slot_;
+
+  inbox inbox_;
+  apic::local_apic apic_;
+  vmx::vmx_state vmx_;
+  vmx::vmx_unit vmx_unit_;
+  vmx::entry_context entry_context_;
+  std::unique_ptr<vmx::spin_detector> detector_;
+  accounting account_;
+  boot_if* software_ = nullptr;
+
+  strand* active_ = nullptr;
+  strand* host_ = nullptr;               // while in non-root operation
+  std::uint64_t idtr_base_ = 0;
+  std::uint64_t gs_base_ = 0;
+  activity activity_ = activity::wait_for_sipi;
+  bool in_guest_ = false;
+  bool interrupts_enabled_ = false;
+  bool shadow_ = false;                  // blocking by STI
+  bool shadowed_ = false;                // the guest's instruction about to issue is the one after STI
+  bool guest_halted_ = false;            // the guest's activity state is HLT
+  bool init_pending_ = false;
+  bool nmi_pending_ = false;
+  bool preemption_timer_expired_ = false;
+  bool preemption_timer_active_ = false;
+  cycles preemption_timer_loaded_{0};
+  cycles began_{0};                      // of the activity
+  cycles until_{0};                      // of a compute
+  cycles exit_began_{0};
+  vmx::exit_info exit_info_{};
+  fact_id cause_{};
+  fact_id exit_cause_{};
+  std::uint64_t bus_tag_ = 0;            // of the last request
+  std::uint64_t sent_ = 0;               // messages sent, to number them
+
+  // A jump over iterations of a spin loop.
+  bool jumped_ = false;
+  cycles jump_first_{0};                 // issue of the first PAUSE jumped over
+  std::uint64_t jump_count_ = 0;         // lands at PAUSE number this, from 0; ~0: never
+  cycles spin_mark_{0};                  // subject's running cycles at the start of the open interval
+};
+
+}  // namespace vmxsys::cpu

@@ -1,0 +1,49 @@
+#include "machine.hpp"
+
+#include <stdexcept>
+#include <vmxsys/apic/destination.hpp>
+
+#include "cpu_facts.hpp"
+#include "logical_cpu.hpp"
+
+namespace vmxsys::cpu {
+
+machine::machine(machine_config config)
+    : config_{std::move(config)}, memory_{time_, config_.shape, config_.costs} {
+  const unsigned count = config_.shape.cpus();
+  if (count == 0) throw std::invalid_argument("a machine needs at least one CPU");
+  cpus_.reserve(count);
+  for (unsigned i = 0; i < count; ++i) cpus_.push_back(std::make_unique<logical_cpu>(*this, i));
+}
+
+machine::~machine() = default;
+
+void machine::connect(boot_if& software) {
+  for (auto& c : cpus_) c->connect(software);
+}
+
+void machine::run_until(cycles end) { time_.run_until(end); }
+
+void machine::check_accounting() {
+  for (auto& c : cpus_) {
+    c->close_books(time_.now());
+    c->account().check(time_.now(), c->number());
+  }
+}
+
+void machine::materialise() {
+  for (auto& c : cpus_) c->materialise(time_.now());
+}
+
+void machine::send(const apic::interrupt_command& command, unsigned from, cycles now, fact_id cause) {
+  for (auto& c : cpus_)
+    if (apic::addresses(command, from, c->number()))
+      c->post({now + config_.shape.flight(from, c->number(), config_.costs.interrupt), from, 0,
+               apic::message_of(command), cause});
+}
+
+void machine::post(unsigned to, cycles at, unsigned sender, apic::interrupt_message message) {
+  cpus_.at(to)->post({at, sender, 0, message, {}});
+}
+
+}  // namespace vmxsys::cpu

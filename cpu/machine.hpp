@@ -1,0 +1,99 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include <vmxsys/apic/icr.hpp>
+#include <vmxsys/apic/timer.hpp>
+#include <vmxsys/vmx/active_vmcs_store.hpp>
+#include <vmxsys/vmx/capability.hpp>
+#include <vmxsys/vmx/spin_detector.hpp>
+
+#include "bus.hpp"
+#include "cost_table.hpp"
+#include "fact.hpp"
+#include "memory.hpp"
+#include "name_space.hpp"
+#include "timeline.hpp"
+#include "topology.hpp"
+
+namespace vmxsys::cpu {
+
+class logical_cpu;
+
+/// Gives a CPU the software it runs: called for the bootstrap processor at reset and for the others at SIPI.
+class boot_if {
+ public:
+  virtual ~boot_if() = default;
+  /// The strand to run; it must have been started. `entry` is the reset vector or the SIPI's start address.
+  virtual strand& boot(logical_cpu& cpu, physical_address entry) = 0;
+};
+
+struct machine_config {
+  topology shape;
+  hardware_costs costs;
+  vmx::capabilities capabilities;
+  apic::timer_clock timer_clock;
+  /// Makes each CPU's spin detector; null: none.
+  std::function<std::unique_ptr<vmx::spin_detector>()> make_detector;
+  bool stepped = false;  ///< execute every PAUSE and every poll
+};
+
+/// The hardware of one machine without SystemC: a timeline, memory, CPUs with their local APICs, and the fabric that
+/// carries interrupt messages between them. Software comes through `boot_if`. `sc_timeline_module.hpp` puts the same
+/// machine under a SystemC kernel.
+class machine {
+ public:
+  explicit machine(machine_config config);
+  ~machine();
+  machine(const machine&) = delete;
+  machine& operator=(const machine&) = delete;
+
+  cpu::timeline& time() { return time_; }
+  cpu::memory& physical() { return memory_; }
+  name_space& names() { return names_; }
+  fact_bus& facts() { return facts_; }
+  const machine_config& config() const { return config_; }
+  const hardware_costs& costs() const { return config_.costs; }
+
+  unsigned cpus() const { return static_cast<unsigned>(cpus_.size()); }
+  logical_cpu& cpu(unsigned i) { return *cpus_[i]; }
+
+  /// Connects the software; every CPU needs it before the first run.
+  void connect(boot_if& software);
+  /// Connects, or with null disconnects, what carries accesses to devices outside the machine.
+  void connect_bus(bus_if* bus) { bus_ = bus; }
+  bus_if* bus() const { return bus_; }
+  /// Runs every event before `end`. The bootstrap processor starts at cycle 0.
+  void run_until(cycles end);
+  /// Closes the books at the present and throws `invariant_error` unless every CPU's add up.
+  void check_accounting();
+  /// Puts every CPU that jumped over loop iterations back to where it exactly is now. Changes nothing that anybody can
+  /// observe.
+  void materialise();
+
+  /// Sends an interprocessor interrupt: one message to each addressed CPU after its flight.
+  void send(const apic::interrupt_command& command, unsigned from, cycles now, fact_id cause);
+  /// A message from outside the CPUs (a device, a bridge); `sender` orders messages of one cycle, and must be at least
+  /// the number of CPUs.
+  void post(unsigned to, cycles at, unsigned sender, apic::interrupt_message message);
+
+  /// The processors' copies of active VMCSs.
+  vmx::active_vmcs_store& active_vmcs() { return active_vmcs_; }
+
+  /// A new source of facts for a software component.
+  std::uint32_t add_fact_source() { return facts_.add_source(); }
+
+ private:
+  machine_config config_;
+  cpu::timeline time_;
+  fact_bus facts_;
+  cpu::memory memory_;
+  name_space names_;
+  bus_if* bus_ = nullptr;
+  vmx::active_vmcs_store active_vmcs_;
+  std::vector<std::unique_ptr<logical_cpu>> cpus_;
+};
+
+}  // namespace vmxsys::cpu

@@ -1,0 +1,131 @@
+#pragma once
+#include <array>
+#include <boost/container/small_vector.hpp>
+#include <coroutine>
+#include <cstdint>
+#include <string>
+
+#include "code.hpp"
+#include "instruction.hpp"
+#include "program.hpp"
+
+namespace vmxsys::cpu {
+
+class name_space;
+
+/// An instruction stream: a stack of suspended programs, the instruction in flight, general registers. A CPU executes
+/// one strand at a time; a kernel's context switch, a VM entry and a VM exit change which. Code finds its CPU through
+/// `isa::this_cpu()`, so strands migrate freely.
+///
+/// A strand must die before the words, locks and queues that its programs name, and after nothing runs it any more.
+class strand {
+ public:
+  strand(name_space& names, std::string name);
+  strand(const strand&) = delete;
+  strand& operator=(const strand&) = delete;
+  ~strand();
+
+  /// Gives the strand the program it runs; `where` is where it is until the program says otherwise.
+  void start(program root, const code_location& where);
+
+  const std::string& name() const { return name_; }
+  std::uint32_t id() const { return id_; }
+  /// The stack pointer that names this strand in VMCS fields and registers.
+  std::uint64_t rsp() const;
+
+  std::uint64_t& reg(gpr r) { return registers_[static_cast<std::size_t>(r)]; }
+  const code_location& location() const { return *frames_.back().location; }
+  /// In an interrupt handler: where the interrupted code is.
+  const code_location& interrupted_location() const { return *frames_[frames_.size() - 2].location; }
+  instruction* in_flight() const { return frames_.empty() ? nullptr : frames_.back().in_flight; }
+  std::size_t depth() const { return frames_.size(); }
+
+  /// The CPU it is on, directly or as passenger of the strand that runs there; null if on none.
+  logical_cpu* on_cpu() const { return cpu_; }
+  /// The guest strand that this one carried into VMX non-root operation last: it counts as on a CPU while this one is.
+  strand* passenger() const { return passenger_; }
+
+ private:
+  friend class logical_cpu;
+  friend class spin_subject;
+  friend class code_scope;
+  friend class name_space;
+  friend void detail::resume_next(strand&, std::coroutine_handle<>, detail::promise_base*);
+  friend void detail::post(strand&, instruction&, std::coroutine_handle<>, detail::promise_base*);
+
+  enum class state { issued, handler_done, ended };
+
+  struct frame {
+    program root;
+    std::coroutine_handle<> next;
+    detail::promise_base* next_promise;
+    instruction* in_flight;
+    const code_location* location;
+    bool interrupts_enabled;  // of the interrupted code
+  };
+
+  state run();
+  void push(program handler, const code_location& where, bool interrupts_enabled);
+  bool pop();  // returns the interrupted code's interrupt flag
+  void set_cpu(logical_cpu* cpu, cycles now);
+  void set_passenger(strand* guest, cycles now);
+
+  name_space& names_;
+  std::string name_;
+  std::uint32_t id_;
+  std::array<std::uint64_t, 16> registers_{};
+  boost::container::small_vector<frame, 2> frames_;
+  logical_cpu* cpu_ = nullptr;
+  strand* passenger_ = nullptr;
+  strand* carrier_ = nullptr;
+  boost::container::small_vector<spin_subject*, 2> subjects_;
+};
+
+/// The code location of a strand for as long as this object lives: what traces show and where time is booked.
+class code_scope {
+ public:
+  code_scope(strand& on, const code_location& where)
+      : on_{on}, depth_{on.frames_.size() - 1}, before_{on.frames_.back().location} {
+    on.frames_.back().location = &where;
+  }
+  code_scope(const code_scope&) = delete;
+  code_scope& operator=(const code_scope&) = delete;
+  ~code_scope() {
+    if (depth_ < on_.frames_.size()) on_.frames_[depth_].location = before_;
+  }
+
+ private:
+  strand& on_;
+  std::size_t depth_;
+  const code_location* before_;
+};
+
+namespace isa {
+
+struct in_query : strand_query {
+  const code_location* where;
+  bool await_ready() const noexcept { return true; }
+  void await_suspend(std::coroutine_handle<>) const noexcept {}
+  code_scope await_resume() const { return code_scope{*on, *where}; }
+};
+/// `auto here = co_await isa::in(location);` — from here to the end of the block the program is at `location`.
+inline in_query in(const code_location& where) { return {{}, &where}; }
+
+struct this_cpu_query : strand_query {
+  bool await_ready() const noexcept { return true; }
+  void await_suspend(std::coroutine_handle<>) const noexcept {}
+  logical_cpu& await_resume() const { return *on->on_cpu(); }
+};
+/// The CPU this program runs on now; takes no time (a read of per-CPU data through GS).
+inline this_cpu_query this_cpu() { return {}; }
+
+struct this_strand_query : strand_query {
+  bool await_ready() const noexcept { return true; }
+  void await_suspend(std::coroutine_handle<>) const noexcept {}
+  strand& await_resume() const { return *on; }
+};
+/// The strand this program runs on; takes no time.
+inline this_strand_query this_strand() { return {}; }
+
+}  // namespace isa
+}  // namespace vmxsys::cpu

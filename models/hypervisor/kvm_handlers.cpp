@@ -1,0 +1,240 @@
+#include <algorithm>
+#include <vmxsys/apic/destination.hpp>
+#include <vmxsys/vmx/control.hpp>
+
+#include "kvm.hpp"
+#include "kvm_code.hpp"
+#include "kvm_facts.hpp"
+
+// Exit handlers.
+namespace vmxsys::models {
+
+namespace isa = cpu::isa;
+using cpu::gpr;
+using vmx::field;
+
+namespace {
+constexpr std::uint64_t hypercall_unknown = static_cast<std::uint64_t>(-1000);  // -KVM_ENOSYS
+}
+
+cpu::program vcpu::handle_exit(const vmx::exit_info& exit) {
+  co_await isa::compute(vm_.kvm_.costs().exit_dispatch);
+  // With interrupts still off: the interrupt that the exit acknowledged.
+  if (exit.reason == vmx::exit_reason::external_interrupt) co_await handle_external_interrupt(exit);
+  co_await isa::sti();
+  switch (exit.reason) {
+    case vmx::exit_reason::external_interrupt: break;
+    case vmx::exit_reason::pause: co_await handle_pause(); break;
+    case vmx::exit_reason::hlt: co_await handle_hlt(); break;
+    case vmx::exit_reason::rdmsr: co_await handle_msr(false); break;
+    case vmx::exit_reason::wrmsr: co_await handle_msr(true); break;
+    case vmx::exit_reason::cpuid: co_await handle_cpuid(); break;
+    case vmx::exit_reason::vmcall: co_await handle_hypercall(); break;
+    case vmx::exit_reason::preemption_timer: co_await handle_preemption_timer(); break;
+    case vmx::exit_reason::interrupt_window:
+      window_exiting_ = false;
+      co_await isa::vmwrite(field::primary_processor_based_controls, primary_controls_);
+      break;
+    default:
+      throw cpu::invariant_error(std::string{"KVM has no handler for the exit '"} + vmx::name_of(exit.reason) + "'",
+                                 vm_.kvm_.host_.hardware().time().now());
+  }
+}
+
+// kvm_skip_emulated_instruction: RIP past it, and no more shadow of STI.
+cpu::program vcpu::skip_instruction(std::uint32_t length) {
+  const std::uint64_t rip = co_await isa::vmread(field::guest_rip);
+  co_await isa::vmwrite(field::guest_rip, rip + length);
+  const vmx::vmcs& active = *vm_.kvm_.host_.hardware().active_vmcs().find(vmcs_);
+  if (active.read(field::guest_interruptibility_state) != 0)
+    co_await isa::vmwrite(field::guest_interruptibility_state, 0);
+}
+
+cpu::program vcpu::handle_external_interrupt(const vmx::exit_info& exit) {
+  auto here = co_await isa::in(code::handle_external_interrupt);
+  co_await vm_.kvm_.host_.handle_irq(static_cast<std::uint8_t>(exit.interruption_information));
+}
+
+cpu::program vcpu::handle_preemption_timer() {
+  auto here = co_await isa::in(code::handle_preemption_timer);
+  co_await isa::compute(vm_.kvm_.costs().program_timer);
+  // The timer counts in steps of 2^shift cycles and is early by less than one.
+  const cycles now = vm_.kvm_.host_.hardware().time().now();
+  const cycles due = apic_.next_timer_event();
+  const cycles step{std::uint64_t{1} << vm_.kvm_.host_.hardware().config().capabilities.preemption_timer_shift()};
+  if (due != cycles::never() && due <= now + step) apic_.timer_fire(max(now, due));
+}
+
+cpu::program vcpu::handle_hlt() {
+  auto here = co_await isa::in(code::kvm_vcpu_block);
+  co_await isa::compute(vm_.kvm_.costs().emulate_hlt);
+  co_await skip_instruction(1);
+  state_ = mp_state::halted;
+}
+
+cpu::program vcpu::handle_cpuid() {
+  auto here = co_await isa::in(code::kvm_emulate_cpuid);
+  co_await isa::compute(vm_.kvm_.costs().emulate_cpuid);
+  guest_->reg(gpr::rax) = guest_->reg(gpr::rbx) = guest_->reg(gpr::rcx) = guest_->reg(gpr::rdx) = 0;
+  co_await skip_instruction(2);
+}
+
+cpu::program vcpu::handle_hypercall() {
+  auto here = co_await isa::in(code::kvm_emulate_hypercall);
+  co_await isa::compute(vm_.kvm_.costs().emulate_hypercall);
+  guest_->reg(gpr::rax) = hypercall_unknown;
+  co_await skip_instruction(3);
+}
+
+cpu::program vcpu::handle_msr(bool write) {
+  auto here = co_await isa::in(code::kvm_emulate_wrmsr);
+  co_await isa::compute(vm_.kvm_.costs().emulate_msr);
+  const auto msr = static_cast<std::uint32_t>(guest_->reg(gpr::rcx));
+  const cycles now = vm_.kvm_.host_.hardware().time().now();
+  apic::register_outcome outcome;
+  if (apic::local_apic::handles(msr)) {
+    outcome = write ? apic_.write_msr(msr, guest_->reg(gpr::rdx) << 32 | (guest_->reg(gpr::rax) & 0xFFFFFFFF), now)
+                    : apic_.read_msr(msr, now);
+  } else {
+    outcome = apic::register_outcome::general_protection();
+  }
+  if (outcome.fault)
+    throw cpu::invariant_error("a guest accesses MSR " + std::to_string(msr) + ", which KVM does not emulate yet", now);
+  if (!write) {
+    guest_->reg(gpr::rax) = outcome.value & 0xFFFFFFFF;
+    guest_->reg(gpr::rdx) = outcome.value >> 32;
+  }
+  if (outcome.timer_rearmed) co_await isa::compute(vm_.kvm_.costs().program_timer);
+  if (outcome.ipi) co_await send_interrupts(*outcome.ipi);
+  co_await skip_instruction(2);
+}
+
+// kvm_irq_delivery_to_apic: every vCPU that the command addresses.
+cpu::program vcpu::send_interrupts(const apic::interrupt_command& command) {
+  const apic::interrupt_command sent = command;
+  for (auto& target : vm_.vcpus_) {
+    if (!apic::addresses(sent, index_, target->index_)) continue;
+    co_await isa::compute(vm_.kvm_.costs().apic_send);
+    switch (sent.mode) {
+      case apic::delivery_mode::fixed:
+      case apic::delivery_mode::lowest_priority: target->apic_.accept(sent.vector); break;
+      case apic::delivery_mode::startup:
+        if (target->state_ != mp_state::uninitialized) continue;
+        target->start_pending_ = true;
+        break;
+      default: continue;  // INIT: a vCPU that waits for its SIPI already
+    }
+    if (target.get() != this) co_await target->kick();
+  }
+}
+
+// kvm_vcpu_kick: out of its sleep, or out of the guest.
+cpu::program vcpu::kick() {
+  kernel& host = vm_.kvm_.host_;
+  if (blocking_) {
+    if (thread_->state == thread_state::sleeping) {
+      ready_ = true;
+      co_await host.wake_up(*thread_);
+    }
+    co_return;
+  }
+  if (mode_ != run_mode::in_guest) co_return;
+  mode_ = run_mode::exiting;
+  const unsigned on = thread_->entity->cpu;
+  if (on != host.index_of(co_await isa::this_cpu())) co_await host.send_ipi(on, vector::reschedule);
+}
+
+// -- PAUSE exits ------------------------------------------------------------------------------------------------------
+
+/// What the spin policy may see and do, for one exit of one vCPU.
+class on_spin_context final : public spin_context {
+ public:
+  explicit on_spin_context(vcpu& me) : me_{me}, vm_{me.vm_} {}
+
+  unsigned vcpus() const override { return vm_.vcpus(); }
+  unsigned me() const override { return me_.index_; }
+  bool kernel_mode() const override { return true; }
+  unsigned& last_boosted() override { return vm_.last_boosted_; }
+  bool& in_spin_loop(unsigned i) override { return vm_.cpu(i).in_spin_loop_; }
+  bool& dy_eligible(unsigned i) override { return vm_.cpu(i).dy_eligible_; }
+
+  cpu::task<spin_candidate> check(unsigned i) override {
+    ++candidates_;
+    owed_ += vm_.kvm_.costs().candidate;
+    vcpu& v = vm_.cpu(i);
+    co_await isa::load(*v.line_);
+    spin_candidate c;
+    c.running_in_guest = v.mode_ != vcpu::run_mode::outside_guest;
+    c.preempted = v.preempted_;
+    c.ready = v.ready_;
+    c.preempted_in_kernel = v.preempted_in_kernel_;
+    c.blocking = v.blocking_;
+    c.runnable = v.runnable();
+    c.in_spin_loop = v.in_spin_loop_;
+    co_return c;
+  }
+
+  cpu::task<int> yield_to(unsigned i) override {
+    ++attempts_;
+    owed_ += vm_.kvm_.costs().yield_target;
+    co_await settle();
+    const int result = co_await vm_.kvm_.host().yield_to(vm_.cpu(i).thread(), true);
+    if (result > 0) accepted_ = i + 1;
+    co_return result;
+  }
+
+  cpu::program sleep(std::uint64_t nanoseconds) override {
+    kernel& host = vm_.kvm_.host();
+    owed_ += vm_.kvm_.costs().sleep_on_spin;
+    co_await settle();
+    co_await isa::cli();
+    co_await host.arm(me_.sleep_timer_, host.hardware().time().now() + host.from_ns(nanoseconds));
+    me_.blocking_ = true;
+    if (me_.apic_.highest_request() < 0) {
+      host.prepare_to_sleep(me_.thread());
+      co_await host.schedule();
+    }
+    me_.blocking_ = false;
+    host.cancel(me_.sleep_timer_);
+    co_await isa::sti();
+  }
+
+  /// Spends what looking at candidates cost besides their lines.
+  cpu::program settle() {
+    const cycles owed = std::exchange(owed_, cycles{0});
+    if (owed != cycles{0}) co_await isa::compute(owed);
+  }
+
+  on_spin_fact fact() const {
+    return {static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(me_.index_), candidates_, attempts_,
+            static_cast<std::uint16_t>(accepted_)};
+  }
+
+ private:
+  vcpu& me_;
+  virtual_machine& vm_;
+  cycles owed_{0};
+  std::uint16_t candidates_ = 0;
+  std::uint16_t attempts_ = 0;
+  unsigned accepted_ = 0;
+};
+
+// The window grows before the handler runs and is written before the next entry (vmx.c, handle_pause).
+cpu::program vcpu::handle_pause() {
+  auto here = co_await isa::in(code::handle_pause);
+  kvm& k = vm_.kvm_;
+  window_changed(window_.on_pause_exit());
+  co_await isa::compute(k.costs().handle_pause + k.costs().on_spin);
+  on_spin_context context{*this};
+  {
+    auto inner = co_await isa::in(code::kvm_vcpu_on_spin);
+    co_await k.policy_->on_spin(context);
+    co_await context.settle();
+  }
+  kernel& host = k.host_;
+  host.facts().state(host.fact_source(host.index_of(co_await isa::this_cpu())), host.hardware().time().now(),
+                     context.fact());
+  co_await skip_instruction(2);
+}
+
+}  // namespace vmxsys::models

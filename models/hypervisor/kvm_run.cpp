@@ -1,0 +1,267 @@
+#include <vmxsys/models/kernel/code.hpp>
+#include <vmxsys/vmx/control.hpp>
+#include <vmxsys/vmx/event.hpp>
+#include <vmxsys/vmx/minimal_vmcs.hpp>
+
+#include "kvm.hpp"
+#include "kvm_code.hpp"
+#include "kvm_facts.hpp"
+
+// The life of a vCPU thread: create, enter, exit, block; and what a context switch does to it.
+namespace vmxsys::models {
+
+namespace isa = cpu::isa;
+using vmx::field;
+
+namespace {
+constexpr std::uint32_t longest_preemption_timer = ~std::uint32_t{0};
+}
+
+cpu::program vcpu::run() {
+  kernel& host = vm_.kvm_.host_;
+  co_await create();
+  for (;;) {
+    if (state_ != mp_state::runnable) {
+      co_await block();
+    } else {
+      co_await enter_guest();
+    }
+    if (host.need_resched(host.index_of(co_await isa::this_cpu()))) {
+      co_await isa::cli();
+      co_await host.schedule();
+      co_await isa::sti();
+    }
+  }
+}
+
+// A fresh VMCS, made current and filled, as vmx_create_vcpu and vmx_vcpu_reset do.
+cpu::program vcpu::create() {
+  auto here = co_await isa::in(code::vmx_create_vcpu);
+  kvm& k = vm_.kvm_;
+  cpu::machine& hw = k.host_.hardware();
+  const vmx::capabilities& caps = hw.config().capabilities;
+  guest_ = &vm_.config_.boot(index_);
+
+  vmx::minimal_vmcs_options options;
+  options.guest_rip = guest_->location().rip();
+  options.guest_rsp = guest_->rsp();
+  options.guest_rflags = vmx::rflags_bits::one;
+  options.host_rsp = thread_->strand.rsp();
+  options.pin = vmx::pin_based::external_interrupt_exiting | vmx::pin_based::nmi_exiting |
+                vmx::pin_based::activate_vmx_preemption_timer;
+  options.primary = vmx::primary::hlt_exiting | vmx::primary::use_msr_bitmaps;
+  options.secondary = k.pause_loop_exiting() ? vmx::secondary::pause_loop_exiting : 0;
+  options.ple_gap = k.config_.ple_gap;
+  options.ple_window = window_.value();
+
+  const bool enabled = co_await k.host_.irq_save();
+  hw.physical().write<std::uint32_t>(vmcs_, caps.revision());
+  co_await isa::vmclear(vmcs_);
+  co_await load_on(k.host_.index_of(co_await isa::this_cpu()));
+  for (const auto& [f, value] : vmx::minimal_vmcs_fields(caps, options)) {
+    co_await isa::vmwrite(f, value);
+    if (f == field::primary_processor_based_controls) primary_controls_ = static_cast<std::uint32_t>(value);
+  }
+  co_await isa::vmwrite(field::msr_bitmap_address, k.msr_bitmap_);
+  co_await isa::vmwrite(field::vmx_preemption_timer_value, longest_preemption_timer);
+  co_await k.host_.irq_restore(enabled);
+}
+
+// Makes the VMCS current here. One that is active on another CPU is cleared there first (loaded_vmcs_clear): SDM
+// Vol. 3C §27.11.1 forbids two.
+cpu::program vcpu::load_on(unsigned cpu) {
+  kvm& k = vm_.kvm_;
+  if (loaded_on_ >= 0 && loaded_on_ != static_cast<int>(cpu)) {
+    const auto from = static_cast<unsigned>(loaded_on_);
+    co_await isa::sti();  // the other CPU may be calling this one
+    co_await k.host_.call_on(from, [this, from]() -> cpu::program {
+      if (loaded_on_ != static_cast<int>(from)) co_return;
+      co_await isa::vmclear(vmcs_);
+      if (vm_.kvm_.current_vmcs_[from] == vmcs_) vm_.kvm_.current_vmcs_[from] = 0;
+      loaded_on_ = -1;
+    });
+    co_await isa::cli();
+    launched_ = false;
+  }
+  if (k.current_vmcs_[cpu] != vmcs_) {
+    co_await isa::vmptrld(vmcs_);
+    k.current_vmcs_[cpu] = vmcs_;
+  }
+  if (loaded_on_ != static_cast<int>(cpu)) {
+    loaded_on_ = static_cast<int>(cpu);
+    const cpu::logical_cpu& c = co_await isa::this_cpu();
+    co_await isa::vmwrite(field::host_gs_base, c.gs_base());
+    co_await isa::vmwrite(field::host_idtr_base, c.idtr_base());
+  }
+}
+
+// -- context switches (kvm_sched_out, kvm_sched_in) -------------------------------------------------------------------
+
+cpu::program vcpu::sched_out(models::thread& self) {
+  auto here = co_await isa::in(code::vcpu_put);
+  if (self.state == thread_state::runnable) {
+    preempted_ = true;
+    ready_ = true;
+    const vmx::vmcs* v = vm_.kvm_.host_.hardware().active_vmcs().find(vmcs_);
+    preempted_in_kernel_ = v != nullptr && (v->read(field::guest_ss_access_rights) >> 5 & 3) == 0;
+  }
+  co_await isa::compute(vm_.kvm_.costs().vcpu_put);
+  co_await isa::store(*line_, 1);
+}
+
+cpu::program vcpu::sched_in(models::thread&) {
+  auto here = co_await isa::in(code::vcpu_load);
+  preempted_ = false;
+  ready_ = false;
+  co_await isa::store(*line_, 0);
+  window_changed(window_.on_sched_in());
+  co_await isa::compute(vm_.kvm_.costs().vcpu_load);
+  if (guest_ != nullptr) co_await load_on(vm_.kvm_.host_.index_of(co_await isa::this_cpu()));
+}
+
+void vcpu::window_changed(const ple_window_change& change) {
+  if (!change.changed()) return;
+  kernel& host = vm_.kvm_.host_;
+  const cpu::logical_cpu* on = thread_->strand.on_cpu();
+  host.facts().state(host.fact_source(on == nullptr ? 0 : host.index_of(*on)), host.hardware().time().now(),
+                     ple_window_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
+                                     change.before, change.after});
+}
+
+// -- entering ---------------------------------------------------------------------------------------------------------
+
+cpu::program vcpu::enter_guest() {
+  auto here = co_await isa::in(code::vcpu_enter_guest);
+  kvm& k = vm_.kvm_;
+  kernel& host = k.host_;
+  co_await host.load_extended_state(*thread_);
+  co_await isa::cli();
+  co_await prepare_entry();
+  const unsigned cpu = host.index_of(co_await isa::this_cpu());
+  if (host.need_resched(cpu) || state_ != mp_state::runnable) {
+    co_await isa::sti();
+    co_return;
+  }
+  mode_ = run_mode::in_guest;
+  const vmx::vmcs& active = *host.hardware().active_vmcs().find(vmcs_);
+  host.facts().state(host.fact_source(cpu), host.hardware().time().now(),
+                     kvm_entry_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
+                                    static_cast<std::uint16_t>(cpu), thread_->pid, active.read(field::guest_rip)});
+  co_await host.trace();
+
+  vmx::exit_info exit;
+  if (launched_) {
+    exit = co_await isa::vmresume();
+  } else {
+    launched_ = true;
+    exit = co_await isa::vmlaunch();
+  }
+
+  mode_ = run_mode::outside_guest;
+  guest_ = thread_->strand.passenger();
+  host.facts().state(host.fact_source(cpu), host.hardware().time().now(),
+                     kvm_exit_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
+                                   static_cast<std::uint16_t>(cpu), thread_->pid, exit.reason,
+                                   active.read(field::guest_rip), exit.qualification, exit.interruption_information},
+                     (co_await isa::this_cpu()).last_cause());
+  co_await host.trace();
+  co_await handle_exit(exit);
+}
+
+// vcpu_enter_guest with interrupts off: what must be in the VMCS before the entry.
+cpu::program vcpu::prepare_entry() {
+  co_await isa::compute(vm_.kvm_.costs().entry_prepare);
+  if (start_pending_) {  // a SIPI told where to start; the guest begins anew
+    start_pending_ = false;
+    co_await isa::vmwrite(field::guest_rip, guest_->location().rip());
+    co_await isa::vmwrite(field::guest_rsp, guest_->rsp());
+    co_await isa::vmwrite(field::guest_rflags, vmx::rflags_bits::one);
+  }
+  if (window_.take_dirty() && vm_.kvm_.pause_loop_exiting())
+    co_await isa::vmwrite(field::ple_window, window_.value());
+  co_await program_preemption_timer();
+  if (apic_.highest_request() >= 0) co_await inject();
+}
+
+// The virtual LAPIC timer while the vCPU runs: the VMX-preemption timer (vmx_set_hv_timer).
+cpu::program vcpu::program_preemption_timer() {
+  const cycles deadline = apic_.next_timer_event();
+  if (deadline == cycles::never()) {
+    if (!preemption_timer_set_) co_return;
+    preemption_timer_set_ = false;
+    co_await isa::vmwrite(field::vmx_preemption_timer_value, longest_preemption_timer);
+    co_return;
+  }
+  const cpu::machine& hw = vm_.kvm_.host_.hardware();
+  const cycles now = vm_.kvm_.host_.hardware().time().now();
+  const unsigned shift = hw.config().capabilities.preemption_timer_shift();
+  const std::uint64_t ticks = deadline > now ? (deadline - now).count() >> shift : 0;
+  preemption_timer_set_ = true;
+  co_await isa::vmwrite(field::vmx_preemption_timer_value,
+                        ticks < longest_preemption_timer ? ticks : longest_preemption_timer);
+}
+
+// Injects the highest pending interrupt, or asks for the window in which it can be (inject_pending_event).
+cpu::program vcpu::inject() {
+  auto here = co_await isa::in(code::inject_interrupt);
+  const std::uint64_t rflags = co_await isa::vmread(field::guest_rflags);
+  const std::uint64_t blocked = co_await isa::vmread(field::guest_interruptibility_state);
+  if ((rflags & vmx::rflags_bits::interrupt_flag) != 0 && blocked == 0) {
+    co_await isa::compute(vm_.kvm_.costs().apic_inject);
+    const std::uint8_t vec = apic_.acknowledge();
+    kernel& host = vm_.kvm_.host_;
+    host.facts().state(host.fact_source(host.index_of(co_await isa::this_cpu())), host.hardware().time().now(),
+                       inject_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_), vec});
+    co_await isa::vmwrite(field::vm_entry_interruption_information, 0x80000000u | vec);
+  }
+  if (apic_.highest_request() >= 0 && !window_exiting_) {
+    window_exiting_ = true;
+    co_await isa::vmwrite(field::primary_processor_based_controls,
+                          primary_controls_ | vmx::primary::interrupt_window_exiting);
+  }
+}
+
+// -- blocking ---------------------------------------------------------------------------------------------------------
+
+bool vcpu::runnable() const { return state_ == mp_state::runnable || start_pending_ || apic_.highest_request() >= 0; }
+
+// kvm_vcpu_block: sleeps until something is there to run for.
+cpu::program vcpu::block() {
+  auto here = co_await isa::in(code::kvm_vcpu_block);
+  kernel& host = vm_.kvm_.host_;
+  const cycles began = host.hardware().time().now();
+  co_await isa::compute(vm_.kvm_.costs().block);
+  co_await isa::cli();
+  const cycles deadline = state_ == mp_state::halted ? apic_.next_timer_event() : cycles::never();
+  if (deadline != cycles::never()) {
+    co_await isa::compute(vm_.kvm_.costs().program_timer);
+    co_await host.arm(block_timer_, deadline);
+  }
+  while (!runnable()) {
+    blocking_ = true;
+    host.prepare_to_sleep(*thread_);
+    if (runnable()) {
+      host.cancel_sleep(*thread_);
+      break;
+    }
+    co_await host.schedule();
+  }
+  blocking_ = false;
+  host.cancel(block_timer_);
+  state_ = mp_state::runnable;
+  host.facts().state(host.fact_source(host.index_of(co_await isa::this_cpu())), host.hardware().time().now(),
+                     vcpu_block_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
+                                     host.hardware().time().now() - began});
+  co_await isa::sti();
+}
+
+cpu::program vcpu::block_timer::expire() {
+  auto here = co_await isa::in(code::apic_timer_fn);
+  co_await isa::compute(of_.vm_.kvm_.costs().program_timer);
+  of_.apic_.timer_fire(of_.vm_.kvm_.host_.hardware().time().now());
+  co_await of_.kick();
+}
+
+cpu::program vcpu::sleep_timer::expire() { co_await of_.vm_.kvm_.host_.wake_up(*of_.thread_); }
+
+}  // namespace vmxsys::models

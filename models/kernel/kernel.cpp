@@ -1,0 +1,328 @@
+#include "kernel.hpp"
+
+#include <algorithm>
+
+#include "code.hpp"
+#include "kernel_facts.hpp"
+
+namespace vmxsys::models {
+
+namespace isa = cpu::isa;
+
+namespace {
+constexpr std::uint32_t msr_eoi = 0x80B;
+constexpr std::uint32_t msr_spurious = 0x80F;
+constexpr std::uint32_t msr_icr = 0x830;
+constexpr std::uint32_t msr_lvt_timer = 0x832;
+constexpr std::uint64_t apic_software_enable = 0x1FF;
+constexpr std::uint64_t lvt_tsc_deadline = 2u << 17;
+constexpr std::uint64_t icr_init = 0x4500;
+constexpr std::uint64_t icr_startup = 0x4600;
+constexpr std::uint8_t trampoline_page = 0x99;
+constexpr cycles bring_up_work{20'000};
+constexpr cycles bring_up_poll{2'000};
+}  // namespace
+
+/// What the locks of a kernel need of it.
+class kernel::environment final : public lock_environment {
+ public:
+  explicit environment(kernel& of) : lock_environment{of.hw_, of.memory_, of.config_.cpus}, of_{of} {}
+  unsigned this_cpu(const cpu::logical_cpu& c) const override { return of_.index_of(c); }
+
+ private:
+  kernel& of_;
+};
+
+kernel::kernel(cpu::machine& hw, kernel_config config)
+    : hw_{hw},
+      config_{std::move(config)},
+      id_{static_cast<std::uint16_t>(hw.names().add_kernel())},
+      data_base_{hw.names().add_data_areas(config_.cpus)},
+      idtr_base_{hw.names().add(*this)},
+      memory_{config_.memory_base, config_.memory_bytes},
+      locks_{std::make_unique<environment>(*this)},
+      policy_{config_.make_scheduler(config_.cpus)},
+      cpus_(config_.cpus) {
+  for (unsigned i = 0; i < config_.cpus; ++i) {
+    per_cpu& p = cpus_[i];
+    p.index = i;
+    p.source = hw.add_fact_source();
+    p.idle = std::make_unique<thread>(hw.names(), "swapper/" + std::to_string(i), 0);
+    p.current = p.idle.get();
+    p.queue_lock = make_spinlock(config_.locks, *locks_);
+    p.balance = balance_state{config_.cpus};
+    p.call_word = &hw.physical().word_at(memory_.take(64, 64));
+  }
+}
+
+kernel::~kernel() = default;
+
+nanoseconds kernel::to_ns(cycles c) const {
+  const std::uint64_t khz = config_.tsc_khz;
+  return c.count() / khz * 1'000'000 + c.count() % khz * 1'000'000 / khz;
+}
+
+cycles kernel::from_ns(nanoseconds ns) const {
+  const std::uint64_t khz = config_.tsc_khz;
+  return cycles{ns / 1'000'000 * khz + ns % 1'000'000 * khz / 1'000'000};
+}
+
+bool kernel::idle(unsigned cpu) const { return cpus_[cpu].current == cpus_[cpu].idle.get() && nr_running(cpu) == 0; }
+
+bool kernel::shares_cache(unsigned a, unsigned b) const {
+  const cpu::topology& shape = hw_.config().shape;
+  if (config_.cpus != shape.cpus()) return true;  // a guest that sees one package
+  return shape.socket_of(a) == shape.socket_of(b);
+}
+
+// -- bringing CPUs up -------------------------------------------------------------------------------------------------
+
+thread& kernel::add_thread(std::string name, std::function<cpu::program(thread&)> body, const cpu::code_location& where,
+                           std::vector<unsigned> affinity) {
+  threads_.push_back(std::make_unique<thread>(hw_.names(), std::move(name), next_pid_++));
+  thread& t = *threads_.back();
+  t.entity = policy_->make_entity(t.pid, 0);
+  t.entity->owner = &t;
+  if (!affinity.empty()) {
+    t.entity->affinity.assign(config_.cpus, false);
+    for (unsigned c : affinity) t.entity->affinity.at(c) = true;
+    t.entity->cpu = affinity.front();
+  }
+  t.strand.start(thread_main(t, std::move(body)), where);
+  return t;
+}
+
+cpu::strand& kernel::boot_cpu(unsigned index) {
+  cpu::strand& s = cpus_.at(index).idle->strand;
+  if (s.depth() == 0) s.start(boot_program(index), index == 0 ? code::start_kernel : code::start_secondary);
+  return s;
+}
+
+cpu::strand& kernel::boot(cpu::logical_cpu& c, physical_address) { return boot_cpu(c.number()); }
+
+cpu::program kernel::boot_program(unsigned index) {
+  cpu::logical_cpu& c = co_await isa::this_cpu();
+  c.set_idtr_base(idtr_base_);
+  c.set_gs_base(gs_base_of(index));
+  cpus_[index].idle->on_cpu = true;
+  co_await isa::compute(bring_up_work);
+  for (unsigned leaf = 0; leaf < boot_cpuids; ++leaf) co_await isa::cpuid(leaf);
+  co_await isa::wrmsr(msr_spurious, apic_software_enable);
+  co_await isa::wrmsr(msr_lvt_timer, lvt_tsc_deadline | vector::local_timer);
+  if (on_cpu_up) co_await on_cpu_up(index);
+  cpus_[index].online = true;
+  ++online_;
+  if (index == 0) {
+    for (unsigned other = 1; other < config_.cpus; ++other) {
+      const std::uint64_t to = std::uint64_t{other} << 32;
+      co_await isa::wrmsr(msr_icr, to | icr_init);
+      co_await isa::compute(bring_up_poll);
+      co_await isa::wrmsr(msr_icr, to | icr_startup | trampoline_page);
+    }
+    while (online_ < config_.cpus) {
+      co_await isa::sti();  // a guest's start-up may need this CPU's host to take interrupts
+      co_await isa::compute(bring_up_poll);
+      co_await isa::cli();
+    }
+    co_await start_threads();
+  }
+  co_await idle_loop(index);
+}
+
+cpu::program kernel::start_threads() {
+  for (auto& t : threads_) {
+    const unsigned target =
+        t->entity->affinity.empty() ? select_cpu_for_fork(*this, 0, t->entity.get()) : t->entity->cpu;
+    per_cpu& p = cpus_[target];
+    co_await p.queue_lock->acquire();
+    policy_->enqueue(target, *t->entity, enqueue_reason::fork, now_ns());
+    co_await isa::compute(costs().enqueue);
+    co_await resched(target);
+    co_await p.queue_lock->release();
+  }
+}
+
+cpu::program kernel::thread_main(thread& t, std::function<cpu::program(thread&)> body) {
+  co_await finish_switch();
+  co_await isa::sti();
+  co_await body(t);
+  for (;;) {
+    co_await isa::cli();
+    prepare_to_sleep(t);
+    co_await schedule();
+  }
+}
+
+cpu::program kernel::idle_loop(unsigned index) {
+  auto here = co_await isa::in(code::do_idle);
+  per_cpu& p = cpus_[index];
+  for (;;) {
+    if ((co_await isa::this_cpu()).interrupts_enabled()) co_await isa::cli();
+    if (p.need_resched) {
+      co_await schedule();
+      continue;
+    }
+    p.tick_armed = false;  // an idle CPU does without its tick
+    co_await program_deadline(p);
+    co_await isa::compute(costs().idle_entry);
+    if (p.need_resched) continue;
+    p.idle_since = now_ns();
+    co_await isa::sti();
+    co_await isa::hlt();
+    p.idle_time.idled_for(now_ns() - p.idle_since);
+    co_await isa::compute(costs().idle_exit);
+  }
+}
+
+// -- small pieces -----------------------------------------------------------------------------------------------------
+
+cpu::program kernel::work(const cpu::code_location& where, cycles duration) {
+  auto here = co_await isa::in(where);
+  co_await isa::compute(duration);
+}
+
+cpu::program kernel::trace() {
+  if (!config_.tracing) co_return;
+  auto here = co_await isa::in(code::trace_event);
+  co_await isa::compute(costs().tracepoint);
+}
+
+cpu::task<bool> kernel::irq_save() {
+  const bool enabled = (co_await isa::this_cpu()).interrupts_enabled();
+  if (enabled) co_await isa::cli();
+  co_return enabled;
+}
+
+cpu::program kernel::irq_restore(bool enabled) {
+  if (enabled) co_await isa::sti();
+}
+
+cpu::program kernel::send_ipi(unsigned cpu, std::uint8_t vec) {
+  co_await isa::wrmsr(msr_icr, std::uint64_t{cpu} << 32 | vec);
+}
+
+cpu::program kernel::load_extended_state(thread& self) {
+  if (!self.extended_state || self.extended_state_loaded) co_return;
+  auto here = co_await isa::in(code::fpu_switch);
+  co_await isa::xrstor();
+  self.extended_state_loaded = true;
+}
+
+// -- interrupts -------------------------------------------------------------------------------------------------------
+
+cpu::program kernel::entry(cpu::logical_cpu&, std::uint8_t vec) {
+  co_await handle_irq(vec);
+  const cpu::strand& s = co_await isa::this_strand();
+  const unsigned cpu = index_of(co_await isa::this_cpu());
+  // A kernel without full preemption reschedules on its way back to user mode only.
+  if (s.interrupted_location().cpl == 3 && cpus_[cpu].need_resched) co_await schedule();
+}
+
+cpu::program kernel::handle_irq(std::uint8_t vec) {
+  auto here = co_await isa::in(code::irq_enter);
+  const unsigned cpu = index_of(co_await isa::this_cpu());
+  per_cpu& p = cpus_[cpu];
+  co_await isa::compute(costs().interrupt_entry);
+  co_await isa::wrmsr(msr_eoi, 0);
+  switch (vec) {
+    case vector::local_timer: co_await timer_interrupt(); break;
+    case vector::reschedule: break;  // need_resched says it all
+    case vector::call_function_single: co_await run_calls(p); break;
+    default:
+      if (on_vector) co_await on_vector(cpu, vec);
+  }
+  co_await isa::compute(costs().interrupt_exit);
+}
+
+cpu::program kernel::call_on(unsigned cpu, std::function<cpu::program()> call) {
+  auto here = co_await isa::in(code::smp_call_function);
+  const unsigned self = index_of(co_await isa::this_cpu());
+  cpu::word& done = *cpus_[self].call_word;
+  co_await isa::store(done, 1);
+  cpus_[cpu].calls.push_back({std::move(call), &done});
+  co_await send_ipi(cpu, vector::call_function_single);
+  co_await isa::spin_while(done, cpu::spin_predicate::while_equal(1), code::csd_lock_wait);
+}
+
+cpu::program kernel::run_calls(per_cpu& p) {
+  auto here = co_await isa::in(code::call_function_interrupt);
+  while (!p.calls.empty()) {
+    const auto [call, done] = std::move(p.calls.front());
+    p.calls.erase(p.calls.begin());
+    co_await call();
+    co_await isa::store(*done, 0);
+  }
+}
+
+// -- time -------------------------------------------------------------------------------------------------------------
+
+cpu::program kernel::timer_interrupt() {
+  auto here = co_await isa::in(code::timer_interrupt);
+  per_cpu& p = cpus_[index_of(co_await isa::this_cpu())];
+  p.armed_deadline = cycles::never();
+  for (;;) {
+    const cycles now = hw_.time().now();
+    const auto due = std::find_if(p.timers.begin(), p.timers.end(), [&](timer_event* t) { return t->due_ <= now; });
+    if (due == p.timers.end()) break;
+    timer_event& t = **due;
+    p.timers.erase(due);
+    t.due_ = cycles::never();
+    co_await isa::compute(costs().hrtimer);
+    co_await t.expire();
+  }
+  if (p.tick_armed && p.tick_due <= hw_.time().now()) co_await tick(p);
+  co_await program_deadline(p);
+}
+
+cpu::program kernel::tick(per_cpu& p) {
+  auto here = co_await isa::in(code::scheduler_tick);
+  ++p.ticks;
+  while (p.tick_due <= hw_.time().now()) p.tick_due += tick_period();
+  co_await isa::compute(costs().tick);
+  if (!p.current->idle()) {
+    co_await p.queue_lock->acquire();
+    const bool resched = policy_->tick(p.index, now_ns());
+    co_await p.queue_lock->release();
+    if (resched && !p.need_resched) p.need_resched = p.preempt_requested = true;
+  }
+  if (p.ticks >= p.next_balance) {
+    co_await pull_task(p, balance_reason::periodic);
+    p.next_balance =
+        p.ticks + balance_interval_jiffies(p.balance.interval_ms(), !p.current->idle(), config_.cpus, {.hz = config_.hz});
+  }
+}
+
+// Ticks of different CPUs are spread over the period, so that no CPU's always comes first.
+cpu::program kernel::start_tick(per_cpu& p) {
+  const std::uint64_t period = tick_period().count();
+  const std::uint64_t offset = period / config_.cpus * p.index;
+  const std::uint64_t now = hw_.time().now().count();
+  p.tick_armed = true;
+  p.tick_due = cycles{now < offset ? offset : offset + ((now - offset) / period + 1) * period};
+  co_await program_deadline(p);
+}
+
+cpu::program kernel::program_deadline(per_cpu& p) {
+  cycles next = p.tick_armed ? p.tick_due : cycles::never();
+  for (const timer_event* t : p.timers) next = min(next, t->due_);
+  if (next == p.armed_deadline) co_return;
+  p.armed_deadline = next;
+  co_await isa::wrmsr(apic::msr::tsc_deadline, next == cycles::never() ? 0 : next.count());
+}
+
+cpu::program kernel::arm(timer_event& timer, cycles due) {
+  cancel(timer);
+  per_cpu& p = cpus_[index_of(co_await isa::this_cpu())];
+  timer.due_ = due;
+  timer.cpu_ = p.index;
+  p.timers.push_back(&timer);
+  if (due < p.armed_deadline) co_await program_deadline(p);
+}
+
+void kernel::cancel(timer_event& timer) {
+  if (!timer.armed()) return;
+  std::erase(cpus_[timer.cpu_].timers, &timer);
+  timer.due_ = cycles::never();
+}
+
+}  // namespace vmxsys::models

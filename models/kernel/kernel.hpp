@@ -1,0 +1,214 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <vmxsys/cpu/logical_cpu.hpp>
+#include <vmxsys/cpu/machine.hpp>
+#include <vmxsys/cpu/name_space.hpp>
+#include <vmxsys/models/schedulers/balancer.hpp>
+#include <vmxsys/models/schedulers/placement.hpp>
+#include <vmxsys/models/schedulers/scheduler.hpp>
+#include <vmxsys/models/schedulers/yield_to.hpp>
+
+#include "kernel_costs.hpp"
+#include "spinlock.hpp"
+#include "thread.hpp"
+
+namespace vmxsys::models {
+
+/// Vectors a kernel uses, as Linux numbers them (arch/x86/include/asm/irq_vectors.h).
+namespace vector {
+inline constexpr std::uint8_t local_timer = 0xec;
+inline constexpr std::uint8_t call_function_single = 0xfb;
+inline constexpr std::uint8_t reschedule = 0xfd;
+}  // namespace vector
+
+/// Something due on one CPU at a cycle; runs in the timer interrupt of that CPU, interrupts off. Re-armed freely.
+class timer_event {
+ public:
+  virtual ~timer_event() = default;
+  virtual cpu::program expire() = 0;
+
+  bool armed() const { return due_ != cycles::never(); }
+  cycles due() const { return due_; }
+
+ private:
+  friend class kernel;
+  cycles due_ = cycles::never();
+  unsigned cpu_ = 0;
+};
+
+struct kernel_config {
+  std::string name = "host";
+  unsigned cpus = 1;
+  unsigned hz = 250;
+  std::uint64_t tsc_khz = 2'300'000;
+  kernel_costs costs;
+  lock_kind locks = lock_kind::queued;          ///< of its run queues and of the locks it hands out
+  bool tracing = false;                         ///< tracepoints are enabled and cost time
+  physical_address memory_base = 0x1'0000'0000; ///< where its shared words live
+  std::uint64_t memory_bytes = 64u << 20;
+  std::function<std::unique_ptr<scheduler>(unsigned cpus)> make_scheduler;
+};
+
+/// A small Linux-like kernel over the instruction set: threads, per-CPU run queues guarded by contended locks, wake-ups
+/// with placement, load balancing, reschedule interrupts, ticks, timers, idle. The same class runs as a host, as a
+/// guest and on bare metal: whether an instruction exits is the CPU's business.
+///
+/// Kernel data is plain C++: what one CPU does to another's data happens at the cycle it does it. What takes time
+/// in between (locks, lines, interrupts, straight-line work) is awaited.
+class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine_view {
+ public:
+  kernel(cpu::machine& hw, kernel_config config);
+  ~kernel() override;
+
+  // -- building ------------------------------------------------------------------------------------------------------
+  /// Adds a thread that starts with the kernel. `body` is its program; `affinity` lists CPUs, empty for all.
+  thread& add_thread(std::string name, std::function<cpu::program(thread&)> body, const cpu::code_location& where,
+                     std::vector<unsigned> affinity = {});
+
+  /// The strand that boots CPU `index`, the bootstrap processor at reset or another at SIPI.
+  cpu::strand& boot_cpu(unsigned index);
+  cpu::strand& boot(cpu::logical_cpu& cpu, physical_address entry) override;
+
+  /// Runs on each CPU when it comes up, before it schedules: a hypervisor enables VMX there.
+  std::function<cpu::program(unsigned cpu)> on_cpu_up;
+  /// Runs in interrupt context for vectors the kernel does not know.
+  std::function<cpu::program(unsigned cpu, std::uint8_t vector)> on_vector;
+  /// A guest's kernel learns the frequency and features of its CPUs by CPUID while it boots.
+  unsigned boot_cpuids = 0;
+
+  // -- what it is ----------------------------------------------------------------------------------------------------
+  cpu::machine& hardware() { return hw_; }
+  const kernel_config& config() const { return config_; }
+  const kernel_costs& costs() const { return config_.costs; }
+  std::uint16_t id() const { return id_; }
+  unsigned cpus() const { return config_.cpus; }
+  models::scheduler& policy() { return *policy_; }
+  lock_environment& locks() { return *locks_; }
+  cpu::region_allocator& memory() { return memory_; }
+  const std::vector<std::unique_ptr<thread>>& threads() const { return threads_; }
+  thread& idle_thread(unsigned cpu) { return *cpus_[cpu].idle; }
+
+  /// The number of the CPU of this kernel that a (physical) CPU is being right now.
+  unsigned index_of(const cpu::logical_cpu& c) const {
+    return static_cast<unsigned>((c.gs_base() - data_base_) / cpu::name_space::data_stride);
+  }
+  std::uint64_t gs_base_of(unsigned cpu) const { return data_base_ + cpu * cpu::name_space::data_stride; }
+  thread& current(unsigned cpu) { return *cpus_[cpu].current; }
+  bool need_resched(unsigned cpu) const { return cpus_[cpu].need_resched; }
+  nanoseconds to_ns(cycles c) const;
+  cycles from_ns(nanoseconds ns) const;
+  nanoseconds now_ns() const { return to_ns(hw_.time().now()); }
+  unsigned nr_running(unsigned cpu) const override { return policy_->nr_running(cpu); }
+
+  // -- what its programs call ----------------------------------------------------------------------------------------
+  /// Straight-line work at `where`.
+  cpu::program work(const cpu::code_location& where, cycles duration);
+  /// An enabled tracepoint's cost, none if tracing is off.
+  cpu::program trace();
+  /// Gives up the CPU if something else should run, or if the current thread sleeps. Interrupts are off inside and, as
+  /// before, outside.
+  cpu::program schedule();
+  /// Wakes a sleeping thread; true if it slept.
+  cpu::task<bool> wake_up(thread& t);
+  /// Marks `self` sleeping; the caller then checks its condition and calls `schedule` or takes it back.
+  void prepare_to_sleep(thread& self) { self.state = thread_state::sleeping; }
+  void cancel_sleep(thread& self) { self.state = thread_state::runnable; }
+  /// yield_to() of kernel/sched/core.c for the current thread; >0 accepted, 0 refused, <0 -ESRCH.
+  cpu::task<int> yield_to(thread& target, bool preempt);
+  /// Runs `call` on another CPU in interrupt context and waits for it, spinning (smp_call_function_single).
+  cpu::program call_on(unsigned cpu, std::function<cpu::program()> call);
+  /// Arms or re-arms a timer on the current CPU.
+  cpu::program arm(timer_event& timer, cycles due);
+  /// Disarms a timer, on whatever CPU it is.
+  void cancel(timer_event& timer);
+  /// Asks for a reschedule of another CPU, by interrupt unless one is pending.
+  cpu::program resched(unsigned cpu);
+  /// Sends an interrupt to a CPU of this kernel through its local APIC.
+  cpu::program send_ipi(unsigned cpu, std::uint8_t vector);
+  /// What the IDT does for a vector, for hypervisors that acknowledged it at the exit; interrupts off.
+  cpu::program handle_irq(std::uint8_t vector);
+  /// Makes the extended state of the current thread the one in the registers.
+  cpu::program load_extended_state(thread& self);
+  /// Interrupts off; the answer is what to pass to `irq_restore`.
+  cpu::task<bool> irq_save();
+  cpu::program irq_restore(bool enabled);
+
+  // cpu::interrupt_table
+  cpu::program entry(cpu::logical_cpu& cpu, std::uint8_t vector) override;
+
+  std::uint32_t fact_source(unsigned cpu) const { return cpus_[cpu].source; }
+  cpu::fact_bus& facts() { return hw_.facts(); }
+
+ private:
+  struct per_cpu {
+    unsigned index = 0;
+    std::uint32_t source = 0;
+    std::unique_ptr<thread> idle;
+    thread* current = nullptr;
+    thread* switched_from = nullptr;    // until finish_switch
+    std::unique_ptr<spinlock> queue_lock;
+    bool need_resched = false;
+    bool preempt_requested = false;     // need_resched was set by somebody else, not by the thread itself
+    bool online = false;
+    bool tick_armed = false;
+    cycles tick_due{0};
+    cycles armed_deadline = cycles::never();
+    std::vector<timer_event*> timers;
+    struct remote_call {
+      std::function<cpu::program()> call;
+      cpu::word* done;
+    };
+    std::vector<remote_call> calls;
+    cpu::word* call_word = nullptr;     // set while a call of this CPU's is on its way
+    balance_state balance{1};
+    std::uint64_t next_balance = 0;     // in ticks
+    std::uint64_t ticks = 0;
+    nanoseconds idle_since = 0;
+    idle_estimate idle_time;
+    wakee_flips flips;
+  };
+  class environment;
+
+  // machine_view
+  unsigned cpu_count() const override { return config_.cpus; }
+  bool idle(unsigned cpu) const override;
+  std::uint64_t load(unsigned cpu) const override { return 1024 * nr_running(cpu); }
+  bool shares_cache(unsigned a, unsigned b) const override;
+
+  cpu::program boot_program(unsigned index);
+  cpu::program idle_loop(unsigned index);
+  cpu::program thread_main(thread& t, std::function<cpu::program(thread&)> body);
+  cpu::program switch_to(per_cpu& p, thread& prev, thread& next);
+  cpu::program finish_switch();
+  cpu::program timer_interrupt();
+  cpu::program tick(per_cpu& p);
+  cpu::program start_tick(per_cpu& p);
+  cpu::program program_deadline(per_cpu& p);
+  cpu::program run_calls(per_cpu& p);
+  cpu::task<bool> pull_task(per_cpu& p, balance_reason why);
+  cpu::program lock_both(unsigned a, unsigned b);
+  cpu::program unlock_both(unsigned a, unsigned b);
+  cpu::program start_threads();
+  unsigned select_cpu(thread& t, unsigned this_cpu, unsigned& looked_at);
+  cycles tick_period() const { return cycles{config_.tsc_khz * 1000 / config_.hz}; }
+
+  cpu::machine& hw_;
+  kernel_config config_;
+  std::uint16_t id_;
+  std::uint64_t data_base_;
+  std::uint64_t idtr_base_;
+  cpu::region_allocator memory_;
+  std::unique_ptr<lock_environment> locks_;
+  std::unique_ptr<models::scheduler> policy_;
+  std::vector<per_cpu> cpus_;
+  std::vector<std::unique_ptr<thread>> threads_;
+  std::uint32_t next_pid_ = 1;
+  unsigned online_ = 0;
+};
+
+}  // namespace vmxsys::models

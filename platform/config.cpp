@@ -1,0 +1,204 @@
+#include <algorithm>
+#include <boost/json.hpp>
+
+#include <vmxsys/platform/config.hpp>
+#include <vmxsys/platform/preset.hpp>
+#include <vmxsys/vmx/capability.hpp>
+
+namespace vmxsys::platform {
+
+std::vector<choice> preset_choices() {
+  std::vector<choice> result;
+  for (const preset& p : presets()) result.push_back({p.name, p.description});
+  return result;
+}
+
+std::vector<choice> detector_choices() {
+  return {{"pause_loop_exiting", "Intel: exit when PAUSEs at CPL 0 closer than ple_gap go on for longer than ple_window (SDM Vol. 3C)"},
+          {"pause_filter", "AMD: exit after a number of PAUSEs since the entry, with a gap threshold (APM Vol. 2, 15.14.4)"},
+          {"pause_exiting", "every PAUSE exits"},
+          {"none", "no PAUSE exits"}};
+}
+
+std::vector<choice> gap_measure_choices() {
+  return {{"issue_to_issue", "from the issue of one PAUSE to the issue of the next, so that a PAUSE's own latency counts"},
+          {"end_to_start", "from the end of one PAUSE to the issue of the next"}};
+}
+
+std::vector<choice> scheduler_choices() {
+  return {{"cfs", "Linux's Completely Fair Scheduler: virtual run time, buddies, wakeup granularity, yield_to"},
+          {"round_robin", "a queue and a fixed time slice"}};
+}
+
+std::vector<choice> scheduler_profile_choices() {
+  return {{"v6.1", "Linux 6.1, the last long-term version that picks by CFS"},
+          {"v5.10", "Linux 5.10"},
+          {"v3.4", "Linux 3.4"}};
+}
+
+std::vector<choice> spin_policy_choices() {
+  return {{"none", "enter the guest again at once"},
+          {"sleep", "sleep a fixed time (2009)"},
+          {"directed", "yield to another vCPU of the VM, round robin (2011)"},
+          {"preempted_only", "as directed, only to vCPUs that were preempted (2013)"},
+          {"kernel_mode", "as preempted_only, only to vCPUs preempted in kernel mode (2017)"},
+          {"ipi_receivers", "as kernel_mode, and to vCPUs with an undelivered interrupt (2019)"}};
+}
+
+std::vector<choice> placement_choices() {
+  return {{"free", "the host scheduler places vCPU threads anywhere"},
+          {"spread", "vCPU i of every VM is pinned to logical CPU i, siblings last"},
+          {"stacked", "all vCPUs of a VM share as few logical CPUs as the load allows, pinned"}};
+}
+
+std::vector<choice> lock_choices() {
+  return {{"test_and_set", "one word, whoever comes first"},
+          {"ticket", "first come, first served; every waiter polls one word"},
+          {"queued", "first come, first served; every waiter polls its own word"}};
+}
+
+std::vector<choice> workload_choices() {
+  return {{"lock_bound", "compute, then a critical section under a shared kernel spinlock, again and again"},
+          {"cpu_bound", "compute in user mode without end"}};
+}
+
+std::vector<choice> distribution_choices() {
+  return {{"fixed", "always `mean`"},
+          {"uniform", "between `min` and `max`"},
+          {"exponential", "exponential with mean `mean`, cut off at `min` and `max` where given"}};
+}
+
+const record_type& run_config_type() { return record_type_of<run_config>(); }
+
+namespace {
+
+/// True when one path is the other or lies above or below it.
+bool related(const std::string& a, const std::string& b) {
+  const std::string& shorter = a.size() < b.size() ? a : b;
+  const std::string& longer = a.size() < b.size() ? b : a;
+  if (longer.compare(0, shorter.size(), shorter) != 0) return false;
+  return longer.size() == shorter.size() || shorter.empty() || longer[shorter.size()] == '.' || longer[shorter.size()] == '[';
+}
+
+class combinations {
+ public:
+  combinations(const std::vector<config_error>& already, std::vector<config_error>& errors) : already_{already}, errors_{errors} {}
+
+  /// Reports `path`, unless something it depends on is in doubt.
+  void fault(const std::string& path, std::string value, std::string reason, const std::vector<std::string>& depends = {}) {
+    const auto doubtful = [&](const std::string& p) {
+      return std::any_of(already_.begin(), already_.end(), [&](const config_error& e) { return related(e.path, p); });
+    };
+    if (doubtful(path) || std::any_of(depends.begin(), depends.end(), doubtful)) return;
+    errors_.push_back({path, std::move(value), std::move(reason), "", ""});
+  }
+
+ private:
+  const std::vector<config_error>& already_;
+  std::vector<config_error>& errors_;
+};
+
+void check_distribution(const distribution& d, const std::string& path, std::uint64_t tsc_khz, combinations& found) {
+  const auto at = [&](duration x) { return x.to_cycles(tsc_khz); };
+  if ((d.kind == "fixed" || d.kind == "exponential") && !d.mean) {
+    found.fault(path, "", "kind \"" + d.kind + "\" needs `mean`");
+  }
+  if (d.kind == "fixed" && (d.min || d.max)) found.fault(path, "", "kind \"fixed\" takes `mean` alone");
+  if (d.kind == "uniform") {
+    if (!d.min || !d.max) found.fault(path, "", "kind \"uniform\" needs `min` and `max`");
+    if (d.mean) found.fault(path, "", "kind \"uniform\" takes `min` and `max`, not `mean`");
+  }
+  if (d.min && d.max && at(*d.max) < at(*d.min)) {
+    found.fault(path + ".min", d.min->to_string(), "greater than max (" + d.max->to_string() + ")", {path + ".max"});
+  }
+  if (d.kind == "exponential" && d.mean && d.max && at(*d.max) < at(*d.mean)) {
+    found.fault(path + ".max", d.max->to_string(), "smaller than mean (" + d.mean->to_string() + ")", {path + ".mean"});
+  }
+  if (d.kind == "exponential" && d.mean && d.min && at(*d.mean) < at(*d.min)) {
+    found.fault(path + ".min", d.min->to_string(), "greater than mean (" + d.mean->to_string() + ")", {path + ".mean"});
+  }
+}
+
+}  // namespace
+
+void check_combinations(const run_config& config, const std::vector<config_error>& already, std::vector<config_error>& errors) {
+  combinations found{already, errors};
+  const machine_config& machine = config.machine;
+
+  const preset* hardware = find_preset(machine.preset);
+  const std::uint64_t tsc_khz = hardware ? hardware->tsc_khz : 2500000;
+
+  if (config.until.to_cycles(tsc_khz) == cycles{0}) {
+    found.fault("until", config.until.to_string(), "shorter than one cycle", {"machine.preset"});
+  } else if (config.measure_from.to_cycles(tsc_khz) >= config.until.to_cycles(tsc_khz)) {
+    found.fault("measure_from", config.measure_from.to_string(),
+                "nothing would be measured: it must be before the end of the run, until = " + config.until.to_string(),
+                {"until", "machine.preset"});
+  }
+
+  constexpr std::uint64_t most_cpus = 1024;
+  const std::uint64_t cpus = logical_cpus(machine);
+  if (cpus == 0 || cpus > most_cpus) {
+    found.fault("machine", std::to_string(cpus) + " logical CPUs",
+                "sockets * cores * threads must be 1 .. " + std::to_string(most_cpus),
+                {"machine.sockets", "machine.cores", "machine.threads"});
+  }
+
+  if (hardware && machine.detector.name == "pause_loop_exiting") {
+    constexpr unsigned pause_loop_exiting_bit = 10;  // SDM Vol. 3C, secondary processor-based controls
+    const vmx::capability_row* row = vmx::find_capability_row(hardware->capabilities);
+    if (row && !row->values.supports(vmx::control_word::secondary, pause_loop_exiting_bit)) {
+      found.fault("machine.detector.name", "\"pause_loop_exiting\"",
+                  "preset \"" + machine.preset + "\" (capabilities \"" + row->name + "\") has no PAUSE-loop exiting",
+                  {"machine.preset"});
+    }
+  }
+
+  if (config.host.ple_window_max < config.host.ple_window) {
+    found.fault("host.ple_window_max", std::to_string(config.host.ple_window_max),
+                "smaller than ple_window (" + std::to_string(config.host.ple_window) + ")", {"host.ple_window"});
+  }
+  const auto check_scheduler = [&](const scheduler_config& s, const std::string& path) {
+    if (s.latency && s.min_granularity && s.latency->to_cycles(tsc_khz) < s.min_granularity->to_cycles(tsc_khz)) {
+      found.fault(path + ".min_granularity", s.min_granularity->to_string(), "greater than latency (" + s.latency->to_string() + ")",
+                  {path + ".latency"});
+    }
+  };
+  check_scheduler(config.host.scheduler, "host.scheduler");
+
+  if (config.vms.empty()) {
+    found.fault("vms", "[]", "at least one virtual machine is needed, e.g. \"vms\": [{\"name\": \"a\", \"vcpus\": 4}]");
+  }
+  std::uint64_t memory = 0;
+  for (std::size_t i = 0; i < config.vms.size(); ++i) {
+    const vm_config& vm = config.vms[i];
+    const std::string path = "vms[" + std::to_string(i) + ']';
+    memory += vm.memory.bytes;  // at most 64 * 2^46
+    for (std::size_t j = 0; j < i; ++j) {
+      if (config.vms[j].name == vm.name) {
+        found.fault(path + ".name", '"' + vm.name + '"', "already the name of vms[" + std::to_string(j) + ']',
+                    {"vms[" + std::to_string(j) + "].name"});
+        break;
+      }
+    }
+    check_scheduler(vm.guest.scheduler, path + ".guest.scheduler");
+    if (vm.workload.name == "lock_bound") {
+      check_distribution(vm.workload.work, path + ".workload.work", tsc_khz, found);
+      check_distribution(vm.workload.hold, path + ".workload.hold", tsc_khz, found);
+    }
+  }
+  if (memory > machine.memory.bytes) {
+    std::vector<std::string> depends{"machine.memory"};
+    for (std::size_t i = 0; i < config.vms.size(); ++i) depends.push_back("vms[" + std::to_string(i) + "].memory");
+    found.fault("vms", byte_size{memory}.to_string() + " of memory in all",
+                "more than machine.memory = " + machine.memory.to_string(), depends);
+  }
+}
+
+std::string to_json_text(const run_config& config) {
+  boost::json::value value;
+  run_config_type().write(&config, value);
+  return pretty_json(value);
+}
+
+}  // namespace vmxsys::platform

@@ -1,0 +1,16 @@
+#pragma once
+#include <cstddef>
+#include <string_view>
+
+namespace vmxsys::platform {
+
+/// A text file compiled into the library: `key` is its name without extension. Written by cmake/VMXSysEmbed.cmake.
+struct embedded_file {
+  std::string_view key;
+  std::string_view text;
+};
+
+extern const embedded_file embedded_presets[];
+extern const std::size_t embedded_presets_count;
+
+}  // namespace vmxsys::platform

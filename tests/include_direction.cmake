@@ -1,0 +1,75 @@
+cmake_minimum_required(VERSION 3.25)
+
+# Proves that a room sees itself and the rooms to its left, and none to its right.
+#   (a) with the room's own include roots, a header of each visible room is found and of every other room is not;
+#   (b) no file of the room reaches outside by a relative path or names a room to its right;
+#   (c) SystemC is included by sc_* files only, Boost not left of cpu.
+string(REPLACE "|" ";" all "${ALL}")
+string(REPLACE "|" ";" visible "${VISIBLE}")
+string(REPLACE "|" ";" roots "${ROOTS}")
+set(errors "")
+
+set(flags "")
+foreach(root IN LISTS roots)
+  if(root)
+    list(APPEND flags "-I${root}")
+  endif()
+endforeach()
+file(MAKE_DIRECTORY "${WORK_DIR}")
+
+set(tried 0)
+foreach(other IN LISTS all)
+  file(GLOB headers RELATIVE "${SOURCE_DIR}/${other}" "${SOURCE_DIR}/${other}/*.hpp" "${SOURCE_DIR}/${other}/*/*.hpp")
+  if(NOT headers)
+    continue()
+  endif()
+  list(GET headers 0 header)
+  # __has_include asks for this one header and not for what it includes in turn.
+  file(WRITE "${WORK_DIR}/${other}.cpp"
+    "#if !__has_include(<vmxsys/${other}/${header}>)\n#error not visible\n#endif\nint main() {}\n")
+  execute_process(COMMAND "${COMPILER}" -std=c++17 -fsyntax-only ${flags} "${WORK_DIR}/${other}.cpp"
+    RESULT_VARIABLE status OUTPUT_QUIET ERROR_VARIABLE output)
+  if(other IN_LIST visible AND NOT status EQUAL 0)
+    list(APPEND errors "${ROOM} cannot include <vmxsys/${other}/${header}>: ${output}")
+  elseif(NOT other IN_LIST visible AND status EQUAL 0)
+    list(APPEND errors "${ROOM} can include <vmxsys/${other}/${header}>, a room to its right")
+  endif()
+  # The same without the test macro: an #include of a room to the right must stop the compiler.
+  if(NOT other IN_LIST visible)
+    file(WRITE "${WORK_DIR}/${other}_include.cpp" "#include <vmxsys/${other}/${header}>\nint main() {}\n")
+    execute_process(COMMAND "${COMPILER}" -std=c++20 -fsyntax-only ${flags} "${WORK_DIR}/${other}_include.cpp"
+      RESULT_VARIABLE status OUTPUT_QUIET ERROR_VARIABLE output)
+    if(status EQUAL 0 OR NOT output MATCHES "No such file|file not found")
+      list(APPEND errors "including <vmxsys/${other}/${header}> from ${ROOM} was not refused: ${output}")
+    endif()
+  endif()
+  math(EXPR tried "${tried} + 1")
+endforeach()
+if(tried EQUAL 0)
+  list(APPEND errors "no header found to try")
+endif()
+
+file(GLOB_RECURSE files "${SOURCE_DIR}/${ROOM}/*.hpp" "${SOURCE_DIR}/${ROOM}/*.cpp")
+foreach(file IN LISTS files)
+  get_filename_component(name "${file}" NAME)
+  file(STRINGS "${file}" includes REGEX "^[ \t]*#[ \t]*include")
+  foreach(line IN LISTS includes)
+    if(line MATCHES "\"[^\"]*\\.\\./")
+      list(APPEND errors "${file}: ${line}: write <vmxsys/room/file.hpp>, not a relative path")
+    endif()
+    if(line MATCHES "vmxsys/([a-z]+)/" AND NOT CMAKE_MATCH_1 IN_LIST visible)
+      list(APPEND errors "${file}: ${line}: a room to the right of ${ROOM}")
+    endif()
+    if(line MATCHES "<(systemc|tlm)" AND NOT name MATCHES "^sc_" AND NOT "${ROOM}/${name}" STREQUAL "platform/main.cpp")
+      list(APPEND errors "${file}: ${line}: only sc_* files may include SystemC")
+    endif()
+    if(line MATCHES "<boost/" AND ROOM MATCHES "^(vmx|apic)$")
+      list(APPEND errors "${file}: ${line}: ${ROOM} is standard library only")
+    endif()
+  endforeach()
+endforeach()
+
+if(errors)
+  list(JOIN errors "\n" text)
+  message(FATAL_ERROR "${text}")
+endif()

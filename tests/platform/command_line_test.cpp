@@ -1,0 +1,157 @@
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <vmxsys/platform/command_line.hpp>
+#include <vmxsys/platform/list.hpp>
+#include <vmxsys/platform/output_file.hpp>
+
+namespace {
+
+using namespace vmxsys::platform;
+namespace fs = std::filesystem;
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+#define EXPECT_HAS(text, part) EXPECT_TRUE(has((text), (part))) << (text)
+
+struct outcome {
+  int status;
+  std::string out, err;
+};
+
+outcome call(const std::vector<std::string>& arguments) {
+  std::ostringstream out, err;
+  const int status = command_line_main(arguments, out, err);
+  return {status, out.str(), err.str()};
+}
+
+class in_a_directory : public testing::Test {
+ protected:
+  void SetUp() override {
+    dir = fs::temp_directory_path() / ("vmxsys_command_" + std::to_string(::getpid()));
+    fs::create_directories(dir);
+    std::ofstream{dir / "run.json"} << R"({"vms": [{"name": "a", "vcpus": 2}]})";
+    file = (dir / "run.json").string();
+  }
+  void TearDown() override { fs::remove_all(dir); }
+  std::size_t files_in(const fs::path& where) const {
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator{where}, fs::directory_iterator{}));
+  }
+  fs::path dir;
+  std::string file;
+};
+
+TEST(command_line, all_options) {
+  const command_line line = parse_command_line({"run", "a.json", "-p", "vms[0].vcpus=4", "--until", "1ms", "-p", "seed=2", "--seed", "3", "--out", "o",
+                                                "--trace", "kvm=t.txt", "--stepped", "--jobs", "4", "--json", "--quiet"});
+  ASSERT_TRUE(line.to_do) << line.text;
+  const options& o = *line.to_do;
+  EXPECT_EQ(o.command, "run");
+  EXPECT_EQ(o.argument, "a.json");
+  EXPECT_EQ(o.overrides, (std::vector<std::string>{"vms[0].vcpus=4", "seed=2", "until=1ms", "seed=3", "machine.stepped=true"}));
+  EXPECT_EQ(o.out, fs::path{"o"});
+  EXPECT_EQ(o.kvm_trace, fs::path{"t.txt"});
+  EXPECT_EQ(o.jobs, 4u);
+  EXPECT_TRUE(o.json);
+  EXPECT_TRUE(o.quiet);
+}
+
+TEST(command_line, help_and_version) {
+  EXPECT_EQ(call({"--help"}).status, exit_ok);
+  EXPECT_HAS(call({"--help"}).out, "vmxsys run FILE");
+  EXPECT_HAS(call({"--version"}).out, "vmxsys ");
+  EXPECT_EQ(call({}).status, exit_usage);
+  EXPECT_HAS(call({}).err, "vmxsys run FILE");
+}
+
+TEST(command_line, mistakes_name_the_nearest) {
+  EXPECT_HAS(call({"rum", "x"}).err, "no command \"rum\" (did you mean \"run\"?)");
+  EXPECT_HAS(call({"run", "x", "--util=1ms"}).err, "did you mean \"--until\"?");
+  EXPECT_HAS(call({"list", "parameter"}).err, "did you mean \"parameters\"?");
+  EXPECT_HAS(call({"run", "x", "--trace", "kvn=f"}).err, "did you mean \"kvm\"?");
+  for (const std::vector<std::string>& wrong : std::vector<std::vector<std::string>>{
+           {"rum"}, {"run"}, {"check"}, {"study"}, {"study", "nothing"}, {"run", "a", "b"}, {"run", "a", "--jobs", "0"},
+           {"run", "a", "--jobs", "x"}, {"run", "a", "--trace", "kvm="}, {"run", "a", "-p", "seed"}, {"run", "a", "-p"},
+           {"run", "a", "--json=1"}, {"run", "a", "--see", "1"}, {"run", "a", "-z"}, {"run", "a", "--until"}, {"-"}, {"run", ""}}) {
+    EXPECT_EQ(call(wrong).status, exit_usage);
+    EXPECT_FALSE(call(wrong).err.empty());
+    EXPECT_TRUE(call(wrong).out.empty());
+  }
+}
+
+TEST_F(in_a_directory, check) {
+  const outcome good = call({"check", file});
+  EXPECT_EQ(good.status, exit_ok) << good.err;
+  EXPECT_HAS(good.out, "\"ple_window\": 4096");
+  const outcome bad = call({"check", file, "-p", "vms[0].vcpu=3"});
+  EXPECT_EQ(bad.status, exit_usage);
+  EXPECT_HAS(bad.err, "did you mean \"vcpus\"?");
+  const outcome json = call({"check", file, "-p", "machine.cores=0", "--json"});
+  EXPECT_EQ(json.status, exit_usage);
+  EXPECT_HAS(json.out, "\"schema\":1");
+  EXPECT_HAS(json.out, "\"path\":\"machine.cores\"");
+  EXPECT_EQ(call({"check", (dir / "none.json").string()}).status, exit_files);
+  EXPECT_EQ(call({"run", (dir / "none.json").string()}).status, exit_files);
+  EXPECT_EQ(call({"run", file, "--until", "never"}).status, exit_usage);
+}
+
+TEST_F(in_a_directory, outputs_are_tried_before_the_run) {
+  const std::string below_a_file = (fs::path{file} / "out").string();
+  EXPECT_EQ(call({"run", file, "--out", below_a_file}).status, exit_files);
+  EXPECT_HAS(call({"run", file, "--out", below_a_file}).err, "cannot write");
+  EXPECT_EQ(call({"run", file, "--trace", "kvm=" + (dir / "none" / "trace").string()}).status, exit_files);
+}
+
+TEST_F(in_a_directory, list_topics_all_print) {
+  for (const std::string& topic : list_topics()) {
+    EXPECT_EQ(call({"list", topic}).status, exit_ok) << topic;
+    EXPECT_FALSE(call({"list", topic}).out.empty()) << topic;
+    EXPECT_HAS(call({"list", topic, "--json"}).out, "\"schema\":1");
+  }
+  EXPECT_HAS(call({"list", "parameters"}).out, "vms[].vcpus");
+  EXPECT_HAS(call({"list"}).out, "parameters");
+}
+
+TEST_F(in_a_directory, output_file_is_whole_or_not_there) {
+  const fs::path target = dir / "result.txt";
+  {
+    output_file f{target};
+    f.stream() << "half";
+  }
+  EXPECT_FALSE(fs::exists(target));
+  EXPECT_EQ(files_in(dir), 1u);  // run.json
+  {
+    output_file f{target};
+    f.stream() << "whole";
+    EXPECT_FALSE(fs::exists(target));
+    f.commit();
+  }
+  std::string text;
+  std::getline(std::ifstream{target}, text);
+  EXPECT_EQ(text, "whole");
+  {
+    output_file f{target};
+    f.stream() << "interrupted";
+  }
+  std::getline(std::ifstream{target}, text);
+  EXPECT_EQ(text, "whole");
+  EXPECT_EQ(files_in(dir), 2u);
+  EXPECT_THROW(output_file{dir}, file_error);
+  EXPECT_THROW(output_file{dir / "none" / "x"}, file_error);
+}
+
+TEST_F(in_a_directory, output_directory_is_made) {
+  const output_directory out{dir / "a" / "b"};
+  EXPECT_EQ(files_in(out.path()), 0u);
+  out.write("x.json", "{}\n");
+  EXPECT_TRUE(fs::exists(dir / "a" / "b" / "x.json"));
+  EXPECT_THROW(output_directory{fs::path{file}}, file_error);
+  EXPECT_THROW(output_directory{fs::path{file} / "x"}, file_error);
+}
+
+}  // namespace

@@ -1,0 +1,476 @@
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <vmxsys/platform/config_loader.hpp>
+#include <vmxsys/platform/nearest.hpp>
+
+namespace {
+
+using namespace vmxsys::platform;
+namespace fs = std::filesystem;
+
+constexpr const char* good = R"({
+  "seed": 7, "until": "20ms", "measure_from": "2ms",
+  "machine": {"preset": "haswell_ep", "sockets": 1, "cores": 4, "memory": "16GiB"},
+  "host": {"hz": 250, "scheduler": "cfs", "spin_policy": {"name": "kernel_mode"}},
+  "vms": [
+    {"name": "a", "vcpus": 4, "memory": "2GiB", "guest": {"lock": "ticket"},
+     "workload": {"name": "lock_bound", "locks": 2, "work": {"kind": "exponential", "mean": "5us"}, "hold": "800ns"}},
+    {"name": "b", "vcpus": 4, "workload": "cpu_bound"}
+  ]
+})";
+
+loaded_config load(const std::string& text, std::vector<std::string> overrides = {}) {
+  return load_config_text(text, overrides, "test.json");
+}
+
+/// The message of the one fault expected.
+std::string only(const loaded_config& loaded) {
+  EXPECT_EQ(loaded.errors.size(), 1u) << loaded.report();
+  return loaded.errors.empty() ? "" : loaded.errors.front().message();
+}
+
+/// `good` with one more member at the front of the document.
+std::string with(const std::string& member) {
+  std::string text = good;
+  return text.replace(0, 1, "{" + member + ",");
+}
+
+std::string fault_of(const std::string& assignment) { return only(load(good, {assignment})); }
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+#define EXPECT_HAS(text, part) EXPECT_TRUE(has((text), (part))) << (text)
+
+class files : public testing::Test {
+ protected:
+  void SetUp() override {
+    dir = fs::temp_directory_path() / ("vmxsys_config_" + std::to_string(::getpid()));
+    fs::create_directories(dir / "sub");
+  }
+  void TearDown() override { fs::remove_all(dir); }
+  fs::path write(const std::string& name, const std::string& text) {
+    std::ofstream{dir / name} << text;
+    return dir / name;
+  }
+  fs::path dir;
+};
+
+// ---- what is right ----
+
+TEST(config, good_document) {
+  const loaded_config loaded = load(good);
+  ASSERT_TRUE(loaded.ok()) << loaded.report();
+  const run_config& c = loaded.config;
+  EXPECT_EQ(c.seed, 7u);
+  EXPECT_EQ(c.until, duration::ms(20));
+  EXPECT_EQ(c.machine.cores, 4u);
+  EXPECT_EQ(c.machine.threads, 1u);  // default
+  EXPECT_EQ(c.host.scheduler.name, "cfs");
+  EXPECT_EQ(c.host.ple_window, 4096u);
+  ASSERT_EQ(c.vms.size(), 2u);
+  EXPECT_EQ(c.vms[0].guest.lock, "ticket");
+  EXPECT_EQ(c.vms[0].workload.hold.kind, "fixed");  // shorthand
+  EXPECT_EQ(c.vms[0].workload.hold.mean, duration::ns(800));
+  EXPECT_EQ(c.vms[1].workload.name, "cpu_bound");  // shorthand
+}
+
+TEST(config, effective_document_reads_back_as_itself) {
+  const loaded_config first = load(good, {"host.scheduler.wakeup_granularity=4ms", "until=123456789cycles"});
+  ASSERT_TRUE(first.ok()) << first.report();
+  const std::string text = to_json_text(first.config);
+  const loaded_config second = load(text);
+  ASSERT_TRUE(second.ok()) << second.report();
+  EXPECT_EQ(to_json_text(second.config), text);
+  EXPECT_HAS(text, "\"ple_gap\": 128");
+  EXPECT_HAS(text, "\"until\": \"123456789cycles\"");
+  EXPECT_HAS(text, "\"wakeup_granularity\": \"4ms\"");
+}
+
+TEST(config, overrides_in_order) {
+  const loaded_config loaded = load(good, {"vms[0].vcpus=2", "vms[*].guest.hz=100", "vms[1].guest.hz=1000", "machine.stepped=true",
+                                           "host.spin_policy=directed", "vms[1].name=12", "host.scheduler={\"name\":\"round_robin\",\"quantum\":\"5ms\"}"});
+  ASSERT_TRUE(loaded.ok()) << loaded.report();
+  EXPECT_EQ(loaded.config.vms[0].vcpus, 2u);
+  EXPECT_EQ(loaded.config.vms[0].guest.hz, 100u);
+  EXPECT_EQ(loaded.config.vms[1].guest.hz, 1000u);
+  EXPECT_TRUE(loaded.config.machine.stepped);
+  EXPECT_EQ(loaded.config.host.spin_policy.name, "directed");
+  EXPECT_EQ(loaded.config.vms[1].name, "12");
+  EXPECT_EQ(loaded.config.host.scheduler.quantum, duration::ms(5));
+}
+
+TEST(config, another_policy_drops_the_parameters_of_the_old_one) {
+  const loaded_config loaded = load(good, {"vms[0].workload.name=cpu_bound"});
+  ASSERT_TRUE(loaded.ok()) << loaded.report();
+  EXPECT_EQ(to_json_text(loaded.config).find("\"locks\""), std::string::npos);
+}
+
+TEST(config, configuration_made_in_code) {
+  run_config c;
+  c.vms.push_back({});
+  EXPECT_TRUE(override_config(c, {}).ok()) << override_config(c, {}).report();
+  const std::vector<std::string> overrides{"vms[0].vcpus=3"};
+  EXPECT_EQ(override_config(c, overrides).config.vms[0].vcpus, 3u);
+}
+
+TEST(config, integers_may_be_written_with_an_exponent) {
+  EXPECT_EQ(load(with(R"("host":{"ple_window":1e4})")).config.host.ple_window, 4096u);  // later "host" wins: JSON keeps the last
+  EXPECT_EQ(load(good, {"host.ple_window=1e4"}).config.host.ple_window, 10000u);
+}
+
+// ---- keys, types, ranges ----
+
+TEST(config_fault, unknown_key_names_the_nearest) {
+  EXPECT_EQ(only(load(with(R"("untill":"1ms")"))),
+            "test.json: untill = \"1ms\": unknown key; known here: seed, until, measure_from, machine, host, vms (did you mean \"until\"?)");
+  EXPECT_HAS(fault_of("host.schedular=cfs"), "did you mean \"scheduler\"?");
+  EXPECT_HAS(fault_of("vms[0].gest.hz=100"), "did you mean \"guest\"?");
+}
+
+TEST(config_fault, misplaced_key_is_told_its_place) {
+  EXPECT_HAS(only(load(with(R"("vcpus":4)"))), "did you mean \"vms[].vcpus\"?");
+  EXPECT_HAS(only(load(with(R"("ple_gap":4)"))), "did you mean \"host.ple_gap\"?");
+}
+
+TEST(config_fault, unknown_name_lists_the_legal_ones) {
+  const std::string m = fault_of("machine.preset=haswel_ep");
+  EXPECT_HAS(m, "machine.preset = \"haswel_ep\"");
+  EXPECT_HAS(m, "skylake_sp");
+  EXPECT_HAS(m, "did you mean \"haswell_ep\"?");
+  EXPECT_HAS(fault_of("host.spin_policy=kernel-mode"), "did you mean \"kernel_mode\"?");
+  EXPECT_HAS(fault_of("machine.detector=ple"), "must be one of: pause_loop_exiting");
+}
+
+TEST(config_fault, wrong_types) {
+  EXPECT_HAS(fault_of("machine.cores=four"), "machine.cores = \"four\": must be an integer");
+  EXPECT_HAS(fault_of("machine.cores=2.5"), "must be an integer");
+  EXPECT_HAS(fault_of("machine.stepped=1"), "must be true or false");
+  EXPECT_HAS(fault_of("seed=-1"), "must not be negative");
+  EXPECT_HAS(fault_of("machine=5"), "must be an object");
+  EXPECT_HAS(only(load(R"({"vms": {"name": "a"}})")), "must be a list");
+  EXPECT_HAS(only(load(R"({"vms": [1]})")), "vms[0] = 1: must be an object");
+  EXPECT_HAS(only(load(R"([1, 2])")), "a configuration is an object");
+}
+
+TEST(config_fault, units_are_needed) {
+  EXPECT_HAS(fault_of("until=10"), "a duration needs a number and a unit");
+  EXPECT_HAS(only(load(R"({"until": 10, "vms": [{}]})")), "a duration needs a unit: write it as text, e.g. \"10ms\"");
+  EXPECT_HAS(fault_of("until=10minutes"), "ps, ns, us, ms, s or cycles");
+  EXPECT_HAS(fault_of("machine.memory=16"), "a size needs a number and a unit");
+  EXPECT_HAS(fault_of("until=1.5cycles"), "cycles come whole");
+  EXPECT_HAS(fault_of("until=300days"), "a duration needs");
+  EXPECT_HAS(fault_of("until=99999999999999999999s"), "too large");
+}
+
+TEST(config_fault, ranges_hold_at_their_ends) {
+  EXPECT_HAS(fault_of("machine.sockets=0"), "machine.sockets = 0: out of range: must be 1 .. 16");
+  EXPECT_HAS(fault_of("machine.sockets=17"), "must be 1 .. 16");
+  EXPECT_TRUE(load(good, {"machine.sockets=16"}).ok());
+  EXPECT_HAS(fault_of("vms[0].vcpus=0"), "vms[0].vcpus = 0: out of range: must be 1 .. 1024");
+  EXPECT_HAS(fault_of("host.ple_gap=4294967296"), "0 .. 4294967295");
+  EXPECT_HAS(fault_of("until=2hours"), "unit");
+  EXPECT_HAS(fault_of("until=3601s"), "must be 1ps .. 3600s");
+  EXPECT_HAS(fault_of("vms[0].workload.user_share=101"), "0 .. 100");
+  EXPECT_HAS(fault_of("machine.memory=1KiB"), "must be 1MiB .. 64TiB");
+}
+
+TEST(config_fault, an_override_is_named_as_the_origin) {
+  EXPECT_EQ(fault_of("machine.sockets=0").rfind("-p machine.sockets=0: machine.sockets = 0", 0), 0u) << fault_of("machine.sockets=0");
+  const loaded_config all = load(good, {"vms[*].vcpus=0"});
+  EXPECT_EQ(all.errors.size(), 2u) << all.report();
+}
+
+TEST(config_fault, overrides_that_lead_nowhere) {
+  EXPECT_HAS(fault_of("vms[2].vcpus=1"), "there are only 2 (numbered from 0), so there is no [2]");
+  EXPECT_HAS(fault_of("vms.vcpus=1"), "say which one: [0], [1], ... or [*]");
+  EXPECT_HAS(fault_of("host[0].hz=1"), "is no list");
+  EXPECT_HAS(fault_of("seed.low=1"), "there is nothing below a plain value");
+  EXPECT_HAS(fault_of("vms[0.vcpus=1"), "an override is written path=value");
+  EXPECT_HAS(fault_of("vms[]=1"), "an override is written path=value");
+  EXPECT_HAS(fault_of("=1"), "an override is written path=value");
+  EXPECT_HAS(fault_of("seed"), "an override is written path=value");
+}
+
+TEST(config_fault, all_faults_at_once) {
+  const loaded_config loaded = load(R"({
+    "untill": "1s", "seed": -1,
+    "machine": {"sockets": 0, "preset": "p4"},
+    "host": {"hz": "fast", "ple_window": 100, "ple_window_max": 50},
+    "vms": [{"name": "a", "vcpus": 0}, {"name": "a"}]
+  })");
+  EXPECT_EQ(loaded.errors.size(), 8u) << loaded.report();
+}
+
+// ---- combinations ----
+
+TEST(config_fault, nothing_to_run) {
+  EXPECT_HAS(only(load("{}")), "vms = []: at least one virtual machine is needed");
+  EXPECT_HAS(only(load(R"({"vms": []})")), "at least one virtual machine is needed");
+}
+
+TEST(config_fault, duplicate_vm_names) {
+  EXPECT_EQ(fault_of("vms[1].name=a"), "vms[1].name = \"a\": already the name of vms[0]");
+}
+
+TEST(config_fault, more_memory_than_there_is) {
+  EXPECT_EQ(fault_of("machine.memory=2GiB"), "vms = 3GiB of memory in all: more than machine.memory = 2GiB");
+  EXPECT_TRUE(load(good, {"machine.memory=3GiB"}).ok());
+}
+
+TEST(config_fault, measuring_must_begin_before_the_end) {
+  EXPECT_EQ(fault_of("measure_from=20ms"), "measure_from = 20ms: nothing would be measured: it must be before the end of the run, until = 20ms");
+  EXPECT_TRUE(load(good, {"measure_from=19999us"}).ok());
+  // 2.5 GHz: 20 ms are 50 million cycles.
+  EXPECT_TRUE(load(good, {"measure_from=49999999cycles"}).ok());
+  EXPECT_FALSE(load(good, {"measure_from=50000000cycles"}).ok());
+}
+
+TEST(config_fault, too_many_cpus) {
+  EXPECT_HAS(only(load(good, {"machine.sockets=8", "machine.cores=256"})), "machine = 2048 logical CPUs: sockets * cores * threads must be 1 .. 1024");
+}
+
+TEST(config_fault, window_limits) {
+  EXPECT_HAS(fault_of("host.ple_window_max=4095"), "smaller than ple_window (4096)");
+  EXPECT_TRUE(load(good, {"host.ple_window_max=4096"}).ok());
+}
+
+TEST(config_fault, parameter_of_another_policy) {
+  EXPECT_HAS(fault_of("host.scheduler.quantum=1ms"), "\"cfs\" has no such parameter; it belongs to \"round_robin\"");
+  EXPECT_HAS(fault_of("vms[1].workload.locks=3"), "\"cpu_bound\" has no such parameter; it belongs to \"lock_bound\"");
+  EXPECT_HAS(only(load(good, {"machine.detector=none", "machine.detector.gap_measure=end_to_start"})), "\"none\" has no such parameter");
+}
+
+TEST(config_fault, distributions) {
+  EXPECT_HAS(fault_of(R"(vms[0].workload.work={"kind":"uniform","min":"5us"})"), "needs `min` and `max`");
+  EXPECT_HAS(fault_of(R"(vms[0].workload.hold={"kind":"uniform","min":"5us","max":"6us","mean":"5us"})"), "not `mean`");
+  EXPECT_HAS(fault_of(R"(vms[0].workload.hold={"kind":"fixed","mean":"5us","max":"6us"})"), "takes `mean` alone");
+  EXPECT_HAS(fault_of(R"(vms[0].workload.hold={"kind":"exponential","mean":"5us","max":"4us"})"), "smaller than mean");
+  EXPECT_HAS(only(load(R"({"vms":[{"workload":{"name":"lock_bound","hold":{"kind":"uniform","min":"5us","max":"4us"}}}]})")), "greater than max (4us)");
+  EXPECT_HAS(only(load(R"({"vms":[{"workload":{"name":"lock_bound","hold":{"kind":"exponential"}}}]})")), "needs `mean`");
+  EXPECT_HAS(fault_of("vms[0].workload.hold=0us"), "vms[0].workload.hold.mean");
+}
+
+TEST(config, distributions_are_not_mixed) {
+  const loaded_config loaded = load(good, {"vms[0].workload.work.mean=7us", R"(vms[0].workload.hold={"kind":"uniform","min":"1us","max":"2us"})"});
+  ASSERT_TRUE(loaded.ok()) << loaded.report();
+  EXPECT_EQ(loaded.config.vms[0].workload.work.kind, "exponential");
+  EXPECT_EQ(loaded.config.vms[0].workload.work.mean, duration::us(7));
+  EXPECT_FALSE(loaded.config.vms[0].workload.hold.mean);
+  // A bare duration is a fixed one, whatever was there before.
+  EXPECT_EQ(load(good, {"vms[0].workload.work=3us"}).config.vms[0].workload.work.kind, "fixed");
+  EXPECT_TRUE(load(good, {"vms[0].workload.work.kind=uniform", "vms[0].workload.work.min=1us", "vms[0].workload.work.max=2us"}).ok());
+}
+
+TEST(config_fault, scheduler_constants) {
+  EXPECT_HAS(only(load(good, {"host.scheduler.latency=1ms", "host.scheduler.min_granularity=2ms"})), "greater than latency (1ms)");
+}
+
+TEST(config_fault, no_false_alarm_after_a_fault) {
+  // The size is unreadable, so nothing can be said about the sum.
+  EXPECT_EQ(load(good, {"vms[0].memory=lots"}).errors.size(), 1u);
+  EXPECT_EQ(load(good, {"until=soon"}).errors.size(), 1u);
+}
+
+// ---- files ----
+
+TEST_F(files, layers) {
+  write("sub/hardware.json", R"({"machine": {"preset": "skylake_sp", "cores": 8}})");
+  write("base.json", R"({"include": "sub/hardware.json", "machine": {"cores": 6}, "host": {"hz": 1000, "scheduler": {"name": "round_robin", "quantum": "3ms"}}})");
+  const fs::path file = write("run.json", R"({"include": ["base.json"], "host": {"scheduler": "cfs"}, "vms": [{"name": "x"}]})");
+  const std::vector<std::string> overrides{"host.hz=100"};
+  const loaded_config loaded = load_config(file, overrides);
+  ASSERT_TRUE(loaded.ok()) << loaded.report();
+  EXPECT_EQ(loaded.config.machine.preset, "skylake_sp");
+  EXPECT_EQ(loaded.config.machine.cores, 6u);
+  EXPECT_EQ(loaded.config.host.hz, 100u);
+  EXPECT_EQ(loaded.config.host.scheduler.name, "cfs");
+  EXPECT_EQ(loaded.files.size(), 3u);
+}
+
+TEST_F(files, a_fault_names_its_file) {
+  write("base.json", R"({"machine": {"coers": 6}})");
+  const loaded_config loaded = load_config(write("run.json", R"({"include": "base.json", "vms": [{}]})"));
+  EXPECT_HAS(only(loaded), (dir / "base.json").string() + ": machine.coers = 6: unknown key");
+}
+
+TEST_F(files, cycles_are_found) {
+  write("a.json", R"({"include": "b.json"})");
+  write("b.json", R"({"include": "a.json", "vms": [{}]})");
+  const loaded_config loaded = load_config(dir / "a.json");
+  EXPECT_HAS(only(loaded), "includes itself");
+  EXPECT_FALSE(loaded.file_missing);
+}
+
+TEST_F(files, depth_and_number_are_limited) {
+  for (int i = 0; i < 20; ++i) {
+    write(std::to_string(i) + ".json", R"({"include": ")" + std::to_string(i + 1) + R"(.json"})");
+  }
+  write("20.json", R"({"vms": [{}]})");
+  EXPECT_HAS(load_config(dir / "0.json").report(), "nested more than 16 deep");
+  EXPECT_TRUE(load_config(dir / "5.json").ok()) << load_config(dir / "5.json").report();
+  // Twice two to the twelfth power of files, were it not limited.
+  for (int i = 0; i < 12; ++i) {
+    const std::string next = '"' + std::to_string(i + 1) + ".json\"";
+    write(std::to_string(i) + ".json", "{\"include\": [" + next + ", " + next + "]}");
+  }
+  write("12.json", "{}");
+  EXPECT_HAS(load_config(dir / "0.json").report(), "more than 64 files are included");
+}
+
+TEST_F(files, missing_and_odd_files) {
+  const loaded_config missing = load_config(dir / "none.json");
+  EXPECT_HAS(only(missing), "no such file");
+  EXPECT_TRUE(missing.file_missing);
+  EXPECT_HAS(only(load_config(dir)), "not a regular file");
+  EXPECT_HAS(only(load_config("/dev/zero")), "not a regular file");
+  ASSERT_EQ(::mkfifo((dir / "fifo").c_str(), 0600), 0);
+  EXPECT_HAS(only(load_config(dir / "fifo")), "not a regular file");  // and does not wait for a writer
+  const loaded_config included = load_config(write("run.json", R"({"include": "gone.json", "vms": [{}]})"));
+  EXPECT_TRUE(included.file_missing);
+  EXPECT_HAS(included.report(), "gone.json\": no such file");
+  EXPECT_HAS(load_config(write("run.json", R"({"include": 5, "vms": [{}]})")).report(), "include = 5: must be a file name");
+}
+
+TEST_F(files, size_is_limited) {
+  const fs::path file = write("big.json", "{\"seed\": 1" + std::string(1 << 20, ' ') + "}");
+  EXPECT_HAS(only(load_config(file)), "larger than 1MiB");
+  EXPECT_FALSE(load_config_text(std::string((1 << 20) + 1, ' ')).ok());
+}
+
+TEST(config_fault, not_json) {
+  EXPECT_HAS(only(load("{\n  \"seed\": 1,\n  seed\n}")), "test.json: not JSON at line 3, column 3");
+  EXPECT_HAS(only(load("")), "not JSON at line 1, column 1");
+  EXPECT_HAS(only(load("{} {}")), "not JSON at line 1, column 4");
+  EXPECT_FALSE(load(std::string(10000, '[')).ok());
+  EXPECT_FALSE(load("{\"seed\": \"\xff\xfe\"}").ok());
+}
+
+// ---- nothing a file contains may crash, hang or overrun ----
+
+class generator {  // splitmix64
+ public:
+  explicit generator(std::uint64_t seed) : state_{seed} {}
+  std::uint64_t operator()() {
+    std::uint64_t z = (state_ += 0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+  }
+  std::size_t below(std::size_t n) { return static_cast<std::size_t>((*this)() % n); }
+
+ private:
+  std::uint64_t state_;
+};
+
+TEST(config_robustness, every_truncation) {
+  const std::string text = good;
+  for (std::size_t n = 0; n < text.size(); ++n) EXPECT_FALSE(load(text.substr(0, n)).ok()) << n;
+}
+
+TEST(config_robustness, random_damage) {
+  generator random{20240607};
+  const std::string tokens[] = {"{", "}", "[", "]", ",", ":", "\"", "null", "true", "-1", "1e999", "18446744073709551616",
+                                "\"\\u0000\"", "\"1e9s\"", "[[[[[[", "{\"name\":", "\"include\":", "0.5", "99999999999999999999999"};
+  const std::string text = good;
+  for (int round = 0; round < 3000; ++round) {
+    std::string damaged = text;
+    for (std::size_t k = 1 + random.below(4); k-- > 0;) {
+      const std::size_t at = random.below(damaged.size());
+      switch (random.below(4)) {
+        case 0: damaged[at] = static_cast<char>(random()); break;
+        case 1: damaged.erase(at, 1 + random.below(20)); break;
+        case 2: damaged.insert(at, tokens[random.below(std::size(tokens))]); break;
+        default: damaged.insert(at, damaged.substr(random.below(damaged.size()), random.below(40))); break;
+      }
+      if (damaged.empty()) damaged = "{";
+    }
+    const loaded_config loaded = load(damaged);
+    // Whatever is accepted stays accepted once written down.
+    if (loaded.ok()) {
+      EXPECT_TRUE(load(to_json_text(loaded.config)).ok()) << damaged;
+    }
+    EXPECT_LT(loaded.report().size(), 100000u);
+  }
+}
+
+TEST(config_robustness, random_overrides) {
+  generator random{99};
+  const std::string pieces[] = {"vms", "[0]", "[*]", "[9]", ".", "vcpus", "=", "1", "host", "scheduler", "name", "{}", "[", "]", "null", "-", "\"", "\n", "\xff", "[99999999999]"};
+  for (int round = 0; round < 3000; ++round) {
+    std::string assignment;
+    for (std::size_t k = 1 + random.below(10); k-- > 0;) assignment += pieces[random.below(std::size(pieces))];
+    load(good, {assignment}).report();
+  }
+}
+
+// ---- the table ----
+
+TEST(parameters, every_one_is_described) {
+  const auto rows = parameter_rows(run_config_type());
+  EXPECT_GT(rows.size(), 40u);
+  for (const parameter_row& row : rows) {
+    EXPECT_FALSE(row.description.empty()) << row.path;
+    EXPECT_FALSE(row.unit.empty()) << row.path;
+    EXPECT_FALSE(row.type.empty()) << row.path;
+  }
+}
+
+TEST(parameters, every_default_is_legal) {
+  run_config c;
+  c.vms.push_back({});
+  EXPECT_TRUE(load(to_json_text(c)).ok()) << load(to_json_text(c)).report();
+}
+
+struct undescribed {
+  std::uint32_t known = 0, forgotten = 0;
+};
+BOOST_DESCRIBE_STRUCT(undescribed, (), (known, forgotten))
+
+TEST(parameters, a_member_without_a_description_does_not_compile) {
+  // What record_type_of<undescribed>() asserts statically.
+  static_assert(!every_parameter_is_described<undescribed>());
+  static_assert(every_parameter_is_described<run_config>());
+}
+
+TEST(nearest, distance) {
+  EXPECT_EQ(edit_distance("ticket", "ticket"), 0u);
+  EXPECT_EQ(edit_distance("ticket", "tikcet"), 1u);
+  EXPECT_EQ(edit_distance("", "abc"), 3u);
+  EXPECT_EQ(nearest("xyz", {"ticket", "queued"}), "");
+  EXPECT_LT(edit_distance(std::string(100000, 'a'), "b"), 100u);
+}
+
+TEST(units, durations) {
+  EXPECT_EQ(parse_duration("10ms"), duration::ms(10));
+  EXPECT_EQ(parse_duration("2.5us"), duration::ns(2500));
+  EXPECT_EQ(parse_duration("3000cycles"), duration::from_cycles(3000));
+  EXPECT_EQ(parse_duration("0"), duration{});
+  EXPECT_EQ(parse_duration("0.001ns"), duration::from_picoseconds(1));
+  EXPECT_FALSE(parse_duration("0.0001ns"));
+  EXPECT_FALSE(parse_duration("ms"));
+  EXPECT_FALSE(parse_duration("1.ms"));
+  EXPECT_FALSE(parse_duration("-1ms"));
+  EXPECT_EQ(parse_duration("18446744073709551615ps")->count(), 18446744073709551615u);
+  EXPECT_FALSE(parse_duration("18446744073709551616ps"));
+  EXPECT_EQ(duration::ns(2500).to_string(), "2500ns");
+  EXPECT_EQ(duration::ms(1).to_cycles(2500000).count(), 2500000u);
+  EXPECT_EQ(duration::from_picoseconds(399).to_cycles(2500000).count(), 0u);  // rounds down
+  EXPECT_EQ(duration::from_picoseconds(400).to_cycles(2500000).count(), 1u);
+}
+
+TEST(units, sizes) {
+  EXPECT_EQ(parse_byte_size("4GiB")->bytes, std::uint64_t{4} << 30);
+  EXPECT_EQ(parse_byte_size("1.5KiB")->bytes, 1536u);
+  EXPECT_EQ(parse_byte_size("1GB")->bytes, 1000000000u);
+  EXPECT_FALSE(parse_byte_size("4"));
+  EXPECT_FALSE(parse_byte_size("16777216TiB"));
+  EXPECT_EQ(byte_size::gib(64).to_string(), "64GiB");
+}
+
+}  // namespace

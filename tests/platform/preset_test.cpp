@@ -1,0 +1,100 @@
+#include <set>
+#include <stdexcept>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include <vmxsys/platform/embedded_file.hpp>
+#include <vmxsys/platform/preset.hpp>
+#include <vmxsys/vmx/capability.hpp>
+
+namespace {
+
+using namespace vmxsys;
+using namespace vmxsys::platform;
+
+TEST(preset, the_three_are_there) {
+  EXPECT_EQ(preset_names(), (std::vector<std::string>{"cascade_lake_sp", "haswell_ep", "skylake_sp"}));
+  EXPECT_EQ(find_preset("pentium"), nullptr);
+}
+
+TEST(preset, each_names_a_capability_row) {
+  for (const preset& p : presets()) {
+    const vmx::capability_row* row = vmx::find_capability_row(p.capabilities);
+    ASSERT_NE(row, nullptr) << p.name;
+    EXPECT_TRUE(row->values.supports(vmx::control_word::secondary, 10)) << p.name;
+  }
+}
+
+TEST(preset, every_number_has_a_source_and_lies_in_its_range) {
+  for (const preset& p : presets()) {
+    EXPECT_GT(p.quantities.size(), 40u);
+    for (const preset_quantity& q : p.quantities) {
+      EXPECT_FALSE(q.source.empty()) << p.name << ' ' << q.path;
+      EXPECT_LE(q.lowest, q.value) << p.name << ' ' << q.path;
+      EXPECT_GE(q.highest, q.value) << p.name << ' ' << q.path;
+      if (q.status == knowledge::assumed) {
+        EXPECT_LT(q.lowest, q.highest) << p.name << ' ' << q.path << ": assumed, but not to be swept";
+      }
+    }
+  }
+}
+
+TEST(preset, no_instruction_is_free) {
+  for (const preset& p : presets()) {
+    boost::mp11::mp_for_each<boost::describe::describe_members<cpu::instruction_costs, boost::describe::mod_public>>(
+        [&](auto member) { EXPECT_GT((p.costs.instruction.*member.pointer).count(), 0u) << p.name << ' ' << member.name; });
+  }
+}
+
+TEST(preset, units_are_converted) {
+  const preset& haswell = *find_preset("haswell_ep");
+  EXPECT_EQ(haswell.tsc_khz, 2500000u);
+  EXPECT_EQ(haswell.costs.instruction.pause.count(), 8u);        // 9 core cycles at 1.16 core cycles per TSC cycle
+  EXPECT_EQ(haswell.costs.transfer.same_socket.count(), 110u);   // 44 ns at 2.5 GHz
+  EXPECT_EQ(haswell.costs.idle_states.front().exit_latency.count(), 5000u);  // 2 us
+  EXPECT_EQ(find_preset("skylake_sp")->costs.instruction.pause.count(), 110u);  // 140 / 1.27
+}
+
+TEST(preset, distances_and_idle_states_are_ordered) {
+  for (const preset& p : presets()) {
+    EXPECT_LT(p.costs.transfer.same_core, p.costs.transfer.same_socket);
+    EXPECT_LT(p.costs.transfer.same_socket, p.costs.transfer.other_socket);
+    EXPECT_LT(p.costs.interrupt.flight_self, p.costs.interrupt.flight_same_socket);
+    EXPECT_LT(p.costs.interrupt.flight_same_socket, p.costs.interrupt.flight_other_socket);
+    for (std::size_t i = 1; i < p.costs.idle_states.size(); ++i) {
+      EXPECT_LT(p.costs.idle_states[i - 1].exit_latency, p.costs.idle_states[i].exit_latency);
+      EXPECT_LT(p.costs.idle_states[i - 1].target_residency, p.costs.idle_states[i].target_residency);
+    }
+  }
+}
+
+/// The text of an embedded preset with one piece replaced.
+std::string changed(const std::string& from, const std::string& to) {
+  std::string text{embedded_presets[0].text};
+  const auto at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return at == std::string::npos ? text : text.replace(at, from.size(), to);
+}
+
+std::string fault_of(const std::string& text) {
+  try {
+    parse_preset(text);
+  } catch (const std::invalid_argument& e) {
+    return e.what();
+  }
+  return "accepted";
+}
+
+TEST(preset, faults) {
+  EXPECT_EQ(fault_of(std::string{embedded_presets[0].text}), "accepted");
+  EXPECT_NE(fault_of(changed("\"pause\"", "\"paus\"")).find("instruction.paus: unknown key"), std::string::npos);
+  EXPECT_NE(fault_of(changed("\"status\": \"published\"", "\"status\": \"guessed\"")).find("published, derived or assumed"), std::string::npos);
+  EXPECT_NE(fault_of(changed("\"unit\": \"core_cycles\"", "\"unit\": \"parsec\"")).find("cycles, core_cycles, ns or us"), std::string::npos);
+  EXPECT_NE(fault_of(changed("\"record_information\": {\"value\": 42", "\"record_information\": {\"value\": 43")).find("add up to 497"), std::string::npos);
+  EXPECT_NE(fault_of("{").find("not JSON"), std::string::npos);
+  EXPECT_NE(fault_of("[]"), "accepted");
+  EXPECT_NE(fault_of("{}"), "accepted");
+}
+
+}  // namespace

@@ -1,0 +1,263 @@
+#include <vmxsys/vmx/pause_exiting.hpp>
+#include <vmxsys/vmx/pause_filter.hpp>
+#include <vmxsys/vmx/pause_loop_exiting.hpp>
+#include <vmxsys/vmx/spin_detector.hpp>
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <memory>
+#include <ostream>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace vmxsys::vmx {
+
+static void PrintTo(const spin_detector_entry& entry, std::ostream* out) { *out << entry.name; }
+
+namespace {
+
+pause_event pause_at(std::uint64_t t, unsigned cpl = 0, std::uint64_t latency = 0) {
+  return {cycles{t}, cycles{latency}, cpl, 0x1000};
+}
+
+spin_parameters ple(std::uint64_t gap, std::uint64_t window) { return {gap, window, true, false}; }
+
+// ---- golden vectors ------------------------------------------------------------------------------------------------
+
+struct step {
+  std::uint64_t at;
+  unsigned cpl = 0;
+  bool entry = false;  // a VM entry instead of a PAUSE
+};
+
+std::vector<step> every(std::uint64_t period, std::uint64_t from, std::uint64_t to) {
+  std::vector<step> steps;
+  for (std::uint64_t t = from; t <= to; t += period) steps.push_back({t});
+  return steps;
+}
+
+std::vector<step> operator+(std::vector<step> a, const std::vector<step>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+constexpr std::uint64_t never = 0;
+
+struct vector {
+  const char* label;
+  const char* detector;
+  std::uint64_t gap;
+  std::uint64_t window;
+  std::vector<step> steps;
+  std::uint64_t exit_at;      // cycle; `never` (0) if no PAUSE exits
+  std::uint64_t exit_number;  // PAUSEs since the first, 1-based; 0: not checked
+};
+
+void PrintTo(const vector& v, std::ostream* out) { *out << v.label; }
+
+const vector golden[] = {
+    {"PLE_01", "pause_loop_exiting", 128, 4096, every(50, 0, 10000), 4100, 83},
+    {"PLE_02", "pause_loop_exiting", 128, 4096, every(128, 0, 10000), 4224, 34},
+    {"PLE_03", "pause_loop_exiting", 128, 4096, every(129, 0, 1000000), never, 0},
+    {"PLE_04", "pause_loop_exiting", 128, 4096, every(100, 0, 10000), 4100, 42},
+    {"PLE_05", "pause_loop_exiting", 128, 8192, every(50, 0, 20000), 8200, 165},
+    {"PLE_06", "pause_loop_exiting", 128, 0, every(50, 0, 1000), 50, 2},
+    {"PLE_07", "pause_loop_exiting", 0, 4096, every(1, 0, 100000), never, 0},
+    {"PLE_08", "pause_loop_exiting", 127, 4096, every(128, 0, 1000000), never, 0},
+    {"PLE_09", "pause_loop_exiting", 128, 4096, every(50, 0, 4000) + every(50, 4129, 20000), 8229, 0},
+    {"PLE_10", "pause_loop_exiting", 128, 4096, {{0}, {100, 3}, {140}}, never, 0},
+    {"PLE_11", "pause_loop_exiting", 128, 4096,
+     every(50, 0, 2000) + std::vector<step>{{2030, 0, true}} + every(50, 2060, 20000), 6160, 0},
+    {"PLE_12", "pause_loop_exiting", 128, 4096, every(128, 0, 4096), never, 0},
+    {"PLE_13", "pause_filter", 0, 5, every(10, 0, 1000), 50, 6},
+    {"PLE_13_literal", "pause_filter_literal_count", 0, 5, every(10, 0, 1000), 40, 5},
+    {"PLE_14",
+     "pause_filter",
+     128,
+     5,
+     {{0}, {10}, {20}, {30}, {200}, {210}, {220}, {230}, {240}, {250}, {260}, {270}},
+     260,
+     11},
+    // Boundary pairs: the gap and the window hold at the limit and break one cycle later.
+    {"gap_at_limit", "pause_loop_exiting", 128, 100, {{0}, {128}}, 128, 2},
+    {"gap_past_limit", "pause_loop_exiting", 128, 100, {{0}, {129}}, never, 0},
+    {"window_at_limit", "pause_loop_exiting", 128, 100, {{0}, {100}}, never, 0},
+    {"window_past_limit", "pause_loop_exiting", 128, 100, {{0}, {101}}, 101, 2},
+    {"filter_threshold_at_limit", "pause_filter", 100, 1, {{0}, {100}, {200}}, 200, 3},
+    {"filter_threshold_past_limit", "pause_filter", 100, 1, {{0}, {100}, {201}}, never, 0},
+    {"filter_count_0", "pause_filter", 100, 0, {{7}}, 7, 1},
+    {"filter_any_cpl", "pause_filter", 0, 1, {{10, 3}, {20, 3}}, 20, 2},
+    // A handler without PAUSE in the middle of a spin: longer than the gap it breaks the loop, shorter it does not.
+    {"handler_500", "pause_loop_exiting", 128, 4096, every(50, 0, 2000) + every(50, 2500, 9000), 6600, 0},
+    {"handler_100", "pause_loop_exiting", 128, 4096, every(50, 0, 2000) + every(50, 2100, 9000), 4100, 0},
+    {"waiter_45", "pause_loop_exiting", 128, 4096, every(45, 300, 9000), 4440, 93},
+};
+
+class vmx_spin_golden : public testing::TestWithParam<vector> {};
+
+TEST_P(vmx_spin_golden, exits_where_expected) {
+  const vector& v = GetParam();
+  const auto detector = make_spin_detector(v.detector);
+  ASSERT_NE(detector, nullptr);
+  detector->on_entry(cycles{}, ple(v.gap, v.window));
+  std::uint64_t number = 0;
+  for (const step& s : v.steps) {
+    if (s.entry) {
+      detector->on_exit(cycles{s.at});
+      detector->on_entry(cycles{s.at}, ple(v.gap, v.window));
+      continue;
+    }
+    ++number;
+    if (detector->on_pause(pause_at(s.at, s.cpl)) == spin_verdict::exit) {
+      EXPECT_EQ(s.at, v.exit_at);
+      EXPECT_TRUE(v.exit_number == 0 || number == v.exit_number) << number;
+      return;
+    }
+  }
+  EXPECT_EQ(v.exit_at, never);
+}
+
+INSTANTIATE_TEST_SUITE_P(vectors, vmx_spin_golden, testing::ValuesIn(golden),
+                         [](const auto& test) { return std::string{test.param.label}; });
+
+TEST(vmx_spin, ple_10_leaves_the_loop_start_at_140) {
+  pause_loop_exiting detector;
+  detector.on_entry(cycles{}, ple(128, 4096));
+  detector.on_pause(pause_at(0));
+  detector.on_pause(pause_at(100, 3));
+  detector.on_pause(pause_at(140));
+  EXPECT_EQ(detector.loop_start(), cycles{140});
+}
+
+TEST(vmx_spin, end_to_start_does_not_let_a_slow_pause_break_its_loop) {
+  pause_loop_exiting start;
+  pause_loop_exiting end{{true, 0}};
+  start.on_entry(cycles{}, ple(128, 4096));
+  end.on_entry(cycles{}, ple(128, 4096));
+  EXPECT_EQ(start.predict(pause_at(0, 0, 140), cycles{150}).what, spin_prediction::kind::never);
+  EXPECT_EQ(end.predict(pause_at(0, 0, 140), cycles{150}).what, spin_prediction::kind::at);
+  EXPECT_EQ(end.predict(pause_at(0, 0, 140), cycles{150}).index, 4096u / 150 + 1);
+}
+
+TEST(vmx_spin, control_pause_exiting_beats_every_detector) {
+  for (std::size_t i = 0; i < spin_detector_table_size(); ++i) {
+    const auto detector = spin_detector_table()[i].make();
+    EXPECT_STREQ(detector->name(), spin_detector_table()[i].name);
+    EXPECT_EQ(detector->on_pause(pause_at(0)), spin_verdict::execute) << "nothing latched yet";
+    detector->on_entry(cycles{}, {128, 4096, true, true});
+    EXPECT_EQ(detector->predict(pause_at(1, 3), cycles{5}).index, 0u);
+    EXPECT_EQ(detector->on_pause(pause_at(1, 3)), spin_verdict::exit) << detector->name();
+    detector->on_entry(cycles{}, {128, 0, false, false});
+    EXPECT_EQ(detector->predict(pause_at(2), cycles{5}).what, spin_prediction::kind::never);
+    for (std::uint64_t t = 2; t < 50; ++t) EXPECT_EQ(detector->on_pause(pause_at(t)), spin_verdict::execute);
+  }
+  EXPECT_EQ(make_spin_detector("crystal_ball"), nullptr);
+}
+
+TEST(vmx_spin, filter_saturates_its_16_bit_fields) {
+  pause_filter detector;
+  detector.on_entry(cycles{}, ple(1'000'000, 1'000'000));
+  EXPECT_EQ(detector.remaining(), 0xFFFFu);
+  detector.on_pause(pause_at(0));
+  EXPECT_EQ(detector.predict(pause_at(65535), cycles{65536}).what, spin_prediction::kind::never);
+  EXPECT_EQ(detector.predict(pause_at(65535), cycles{65535}).index, 65535u);
+}
+
+TEST(vmx_spin, filter_without_first_reload) {
+  pause_filter detector{{0, false}};
+  detector.on_entry(cycles{}, ple(128, 1));
+  EXPECT_EQ(detector.on_pause(pause_at(10'000)), spin_verdict::execute);
+  EXPECT_EQ(detector.on_pause(pause_at(10'010)), spin_verdict::exit);
+}
+
+// ---- closed form against stepping ----------------------------------------------------------------------------------
+
+std::unique_ptr<spin_detector> coarse() {
+  return std::make_unique<pause_loop_exiting>(pause_loop_exiting_options{false, 4});
+}
+std::unique_ptr<spin_detector> no_first_reload() {
+  return std::make_unique<pause_filter>(pause_filter_options{1, false});
+}
+
+std::vector<spin_detector_entry> all_detectors() {
+  std::vector<spin_detector_entry> all(spin_detector_table(), spin_detector_table() + spin_detector_table_size());
+  all.push_back({"pause_loop_exiting_coarse", "", coarse});
+  all.push_back({"pause_filter_plus_1", "", no_first_reload});
+  return all;
+}
+
+class vmx_spin_equal : public testing::TestWithParam<spin_detector_entry> {};
+
+std::uint64_t pauses_wanted() {
+  const char* wanted = std::getenv("VMXSYS_SPIN_PAUSES");
+  return wanted != nullptr ? std::strtoull(wanted, nullptr, 10) : 1'500'000;
+}
+
+// One detector is only stepped, the other is only asked and advanced; they must agree in every verdict. Spins of random
+// rhythm, interrupted at random, with entries, changes of CPL and stray PAUSEs between them.
+TEST_P(vmx_spin_equal, closed_form_is_the_stepped_form) {
+  std::mt19937_64 random{42};
+  const auto below = [&random](std::uint64_t n) { return random() % n; };
+  const auto stepped = GetParam().make();
+  const auto closed = GetParam().make();
+  std::uint64_t now = 0;
+  const auto enter = [&] {
+    const spin_parameters p{below(4) == 0 ? below(4) : below(200), below(3) == 0 ? below(10) : below(5000),
+                            below(16) != 0, below(32) == 0};
+    stepped->on_entry(cycles{now}, p);
+    closed->on_entry(cycles{now}, p);
+  };
+  enter();
+  std::uint64_t exits = 0;
+  const std::uint64_t wanted = pauses_wanted();
+  for (std::uint64_t done = 0; done < wanted;) {
+    now += below(3) == 0 ? below(300) : below(20);
+    const std::uint64_t period = below(8) == 0 ? below(3) : below(220);
+    const pause_event first = pause_at(now, below(8) == 0 ? 3 : 0, below(period + 1));
+    std::uint64_t limit = 1 + below(400);
+
+    const spin_prediction prediction = closed->predict(first, cycles{period});
+    const bool known = prediction.what != spin_prediction::kind::step;
+    const bool exits_within = prediction.what == spin_prediction::kind::at && prediction.index < limit;
+    const std::uint64_t executed = exits_within ? prediction.index : limit;
+
+    pause_event pause = first;
+    bool stopped = false;
+    for (std::uint64_t i = 0; i < limit && !stopped; ++i, pause.issue += cycles{period}, ++done) {
+      stopped = stepped->on_pause(pause) != spin_verdict::execute;
+      ASSERT_TRUE(!known || stopped == (exits_within && i == executed)) << "PAUSE " << i << " after " << done;
+      if (stopped) limit = i;
+    }
+    const pause_event last{first.issue + cycles{period} * limit, first.latency, first.cpl, first.rip};
+    closed->advance(first, cycles{period}, limit);
+    ASSERT_TRUE(!stopped || closed->on_pause(last) == spin_verdict::exit);
+    now = last.issue.count() + first.latency.count();
+    if (stopped) ++exits;
+    // After an exit usually a new entry; sometimes none, as for an observer whose verdict nobody follows.
+    if (stopped ? below(4) != 0 : below(6) == 0) enter();
+  }
+  EXPECT_GT(exits, wanted / 50'000) << "the streams are meant to exit now and then";
+}
+
+INSTANTIATE_TEST_SUITE_P(detectors, vmx_spin_equal, testing::ValuesIn(all_detectors()),
+                         [](const auto& test) { return std::string{test.param.name}; });
+
+TEST(vmx_spin, closed_form_of_a_uniform_spin) {
+  for (const std::uint64_t window : {0u, 1u, 99u, 100u, 4096u, 0xFFFF'FFFFu})
+    for (const std::uint64_t period : {1u, 40u, 100u, 128u, 129u}) {
+      pause_loop_exiting detector;
+      detector.on_entry(cycles{}, ple(128, window));
+      const spin_prediction p = detector.predict(pause_at(1000), cycles{period});
+      if (period > 128) {
+        EXPECT_EQ(p.what, spin_prediction::kind::never);
+      } else {
+        EXPECT_EQ(p.what, spin_prediction::kind::at);
+        EXPECT_EQ(p.index, window / period + 1) << window << " " << period;
+      }
+    }
+}
+
+}  // namespace
+}  // namespace vmxsys::vmx

@@ -1,0 +1,103 @@
+#pragma once
+#include <vmxsys/vmx/cycles.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+namespace vmxsys::vmx {
+
+/// One execution of PAUSE in VMX non-root operation, as a detector sees it.
+struct pause_event {
+  cycles issue;           ///< when the instruction starts
+  cycles latency;         ///< how long it will take if it executes; its end is issue + latency
+  unsigned cpl = 0;       ///< 0 .. 3
+  std::uint64_t rip = 0;  ///< linear address of the PAUSE
+};
+
+/// What becomes of a PAUSE: it executes, it causes a VM exit (basic reason 40, fault-like: RIP stays on the PAUSE),
+/// or it executes and the detector tells the hypervisor without an exit.
+enum class spin_verdict : std::uint8_t { execute, exit, hint };
+
+/// What a detector is told at VM entry, from the VMCS. Intel: PLE_Gap and PLE_Window in cycles (fields 4020H, 4022H)
+/// and the two controls. The AMD filter reads its threshold from `ple_gap` and its count from `ple_window`, as
+/// hypervisors drive both with one pair of knobs. A detector with other needs gives these numbers its own meaning.
+struct spin_parameters {
+  std::uint64_t ple_gap = 0;
+  std::uint64_t ple_window = 0;
+  bool ple_enabled = false;    ///< secondary control "PAUSE-loop exiting" is in effect
+  bool pause_exiting = false;  ///< primary control "PAUSE exiting"
+};
+
+/// Answer to "PAUSEs come at first.issue + i * period for i = 0, 1, ...: which is the first that does not simply
+/// execute?" `never`: none of them. `at`: the one with this index. `step`: the detector cannot tell, call on_pause
+/// for each.
+struct spin_prediction {
+  enum class kind : std::uint8_t { never, at, step } what = kind::step;
+  std::uint64_t index = 0;  ///< meaningful for `at`
+};
+
+/// The piece of a logical processor that watches PAUSE in VMX non-root operation and decides when a guest is spinning
+/// in vain (SDM Vol. 3C §28.1.3 for Intel's; AMD APM Vol. 2 §15.14.4 for AMD's). Swappable: a detector of one's own
+/// is one class. One object per logical processor; it has no clock, every call brings its cycle, and cycles never
+/// decrease. Outside non-root operation it is not called.
+class spin_detector {
+ public:
+  virtual ~spin_detector() = default;
+
+  /// VM entry: state is reset, parameters are latched until the next entry.
+  virtual void on_entry(cycles now, const spin_parameters& parameters) = 0;
+
+  /// VM exit, for whatever reason (also the one this detector asked for).
+  virtual void on_exit(cycles /*now*/) {}
+
+  /// A PAUSE is about to execute.
+  virtual spin_verdict on_pause(const pause_event& pause) = 0;
+
+  /// Pure. Several equal PAUSEs in a row: CPL, latency and RIP as in `first`, one every `period` (0 is allowed).
+  virtual spin_prediction predict(const pause_event& first, cycles period) const = 0;
+
+  /// Leaves the state that `k` calls of on_pause in that rhythm leave. Precondition: they all answer `execute`, which
+  /// is what predict promised for k <= index.
+  virtual void advance(const pause_event& first, cycles period, std::uint64_t k) = 0;
+
+  virtual const char* name() const noexcept = 0;
+
+  /// Hardware cost: state bits per logical processor beyond the parameters it keeps in the VMCS. 0 for none.
+  virtual unsigned state_bits() const noexcept { return 0; }
+};
+
+/// A detector without PAUSE-loop detection. "PAUSE exiting" is a control of its own and is obeyed.
+class no_spin_detector final : public spin_detector {
+ public:
+  void on_entry(cycles /*now*/, const spin_parameters& parameters) override { exits_ = parameters.pause_exiting; }
+  spin_verdict on_pause(const pause_event& /*pause*/) override {
+    return exits_ ? spin_verdict::exit : spin_verdict::execute;
+  }
+  spin_prediction predict(const pause_event& /*first*/, cycles /*period*/) const override {
+    if (exits_) return {spin_prediction::kind::at, 0};
+    return {spin_prediction::kind::never, 0};
+  }
+  void advance(const pause_event& /*first*/, cycles /*period*/, std::uint64_t /*k*/) override {}
+  const char* name() const noexcept override { return "none"; }
+
+ private:
+  bool exits_ = false;
+};
+
+/// A detector that can be made by name.
+struct spin_detector_entry {
+  const char* name;
+  const char* description;
+  std::unique_ptr<spin_detector> (*make)();
+};
+
+/// The built-in detectors. Contiguous; `spin_detector_table_size` rows.
+const spin_detector_entry* spin_detector_table() noexcept;
+std::size_t spin_detector_table_size() noexcept;
+
+/// nullptr when no built-in detector has this name.
+std::unique_ptr<spin_detector> make_spin_detector(std::string_view name);
+
+}  // namespace vmxsys::vmx
