@@ -39,7 +39,7 @@ void logical_cpu::accept(const apic::interrupt_message& message, cycles now) {
     case apic::delivery_mode::nmi: nmi_pending_ = true; break;
     case apic::delivery_mode::init:
       if (in_guest_) init_pending_ = true;
-      else if (vmx_.mode == vmx::operation::root) vmx_.latched_init = true;
+      else if (vmx_.mode != vmx::operation::off) vmx_.latched_init = true;  // also in the midst of a VM exit
       else reset_to_wait_for_sipi(now);
       break;
     case apic::delivery_mode::startup:
@@ -57,6 +57,9 @@ void logical_cpu::reset_to_wait_for_sipi(cycles now) {
   if (activity_ == activity::wait_for_sipi) return;
   leave_activity(now);
   apic_.init();
+  arm_apic_timer(now);
+  nmi_pending_ = false;
+  shadow_ = false;
   active_->set_cpu(nullptr, now);
   active_ = nullptr;
   book_as(now, bucket::wait_for_sipi);
@@ -162,9 +165,10 @@ bool logical_cpu::recognise_in_guest(cycles now) {
 
 void logical_cpu::deliver(std::uint8_t vector, cycles now, cycles cost) {
   leave_activity(now);
-  if (guest_halted_ && in_guest_) {
+  if (in_guest_) {
     guest_halted_ = false;
-    complete(*active_->in_flight());
+    end_halt();
+    shadow_ = shadowed_ = false;  // injection ends the shadow that the entry has loaded
   }
   interrupt_table* table = machine_.names().table_at(idtr_base_);
   if (table == nullptr)
@@ -200,14 +204,19 @@ bool logical_cpu::wakes() const {
 
 void logical_cpu::halt(cycles now) {
   if (wakes()) {  // nothing to wait for: the STI that preceded casts its shadow over HLT only
-    if (in_guest_) guest_halted_ = true;
-    else complete(*active_->in_flight());
+    guest_halted_ = in_guest_;
+    if (!in_guest_) end_halt();
     return;
   }
   began_ = now;
   activity_ = activity::halted;
   guest_halted_ = in_guest_;
   book_as(now, bucket::idle);
+}
+
+/// The HLT in flight, if it has executed, is over. In a guest it stays in flight while the activity state is HLT.
+void logical_cpu::end_halt() {
+  if (instruction* i = active_->in_flight(); i != nullptr && i->code == opcode::hlt && i->started) complete(*i);
 }
 
 void logical_cpu::wake(cycles now) {

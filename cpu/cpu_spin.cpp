@@ -132,15 +132,16 @@ void logical_cpu::land(cycles now) {
 }
 
 // Rebuilds the exact position at `now`, in a phase before `read`: boundaries of earlier cycles are behind, one at `now`
-// is still to come.
+// is still to come, unless the jump itself began in this cycle: then its first PAUSE has been issued.
 void logical_cpu::materialise(cycles now) {
-  if (!jumped_ || now <= jump_first_) return;
+  if (!jumped_) return;
   auto& spin = static_cast<spin_instruction&>(*active_->in_flight());
   machine_.physical().unwatch(*spin.target, *this);
   jumped_ = false;
   const cycles pause = machine_.costs().instruction.pause;
   const cycles period = pause + spin_load();
-  const std::uint64_t last = (now - jump_first_ - cycles{1}) / period;  // number of the last PAUSE issued
+  // The number of the last PAUSE issued.
+  const std::uint64_t last = now == jump_first_ ? 0 : (now - jump_first_ - cycles{1}) / period;
   if (in_guest_) detector_->advance(pause_at(jump_first_, *spin.site), period, last + 1);
   spin.iterations += last + 1;
   const cycles issued = jump_first_ + last * period;

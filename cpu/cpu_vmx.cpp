@@ -1,3 +1,4 @@
+#include <utility>
 #include <vmxsys/vmx/non_root.hpp>
 #include <vmxsys/vmx/preemption_timer.hpp>
 
@@ -114,6 +115,7 @@ void logical_cpu::expose_registers(const instruction& i) {
 void logical_cpu::complete_from_registers(instruction& i) {
   strand& s = *active_;
   switch (i.code) {
+    case opcode::rdtsc:
     case opcode::rdmsr: i.result = s.reg(gpr::rdx) << 32 | (s.reg(gpr::rax) & 0xFFFFFFFF); break;
     case opcode::vmcall: i.result = s.reg(gpr::rax); break;
     case opcode::cpuid:
@@ -128,6 +130,7 @@ void logical_cpu::complete_from_registers(instruction& i) {
 
 std::uint64_t logical_cpu::guest_rip() const {
   const instruction* i = active_->in_flight();
+  if (i != nullptr && i->code == opcode::hlt && i->started) return active_->location().rip() + length_of(opcode::hlt);
   if (i != nullptr && i->code == opcode::spin_while && i->started) {
     const auto& spin = static_cast<const spin_instruction&>(*i);
     return spin.site->rip() + (spin.position == spin_position::before_load ? 2 : 0);
@@ -135,18 +138,30 @@ std::uint64_t logical_cpu::guest_rip() const {
   return active_->location().rip();
 }
 
-// RIP at an instruction executes it again, RIP past it completes it.
+// RIP at an instruction executes it again, RIP past it completes it. A HLT that has executed lies behind RIP; it stays in
+// flight for as long as the activity state is HLT.
 void logical_cpu::resume_guest_at(std::uint64_t rip, cycles now) {
   instruction* i = active_->in_flight();
   const std::uint64_t expected = guest_rip();
+  if (i != nullptr && i->code == opcode::hlt && i->started) {
+    if (rip == expected) {
+      if (vmx::activity_of(current_vmcs()) == vmx::activity_state::active) complete(*i);
+      return;
+    }
+    if (rip == active_->location().rip()) {
+      i->started = false;
+      return;
+    }
+  }
   if (rip == expected) return;
   if (i != nullptr && i->code == opcode::spin_while && rip == expected + 2) {
     auto& spin = static_cast<spin_instruction&>(*i);
-    ++spin.iterations;
-    spin.position = spin_position::before_load;
-    return;
-  }
-  if (i != nullptr && rip == expected + length_of(i->code)) {
+    if (spin.position == spin_position::before_pause) {
+      ++spin.iterations;
+      spin.position = spin_position::before_load;
+      return;
+    }
+  } else if (i != nullptr && rip == expected + length_of(i->code)) {
     complete_from_registers(*i);
     return;
   }
@@ -295,12 +310,17 @@ void logical_cpu::finish_entry(cycles now) {
                                          v.read(field::ple_window), entry_duration(vmx::is_injecting(injected))});
   }
   strand* guest = machine_.names().strand_at(v.read(field::guest_rsp));
-  if (guest == nullptr) throw invariant_error("VM entry: the guest's RSP names no strand", now);
+  if (guest == nullptr || guest->depth() == 0)
+    throw invariant_error("VM entry: the guest's RSP names no strand that has been started", now);
+  if (vmx::activity_of(v) == vmx::activity_state::shutdown || vmx::activity_of(v) == vmx::activity_state::wait_for_sipi)
+    throw invariant_error("VM entry: the activity states shutdown and wait-for-SIPI are not modelled", now);
   const instruction& entry = *active_->in_flight();
   vmx::complete_entry(
       entry.code == opcode::vmlaunch ? vmx::entry_instruction::vmlaunch : vmx::entry_instruction::vmresume, vmx_);
-  if (guest->on_cpu() != nullptr && guest->on_cpu() != this)
-    throw invariant_error("VM entry: strand '" + guest->name() + "' runs on another CPU", now);
+  if (guest->on_cpu() != nullptr && guest != active_->passenger())
+    throw invariant_error("VM entry: strand '" + guest->name() + "' is on CPU " +
+                              std::to_string(guest->on_cpu()->number()) + " already",
+                          now);
   active_->set_passenger(guest, now);
   host_ = active_;
   active_ = guest;
@@ -310,6 +330,7 @@ void logical_cpu::finish_entry(cycles now) {
   interrupts_enabled_ = v.any(field::guest_rflags, vmx::rflags_bits::interrupt_flag);
   shadow_ = v.any(field::guest_interruptibility_state, vmx::interruptibility::sti);
   detector_->on_entry(now, vmx::spin_parameters_of(v));
+  init_pending_ = std::exchange(vmx_.latched_init, false);  // blocked in root operation, not any more
 
   if ((vmx::pin_controls(v) & vmx::pin_based::activate_vmx_preemption_timer) != 0) {
     const auto value = static_cast<std::uint32_t>(v.read(field::vmx_preemption_timer_value));

@@ -1,5 +1,6 @@
 #include "logical_cpu.hpp"
 
+#include <utility>
 #include <vmxsys/vmx/non_root.hpp>
 
 #include "cpu_facts.hpp"
@@ -45,6 +46,10 @@ void logical_cpu::connect(boot_if& software) {
 void logical_cpu::start_at(physical_address entry, cycles now) {
   if (software_ == nullptr) throw invariant_error("CPU " + std::to_string(number_) + " starts without software", now);
   active_ = &software_->boot(*this, entry);
+  if (active_->on_cpu() != nullptr)
+    throw invariant_error("strand '" + active_->name() + "' is started on CPU " + std::to_string(number_) +
+                              " while it is on CPU " + std::to_string(active_->on_cpu()->number()),
+                          now);
   active_->set_cpu(this, now);
   interrupts_enabled_ = false;
   activity_ = activity::executing;
@@ -58,7 +63,7 @@ void logical_cpu::step(cycles now) {
     case activity::wait_for_sipi: start_at(reset_vector, now); return;
     case activity::executing:
       finish(*active_->in_flight(), now);
-      if (activity_ == activity::on_bus) return;
+      if (activity_ == activity::on_bus || activity_ == activity::wait_for_sipi) return;
       break;
     case activity::computing:
       active_->in_flight()->remaining = cycles{0};
@@ -68,7 +73,7 @@ void logical_cpu::step(cycles now) {
     case activity::halted: return;
     case activity::waking:
       machine_.facts().state(source_, now, halt_fact{began_, static_cast<std::uint8_t>(in_guest_)}, cause_);
-      complete(*active_->in_flight());
+      if (!in_guest_) end_halt();
       break;
     case activity::delivering: break;
     case activity::returning: interrupts_enabled_ = active_->pop(); break;
@@ -92,6 +97,7 @@ void logical_cpu::proceed(cycles now) {
         break;
       case strand::state::handler_done: return_from_interrupt(now); return;
       case strand::state::ended: throw invariant_error("the program of strand '" + active_->name() + "' ended", now);
+      case strand::state::endless: without_time = most_instructions_without_time; break;
     }
   }
   throw invariant_error("strand '" + active_->name() + "' issues instructions without end that take no time", now);
@@ -202,7 +208,10 @@ void logical_cpu::finish(instruction& i, cycles now) {
     case opcode::fetch_add: modify([&](std::uint64_t old) { return old + i.a; }); break;
     case opcode::fetch_or: modify([&](std::uint64_t old) { return old | i.a; }); break;
     case opcode::fetch_and: modify([&](std::uint64_t old) { return old & i.a; }); break;
-    case opcode::hlt: halt(now); return;
+    case opcode::hlt:
+      i.started = true;
+      halt(now);
+      return;
     case opcode::sti:
       shadow_ = !interrupts_enabled_;  // STI with IF already 1 casts no shadow
       interrupts_enabled_ = true;
@@ -219,6 +228,21 @@ void logical_cpu::finish(instruction& i, cycles now) {
     case opcode::rdmsr:
     case opcode::wrmsr:
       if (!execute_msr(i, now)) i.fault = instruction_fault::general_protection;
+      break;
+    case opcode::vmxoff:
+      if (i.fault == instruction_fault::none && std::exchange(vmx_.latched_init, false)) {
+        complete(i);
+        reset_to_wait_for_sipi(now);
+        return;
+      }
+      break;
+    case opcode::vmlaunch:
+    case opcode::vmresume:
+      if (static_cast<vm_entry_instruction&>(i).exit.entry_failure) {
+        idtr_base_ = current_vmcs().read(vmx::field::host_idtr_base);
+        gs_base_ = current_vmcs().read(vmx::field::host_gs_base);
+        interrupts_enabled_ = false;
+      }
       break;
     default: break;
   }

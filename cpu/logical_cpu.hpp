@@ -111,6 +111,7 @@ class logical_cpu final : private line_watcher {
   void deliver(std::uint8_t vector, cycles now, cycles cost);
   void return_from_interrupt(cycles now);
   void halt(cycles now);
+  void end_halt();
   void wake(cycles now);
   void reset_to_wait_for_sipi(cycles now);
   void start_at(physical_address entry, cycles now);

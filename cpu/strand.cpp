@@ -63,8 +63,10 @@ bool strand::pop() {
 
 // The trampoline: runs coroutines of the top frame until one issues an instruction.
 strand::state strand::run() {
+  constexpr unsigned most_resumptions = 10'000'000;  // programs that call programs for ever, without an instruction
   frame* top = &frames_.back();
-  while (top->in_flight == nullptr) {
+  for (unsigned resumptions = 0; top->in_flight == nullptr; ++resumptions) {
+    if (resumptions == most_resumptions) return state::endless;
     if (!top->next) {
       detail::promise_base& root = top->root.handle().promise();
       if (root.error) std::rethrow_exception(root.error);
@@ -93,6 +95,7 @@ void strand::set_passenger(strand* guest, cycles now) {
   }
   passenger_ = guest;
   if (guest != nullptr) {
+    if (guest->carrier_ != nullptr) guest->carrier_->passenger_ = nullptr;  // another host strand goes on with it
     guest->carrier_ = this;
     guest->set_cpu(cpu_, now);
   }

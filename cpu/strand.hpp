@@ -53,7 +53,7 @@ class strand {
   friend void detail::resume_next(strand&, std::coroutine_handle<>, detail::promise_base*);
   friend void detail::post(strand&, instruction&, std::coroutine_handle<>, detail::promise_base*);
 
-  enum class state { issued, handler_done, ended };
+  enum class state { issued, handler_done, ended, endless };
 
   struct frame {
     program root;

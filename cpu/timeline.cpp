@@ -42,6 +42,15 @@ void timeline::disarm(slot which) {
   if (keys_[index(which)] != unarmed) set_key(static_cast<std::uint32_t>(which), unarmed);
 }
 
+// While a slot fires, its path to the root is stale: the matches along it are played without it.
+std::uint64_t timeline::next_key() const {
+  if (leaves_ == 0) return unarmed;
+  if (firing_ == ~std::uint32_t{0}) return tree_[1].key;
+  std::uint64_t best = keys_[firing_];
+  for (std::uint32_t at = leaves_ + firing_; at > 1; at /= 2) best = std::min(best, tree_[at ^ 1].key);
+  return best;
+}
+
 void timeline::set_key(std::uint32_t leaf, std::uint64_t key) {
   keys_[leaf] = key;
   if (leaf != firing_) replay(leaf, false);  // the firing slot's path is replayed once, after its callback
@@ -68,12 +77,8 @@ void timeline::end_no_later_than(cycles end) {
 
 void timeline::run_until(cycles end) {
   stopped_ = false;
-  if (leaves_ == 0) {
-    now_ = end;
-    return;
-  }
   limit_ = end.count() << 2;
-  while (tree_[1].key < limit_) {
+  while (leaves_ != 0 && tree_[1].key < limit_) {
     const std::uint64_t key = tree_[1].key;
     const std::uint32_t winner = tree_[1].winner;
     now_ = cycles{key >> 2};
@@ -93,6 +98,7 @@ void timeline::run_until(cycles end) {
     replay(winner, true);
     if (stopped_) return;
   }
+  if (cycles{limit_ >> 2} <= now_) return;
   now_ = cycles{limit_ >> 2};
   phase_ = phase::message;
 }

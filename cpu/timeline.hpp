@@ -41,9 +41,13 @@ class timeline {
   phase now_phase() const { return phase_; }
 
   /// The cycle of the next event, `cycles::never()` if there is none.
-  cycles next() const { return leaves_ == 0 || tree_[1].key == unarmed ? cycles::never() : cycles{tree_[1].key >> 2}; }
+  cycles next() const {
+    const std::uint64_t key = next_key();
+    return key == unarmed ? cycles::never() : cycles{key >> 2};
+  }
 
-  /// Executes every event strictly before `end`, then sets the present to (`end`, message).
+  /// Executes every event strictly before `end`, then sets the present to (`end`, message). An `end` that lies not after
+  /// the present changes nothing.
   void run_until(cycles end);
 
   /// Lets the `run_until` in progress end at `end` if it would end later; `end` must lie after the present cycle. For a
@@ -70,6 +74,7 @@ class timeline {
   };
 
   static std::size_t index(slot s) { return static_cast<std::size_t>(s); }
+  std::uint64_t next_key() const;
   void set_key(std::uint32_t leaf, std::uint64_t key);
   void replay(std::uint32_t leaf, bool whole_path);
   void grow();

@@ -43,19 +43,18 @@ const std::vector<std::string> commands{"run", "check", "list", "study"};
 
 po::options_description described() {
   po::options_description all{"Options"};
-  all.add_options()
-      ("help,h", "print this")
-      ("version", "print the version")
-      ("parameter,p", po::value<std::vector<std::string>>()->value_name("PATH=VALUE"),
-       "set a parameter, e.g. -p vms[0].vcpus=4 -p 'vms[*].guest.hz=100' (repeatable)")
-      ("until", po::value<std::string>()->value_name("DURATION"), "end of the run, as -p until=DURATION")
-      ("seed", po::value<std::string>()->value_name("N"), "random seed, as -p seed=N")
-      ("stepped", po::bool_switch(), "execute every PAUSE and poll one by one, as -p machine.stepped=true")
-      ("out,o", po::value<std::string>()->value_name("DIR"), "write results into DIR")
-      ("trace", po::value<std::vector<std::string>>()->value_name("kvm=FILE"), "write a trace in the kernel's KVM trace format")
-      ("jobs,j", po::value<std::string>()->value_name("N"), "worker processes of a study")
-      ("json", po::bool_switch(), "one JSON document on standard output")
-      ("quiet,q", po::bool_switch(), "no progress on standard error");
+  all.add_options()("help,h", "print this")("version", "print the version")(
+      "parameter,p", po::value<std::vector<std::string>>()->value_name("PATH=VALUE"),
+      "set a parameter, e.g. -p vms[0].vcpus=4 -p 'vms[*].guest.hz=100' (repeatable)")(
+      "until", po::value<std::string>()->value_name("DURATION"), "end of the run, as -p until=DURATION")(
+      "seed", po::value<std::string>()->value_name("N"), "random seed, as -p seed=N")(
+      "stepped", po::bool_switch(), "execute every PAUSE and poll one by one, as -p machine.stepped=true")(
+      "out,o", po::value<std::string>()->value_name("DIR"), "write results into DIR")(
+      "trace", po::value<std::vector<std::string>>()->value_name("kvm=FILE"),
+      "write a trace in the kernel's KVM trace format")("jobs,j", po::value<std::string>()->value_name("N"),
+                                                        "worker processes of a study")(
+      "json", po::bool_switch(), "one JSON document on standard output")("quiet,q", po::bool_switch(),
+                                                                         "no progress on standard error");
   return all;
 }
 
@@ -94,13 +93,18 @@ std::vector<std::string> names_of(const std::vector<choice>& choices) {
   return names;
 }
 
-void report_errors(const std::vector<config_error>& errors, const std::string& text, bool as_json, std::ostream& out, std::ostream& err) {
+void report_errors(const std::vector<config_error>& errors, const std::string& text, bool as_json, std::ostream& out,
+                   std::ostream& err) {
   err << text;
   if (!as_json) return;
   json::array array;
   for (const config_error& e : errors) {
-    array.push_back(json::object{{"origin", e.origin}, {"path", e.path}, {"value", e.value}, {"reason", e.reason},
-                                 {"nearest", e.nearest}, {"message", e.message()}});
+    array.push_back(json::object{{"origin", e.origin},
+                                 {"path", e.path},
+                                 {"value", e.value},
+                                 {"reason", e.reason},
+                                 {"nearest", e.nearest},
+                                 {"message", e.message()}});
   }
   out << json::serialize(json::object{{"schema", 1}, {"errors", array}}) << '\n';
 }
@@ -112,8 +116,8 @@ int check_command(const options& what, std::ostream& out, std::ostream& err) {
     return loaded.file_missing ? exit_files : exit_usage;
   }
   if (what.json) {
-    out << json::serialize(json::object{{"schema", 1}, {"errors", json::array{}},
-                                        {"effective", json::parse(to_json_text(loaded.config))}})
+    out << json::serialize(json::object{
+               {"schema", 1}, {"errors", json::array{}}, {"effective", json::parse(to_json_text(loaded.config))}})
         << '\n';
   } else {
     out << to_json_text(loaded.config);
@@ -147,7 +151,8 @@ int act(const options& what, std::ostream& out, std::ostream& err) {
   }
   const auto studies = names_of(study_choices());
   if (std::find(studies.begin(), studies.end(), what.argument) == studies.end()) {
-    err << "vmxsys: no study \"" << what.argument << '"' << like(what.argument, studies) << "; see vmxsys list studies\n";
+    err << "vmxsys: no study \"" << what.argument << '"' << like(what.argument, studies)
+        << "; see vmxsys list studies\n";
     return exit_usage;
   }
   std::optional<output_directory> directory;
@@ -192,7 +197,8 @@ command_line parse_command_line(const std::vector<std::string>& arguments) {
   if (values.count("help") != 0) return {std::nullopt, exit_ok, help()};
   if (values.count("version") != 0) return {std::nullopt, exit_ok, "vmxsys " VMXSYS_VERSION "\n"};
 
-  const std::vector<std::string> given = values.count("word") != 0 ? values["word"].as<std::vector<std::string>>() : std::vector<std::string>{};
+  const std::vector<std::string> given =
+      values.count("word") != 0 ? values["word"].as<std::vector<std::string>>() : std::vector<std::string>{};
   if (given.empty()) return {std::nullopt, exit_usage, help()};
   options o;
   o.command = given[0];
@@ -202,7 +208,8 @@ command_line parse_command_line(const std::vector<std::string>& arguments) {
   if (given.size() > 2) return wrong(o.command + ": unexpected \"" + given[2] + '"');
   if (given.size() == 2) o.argument = given[1];
   if (o.argument.empty() && o.command != "list") {
-    return wrong(o.command + (o.command == "study" ? ": the name of a study is missing; see vmxsys list studies" : ": a file is missing"));
+    return wrong(o.command + (o.command == "study" ? ": the name of a study is missing; see vmxsys list studies"
+                                                   : ": a file is missing"));
   }
 
   if (values.count("parameter") != 0) {
@@ -230,7 +237,8 @@ command_line parse_command_line(const std::vector<std::string>& arguments) {
   }
   if (values.count("jobs") != 0) {
     const std::string& n = values["jobs"].as<std::string>();
-    if (n.empty() || n.size() > 4 || n.find_first_not_of("0123456789") != std::string::npos || std::stoul(n) == 0 || std::stoul(n) > 1024) {
+    if (n.empty() || n.size() > 4 || n.find_first_not_of("0123456789") != std::string::npos || std::stoul(n) == 0 ||
+        std::stoul(n) > 1024) {
       return wrong("--jobs takes a number of 1 .. 1024, not \"" + n + '"');
     }
     o.jobs = static_cast<unsigned>(std::stoul(n));

@@ -14,15 +14,18 @@ std::vector<choice> preset_choices() {
 }
 
 std::vector<choice> detector_choices() {
-  return {{"pause_loop_exiting", "Intel: exit when PAUSEs at CPL 0 closer than ple_gap go on for longer than ple_window (SDM Vol. 3C)"},
-          {"pause_filter", "AMD: exit after a number of PAUSEs since the entry, with a gap threshold (APM Vol. 2, 15.14.4)"},
+  return {{"pause_loop_exiting",
+           "Intel: exit when PAUSEs at CPL 0 closer than ple_gap go on for longer than ple_window (SDM Vol. 3C)"},
+          {"pause_filter",
+           "AMD: exit after a number of PAUSEs since the entry, with a gap threshold (APM Vol. 2, 15.14.4)"},
           {"pause_exiting", "every PAUSE exits"},
           {"none", "no PAUSE exits"}};
 }
 
 std::vector<choice> gap_measure_choices() {
-  return {{"issue_to_issue", "from the issue of one PAUSE to the issue of the next, so that a PAUSE's own latency counts"},
-          {"end_to_start", "from the end of one PAUSE to the issue of the next"}};
+  return {
+      {"issue_to_issue", "from the issue of one PAUSE to the issue of the next, so that a PAUSE's own latency counts"},
+      {"end_to_start", "from the end of one PAUSE to the issue of the next"}};
 }
 
 std::vector<choice> scheduler_choices() {
@@ -77,15 +80,18 @@ bool related(const std::string& a, const std::string& b) {
   const std::string& shorter = a.size() < b.size() ? a : b;
   const std::string& longer = a.size() < b.size() ? b : a;
   if (longer.compare(0, shorter.size(), shorter) != 0) return false;
-  return longer.size() == shorter.size() || shorter.empty() || longer[shorter.size()] == '.' || longer[shorter.size()] == '[';
+  return longer.size() == shorter.size() || shorter.empty() || longer[shorter.size()] == '.' ||
+         longer[shorter.size()] == '[';
 }
 
 class combinations {
  public:
-  combinations(const std::vector<config_error>& already, std::vector<config_error>& errors) : already_{already}, errors_{errors} {}
+  combinations(const std::vector<config_error>& already, std::vector<config_error>& errors)
+      : already_{already}, errors_{errors} {}
 
   /// Reports `path`, unless something it depends on is in doubt.
-  void fault(const std::string& path, std::string value, std::string reason, const std::vector<std::string>& depends = {}) {
+  void fault(const std::string& path, std::string value, std::string reason,
+             const std::vector<std::string>& depends = {}) {
     const auto doubtful = [&](const std::string& p) {
       return std::any_of(already_.begin(), already_.end(), [&](const config_error& e) { return related(e.path, p); });
     };
@@ -121,7 +127,8 @@ void check_distribution(const distribution& d, const std::string& path, std::uin
 
 }  // namespace
 
-void check_combinations(const run_config& config, const std::vector<config_error>& already, std::vector<config_error>& errors) {
+void check_combinations(const run_config& config, const std::vector<config_error>& already,
+                        std::vector<config_error>& errors) {
   combinations found{already, errors};
   const machine_config& machine = config.machine;
 
@@ -160,8 +167,8 @@ void check_combinations(const run_config& config, const std::vector<config_error
   }
   const auto check_scheduler = [&](const scheduler_config& s, const std::string& path) {
     if (s.latency && s.min_granularity && s.latency->to_cycles(tsc_khz) < s.min_granularity->to_cycles(tsc_khz)) {
-      found.fault(path + ".min_granularity", s.min_granularity->to_string(), "greater than latency (" + s.latency->to_string() + ")",
-                  {path + ".latency"});
+      found.fault(path + ".min_granularity", s.min_granularity->to_string(),
+                  "greater than latency (" + s.latency->to_string() + ")", {path + ".latency"});
     }
   };
   check_scheduler(config.host.scheduler, "host.scheduler");

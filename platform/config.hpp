@@ -14,6 +14,10 @@
 
 namespace vmxsys::platform {
 
+// Limits of durations, in picoseconds.
+inline constexpr std::uint64_t one_hour = 3600000000000000;
+inline constexpr std::uint64_t ten_seconds = 10000000000000;
+
 // The names a parameter may take, with descriptions; `vmxsys list` prints them.
 std::vector<choice> preset_choices();
 std::vector<choice> detector_choices();
@@ -35,13 +39,18 @@ struct distribution {
   static distribution exponential(duration d) { return {"exponential", d, {}, {}}; }
 };
 BOOST_DESCRIBE_STRUCT(distribution, (), (kind, mean, min, max))
-template <> inline constexpr std::string_view shorthand_of<distribution> = "mean";
-template <> inline constexpr std::string_view selector_of<distribution> = "kind";
-template <> inline constexpr auto parameters_of<distribution> = std::array{
-    parameter{.name = "kind", .unit = "name", .description = "shape of the distribution", .choices = distribution_choices},
-    parameter{.name = "mean", .unit = "duration", .description = "mean (fixed: the value)", .lowest = 1, .highest = 3600000000000000},
-    parameter{.name = "min", .unit = "duration", .description = "smallest value", .highest = 3600000000000000},
-    parameter{.name = "max", .unit = "duration", .description = "largest value", .lowest = 1, .highest = 3600000000000000},
+template <>
+inline constexpr std::string_view shorthand_of<distribution> = "mean";
+template <>
+inline constexpr std::string_view selector_of<distribution> = "kind";
+template <>
+inline constexpr auto parameters_of<distribution> = std::array{
+    parameter{
+        .name = "kind", .unit = "name", .description = "shape of the distribution", .choices = distribution_choices},
+    parameter{
+        .name = "mean", .unit = "duration", .description = "mean (fixed: the value)", .lowest = 1, .highest = one_hour},
+    parameter{.name = "min", .unit = "duration", .description = "smallest value", .highest = one_hour},
+    parameter{.name = "max", .unit = "duration", .description = "largest value", .lowest = 1, .highest = one_hour},
 };
 
 /// Which spin detector the logical CPUs have.
@@ -50,11 +59,19 @@ struct detector_config {
   std::string gap_measure = "issue_to_issue";
 };
 BOOST_DESCRIBE_STRUCT(detector_config, (), (name, gap_measure))
-template <> inline constexpr std::string_view shorthand_of<detector_config> = "name";
-template <> inline constexpr auto parameters_of<detector_config> = std::array{
-    parameter{.name = "name", .unit = "name", .description = "spin detector of every logical CPU", .choices = detector_choices},
-    parameter{.name = "gap_measure", .unit = "name", .description = "between which points of two PAUSEs the gap is measured; not documented for hardware",
-              .choices = gap_measure_choices, .only_for = "pause_loop_exiting"},
+template <>
+inline constexpr std::string_view shorthand_of<detector_config> = "name";
+template <>
+inline constexpr auto parameters_of<detector_config> = std::array{
+    parameter{.name = "name",
+              .unit = "name",
+              .description = "spin detector of every logical CPU",
+              .choices = detector_choices},
+    parameter{.name = "gap_measure",
+              .unit = "name",
+              .description = "between which points of two PAUSEs the gap is measured; not documented for hardware",
+              .choices = gap_measure_choices,
+              .only_for = "pause_loop_exiting"},
 };
 
 /// The hardware. Logical CPUs: sockets * cores * threads.
@@ -68,14 +85,32 @@ struct machine_config {
   bool stepped = false;
 };
 BOOST_DESCRIBE_STRUCT(machine_config, (), (preset, sockets, cores, threads, memory, detector, stepped))
-template <> inline constexpr auto parameters_of<machine_config> = std::array{
-    parameter{.name = "preset", .unit = "name", .description = "microarchitecture: capabilities, costs, distances, idle states", .choices = preset_choices},
+template <>
+inline constexpr auto parameters_of<machine_config> = std::array{
+    parameter{.name = "preset",
+              .unit = "name",
+              .description = "microarchitecture: capabilities, costs, distances, idle states",
+              .choices = preset_choices},
     parameter{.name = "sockets", .unit = "sockets", .description = "processor packages", .lowest = 1, .highest = 16},
-    parameter{.name = "cores", .unit = "cores per socket", .description = "cores of each socket", .lowest = 1, .highest = 256},
-    parameter{.name = "threads", .unit = "threads per core", .description = "hyper-threads of each core", .lowest = 1, .highest = 2},
-    parameter{.name = "memory", .unit = "size", .description = "memory of the machine", .lowest = 1 << 20, .highest = std::uint64_t{1} << 46},
+    parameter{.name = "cores",
+              .unit = "cores per socket",
+              .description = "cores of each socket",
+              .lowest = 1,
+              .highest = 256},
+    parameter{.name = "threads",
+              .unit = "threads per core",
+              .description = "hyper-threads of each core",
+              .lowest = 1,
+              .highest = 2},
+    parameter{.name = "memory",
+              .unit = "size",
+              .description = "memory of the machine",
+              .lowest = 1 << 20,
+              .highest = std::uint64_t{1} << 46},
     parameter{.name = "detector", .unit = "object", .description = "spin detector of the logical CPUs"},
-    parameter{.name = "stepped", .unit = "flag", .description = "execute every PAUSE and poll one by one: slow, gives the same facts"},
+    parameter{.name = "stepped",
+              .unit = "flag",
+              .description = "execute every PAUSE and poll one by one: slow, gives the same facts"},
 };
 
 /// A kernel's CPU scheduler. Constants left out are those of the profile, scaled by the number of CPUs as Linux does.
@@ -86,14 +121,39 @@ struct scheduler_config {
   std::optional<duration> latency, min_granularity, wakeup_granularity;
 };
 BOOST_DESCRIBE_STRUCT(scheduler_config, (), (name, profile, quantum, latency, min_granularity, wakeup_granularity))
-template <> inline constexpr std::string_view shorthand_of<scheduler_config> = "name";
-template <> inline constexpr auto parameters_of<scheduler_config> = std::array{
+template <>
+inline constexpr std::string_view shorthand_of<scheduler_config> = "name";
+template <>
+inline constexpr auto parameters_of<scheduler_config> = std::array{
     parameter{.name = "name", .unit = "name", .description = "scheduling policy", .choices = scheduler_choices},
-    parameter{.name = "profile", .unit = "name", .description = "Linux version whose rules apply", .choices = scheduler_profile_choices, .only_for = "cfs"},
-    parameter{.name = "quantum", .unit = "duration", .description = "time slice", .lowest = 1000000, .highest = 10000000000000, .only_for = "round_robin"},
-    parameter{.name = "latency", .unit = "duration", .description = "sched_latency: period in which every runnable thread runs once", .lowest = 1000000, .highest = 10000000000000, .only_for = "cfs"},
-    parameter{.name = "min_granularity", .unit = "duration", .description = "sched_min_granularity: shortest slice", .lowest = 1000000, .highest = 10000000000000, .only_for = "cfs"},
-    parameter{.name = "wakeup_granularity", .unit = "duration", .description = "sched_wakeup_granularity: lead a woken thread or a buddy needs; 0 lets any lead preempt", .highest = 10000000000000, .only_for = "cfs"},
+    parameter{.name = "profile",
+              .unit = "name",
+              .description = "Linux version whose rules apply",
+              .choices = scheduler_profile_choices,
+              .only_for = "cfs"},
+    parameter{.name = "quantum",
+              .unit = "duration",
+              .description = "time slice",
+              .lowest = 1000000,
+              .highest = ten_seconds,
+              .only_for = "round_robin"},
+    parameter{.name = "latency",
+              .unit = "duration",
+              .description = "sched_latency: period in which every runnable thread runs once",
+              .lowest = 1000000,
+              .highest = ten_seconds,
+              .only_for = "cfs"},
+    parameter{.name = "min_granularity",
+              .unit = "duration",
+              .description = "sched_min_granularity: shortest slice",
+              .lowest = 1000000,
+              .highest = ten_seconds,
+              .only_for = "cfs"},
+    parameter{.name = "wakeup_granularity",
+              .unit = "duration",
+              .description = "sched_wakeup_granularity: lead a woken thread or a buddy needs; 0 lets any lead preempt",
+              .highest = ten_seconds,
+              .only_for = "cfs"},
 };
 
 /// What the hypervisor does about a vCPU that was seen spinning.
@@ -101,9 +161,12 @@ struct spin_policy_config {
   std::string name = "kernel_mode";
 };
 BOOST_DESCRIBE_STRUCT(spin_policy_config, (), (name))
-template <> inline constexpr std::string_view shorthand_of<spin_policy_config> = "name";
-template <> inline constexpr auto parameters_of<spin_policy_config> = std::array{
-    parameter{.name = "name", .unit = "name", .description = "handling of a PAUSE-loop exit", .choices = spin_policy_choices},
+template <>
+inline constexpr std::string_view shorthand_of<spin_policy_config> = "name";
+template <>
+inline constexpr auto parameters_of<spin_policy_config> = std::array{
+    parameter{
+        .name = "name", .unit = "name", .description = "handling of a PAUSE-loop exit", .choices = spin_policy_choices},
 };
 
 /// The host kernel and its hypervisor.
@@ -119,19 +182,32 @@ struct host_config {
   std::string placement = "free";
   bool tracing = false;
 };
-BOOST_DESCRIBE_STRUCT(host_config, (), (hz, scheduler, spin_policy, ple_gap, ple_window, ple_window_grow, ple_window_shrink,
-                                        ple_window_max, placement, tracing))
-template <> inline constexpr auto parameters_of<host_config> = std::array{
-    parameter{.name = "hz", .unit = "Hz", .description = "frequency of the scheduler tick", .lowest = 10, .highest = 10000},
+BOOST_DESCRIBE_STRUCT(host_config, (),
+                      (hz, scheduler, spin_policy, ple_gap, ple_window, ple_window_grow, ple_window_shrink,
+                       ple_window_max, placement, tracing))
+template <>
+inline constexpr auto parameters_of<host_config> = std::array{
+    parameter{
+        .name = "hz", .unit = "Hz", .description = "frequency of the scheduler tick", .lowest = 10, .highest = 10000},
     parameter{.name = "scheduler", .unit = "object", .description = "CPU scheduler of the host"},
     parameter{.name = "spin_policy", .unit = "object", .description = "what the hypervisor does about a spinning vCPU"},
-    parameter{.name = "ple_gap", .unit = "cycles", .description = "longest time between two PAUSEs of one loop; 0 turns PAUSE-loop exiting off, as in KVM"},
+    parameter{.name = "ple_gap",
+              .unit = "cycles",
+              .description = "longest time between two PAUSEs of one loop; 0 turns PAUSE-loop exiting off, as in KVM"},
     parameter{.name = "ple_window", .unit = "cycles", .description = "longest time in one loop before it exits"},
-    parameter{.name = "ple_window_grow", .unit = "factor", .description = "ple_window at a PAUSE-loop exit: below 1 reset, below ple_window multiplied, else added"},
-    parameter{.name = "ple_window_shrink", .unit = "divisor", .description = "ple_window when the vCPU is scheduled in: below 1 reset, below ple_window divided, else subtracted"},
+    parameter{.name = "ple_window_grow",
+              .unit = "factor",
+              .description = "ple_window at a PAUSE-loop exit: below 1 reset, below ple_window multiplied, else added"},
+    parameter{.name = "ple_window_shrink",
+              .unit = "divisor",
+              .description =
+                  "ple_window when the vCPU is scheduled in: below 1 reset, below ple_window divided, else subtracted"},
     parameter{.name = "ple_window_max", .unit = "cycles", .description = "ple_window never grows beyond"},
-    parameter{.name = "placement", .unit = "name", .description = "where vCPU threads may run", .choices = placement_choices},
-    parameter{.name = "tracing", .unit = "flag", .description = "charge the host for enabled tracepoints, as a traced machine would be"},
+    parameter{
+        .name = "placement", .unit = "name", .description = "where vCPU threads may run", .choices = placement_choices},
+    parameter{.name = "tracing",
+              .unit = "flag",
+              .description = "charge the host for enabled tracepoints, as a traced machine would be"},
 };
 
 /// The kernel inside a virtual machine.
@@ -141,10 +217,15 @@ struct guest_config {
   std::string lock = "queued";
 };
 BOOST_DESCRIBE_STRUCT(guest_config, (), (hz, scheduler, lock))
-template <> inline constexpr auto parameters_of<guest_config> = std::array{
-    parameter{.name = "hz", .unit = "Hz", .description = "frequency of the scheduler tick", .lowest = 10, .highest = 10000},
+template <>
+inline constexpr auto parameters_of<guest_config> = std::array{
+    parameter{
+        .name = "hz", .unit = "Hz", .description = "frequency of the scheduler tick", .lowest = 10, .highest = 10000},
     parameter{.name = "scheduler", .unit = "object", .description = "CPU scheduler of the guest"},
-    parameter{.name = "lock", .unit = "name", .description = "kind of spinlock the guest kernel uses", .choices = lock_choices},
+    parameter{.name = "lock",
+              .unit = "name",
+              .description = "kind of spinlock the guest kernel uses",
+              .choices = lock_choices},
 };
 
 /// What the threads of a virtual machine do.
@@ -158,15 +239,38 @@ struct workload_config {
   duration chunk = duration::ms(1);
 };
 BOOST_DESCRIBE_STRUCT(workload_config, (), (name, threads, locks, work, hold, user_share, chunk))
-template <> inline constexpr std::string_view shorthand_of<workload_config> = "name";
-template <> inline constexpr auto parameters_of<workload_config> = std::array{
+template <>
+inline constexpr std::string_view shorthand_of<workload_config> = "name";
+template <>
+inline constexpr auto parameters_of<workload_config> = std::array{
     parameter{.name = "name", .unit = "name", .description = "what the threads do", .choices = workload_choices},
-    parameter{.name = "threads", .unit = "threads", .description = "number of threads; 0 is one for each vCPU", .highest = 4096},
-    parameter{.name = "locks", .unit = "locks", .description = "kernel spinlocks the threads share; each round takes a random one", .lowest = 1, .highest = 4096, .only_for = "lock_bound"},
-    parameter{.name = "work", .unit = "duration", .description = "computing between two critical sections", .only_for = "lock_bound"},
-    parameter{.name = "hold", .unit = "duration", .description = "length of a critical section", .only_for = "lock_bound"},
-    parameter{.name = "user_share", .unit = "percent", .description = "part of `work` that runs in user mode", .highest = 100, .only_for = "lock_bound"},
-    parameter{.name = "chunk", .unit = "duration", .description = "unit of work that is counted as done", .lowest = 1000, .highest = 3600000000000000, .only_for = "cpu_bound"},
+    parameter{.name = "threads",
+              .unit = "threads",
+              .description = "number of threads; 0 is one for each vCPU",
+              .highest = 4096},
+    parameter{.name = "locks",
+              .unit = "locks",
+              .description = "kernel spinlocks the threads share; each round takes a random one",
+              .lowest = 1,
+              .highest = 4096,
+              .only_for = "lock_bound"},
+    parameter{.name = "work",
+              .unit = "duration",
+              .description = "computing between two critical sections",
+              .only_for = "lock_bound"},
+    parameter{
+        .name = "hold", .unit = "duration", .description = "length of a critical section", .only_for = "lock_bound"},
+    parameter{.name = "user_share",
+              .unit = "percent",
+              .description = "part of `work` that runs in user mode",
+              .highest = 100,
+              .only_for = "lock_bound"},
+    parameter{.name = "chunk",
+              .unit = "duration",
+              .description = "unit of work that is counted as done",
+              .lowest = 1000,
+              .highest = one_hour,
+              .only_for = "cpu_bound"},
 };
 
 /// One virtual machine.
@@ -178,10 +282,15 @@ struct vm_config {
   workload_config workload;
 };
 BOOST_DESCRIBE_STRUCT(vm_config, (), (name, vcpus, memory, guest, workload))
-template <> inline constexpr auto parameters_of<vm_config> = std::array{
+template <>
+inline constexpr auto parameters_of<vm_config> = std::array{
     parameter{.name = "name", .unit = "text", .description = "name in tables and traces; each VM needs its own"},
     parameter{.name = "vcpus", .unit = "vCPUs", .description = "virtual CPUs", .lowest = 1, .highest = 1024},
-    parameter{.name = "memory", .unit = "size", .description = "memory of the VM", .lowest = 1 << 20, .highest = std::uint64_t{1} << 46},
+    parameter{.name = "memory",
+              .unit = "size",
+              .description = "memory of the VM",
+              .lowest = 1 << 20,
+              .highest = std::uint64_t{1} << 46},
     parameter{.name = "guest", .unit = "object", .description = "the kernel inside"},
     parameter{.name = "workload", .unit = "object", .description = "what its threads do"},
 };
@@ -196,10 +305,16 @@ struct run_config {
   std::vector<vm_config> vms;
 };
 BOOST_DESCRIBE_STRUCT(run_config, (), (seed, until, measure_from, machine, host, vms))
-template <> inline constexpr auto parameters_of<run_config> = std::array{
-    parameter{.name = "seed", .unit = "number", .description = "seed of every random stream; the same seed gives the same run"},
-    parameter{.name = "until", .unit = "duration", .description = "end of the run", .lowest = 1, .highest = 3600000000000000},
-    parameter{.name = "measure_from", .unit = "duration", .description = "statistics leave out what was before (warm-up)", .highest = 3600000000000000},
+template <>
+inline constexpr auto parameters_of<run_config> = std::array{
+    parameter{.name = "seed",
+              .unit = "number",
+              .description = "seed of every random stream; the same seed gives the same run"},
+    parameter{.name = "until", .unit = "duration", .description = "end of the run", .lowest = 1, .highest = one_hour},
+    parameter{.name = "measure_from",
+              .unit = "duration",
+              .description = "statistics leave out what was before (warm-up)",
+              .highest = one_hour},
     parameter{.name = "machine", .unit = "object", .description = "the hardware"},
     parameter{.name = "host", .unit = "object", .description = "the host kernel and its hypervisor"},
     parameter{.name = "vms", .unit = "list", .description = "the virtual machines", .highest = 64},
@@ -215,7 +330,8 @@ const record_type& run_config_type();
 
 /// Combinations that cannot be, of values each of which is legal. A combination is not reported when a path it needs
 /// (or something above or below it) is in `already`, because its value is then unknown.
-void check_combinations(const run_config& config, const std::vector<config_error>& already, std::vector<config_error>& errors);
+void check_combinations(const run_config& config, const std::vector<config_error>& already,
+                        std::vector<config_error>& errors);
 
 /// Every value, as JSON text that load_config() reads back as the same configuration ("effective.json").
 std::string to_json_text(const run_config& config);

@@ -64,7 +64,8 @@ class loader {
     if (json::value* includes = parsed->get_object().if_contains("include")) {
       r.path = "include";
       const auto one = [&](const json::value& name) {
-        if (!name.is_string() || name.get_string().empty()) return r.fault(name, "must be a file name, or a list of file names");
+        if (!name.is_string() || name.get_string().empty())
+          return r.fault(name, "must be a file name, or a list of file names");
         const std::string_view view{name.get_string().data(), name.get_string().size()};
         if (view.find('\0') != std::string_view::npos) return r.fault(name, "no file name");
         file(directory / fs::path{std::string{view}}, origin);
@@ -97,7 +98,8 @@ class loader {
     run_config_type().read(document_, &result_.config, r);
     // What a layer was already blamed for stands; the rest came with an override or from layers together.
     for (config_error& e : errors) {
-      const bool known = std::any_of(of_layers.begin(), of_layers.end(), [&](const config_error& o) { return o.path == e.path; });
+      const bool known =
+          std::any_of(of_layers.begin(), of_layers.end(), [&](const config_error& o) { return o.path == e.path; });
       if (known) continue;
       for (const std::string& assignment : overrides) {
         if (same_place(assignment.substr(0, assignment.find('=')), e.path)) e.origin = "-p " + assignment;
@@ -110,7 +112,9 @@ class loader {
   }
 
  private:
-  reading reader(std::string origin) { return {&result_.errors, std::move(origin), "", nullptr, &run_config_type(), false}; }
+  reading reader(std::string origin) {
+    return {&result_.errors, std::move(origin), "", nullptr, &run_config_type(), false};
+  }
 
   /// Does `pattern`, which may hold [*], name `path` or something above it?
   static bool same_place(std::string_view pattern, std::string_view path) {

@@ -31,7 +31,8 @@ struct config_limits {
   std::size_t files = 64;
 };
 
-/// Reads `file`, what it includes (relative to the file that includes), and applies `overrides` ("path=value") in order.
+/// Reads `file`, what it includes (relative to the file that includes), and applies `overrides` ("path=value") in
+/// order.
 loaded_config load_config(const std::filesystem::path& file, std::span<const std::string> overrides = {},
                           const config_limits& limits = {});
 

@@ -13,4 +13,8 @@ struct embedded_file {
 extern const embedded_file embedded_presets[];
 extern const std::size_t embedded_presets_count;
 
+/// The shipped configurations that studies start from.
+extern const embedded_file embedded_studies[];
+extern const std::size_t embedded_studies_count;
+
 }  // namespace vmxsys::platform

@@ -37,7 +37,9 @@ class path_part {
     if (!r.path.empty()) r.path += '.';
     r.path += name;
   }
-  path_part(reading& r, std::size_t index) : r_{r}, size_{r.path.size()} { r.path += '[' + std::to_string(index) + ']'; }
+  path_part(reading& r, std::size_t index) : r_{r}, size_{r.path.size()} {
+    r.path += '[' + std::to_string(index) + ']';
+  }
   ~path_part() { r_.path.resize(size_); }
   path_part(const path_part&) = delete;
   path_part& operator=(const path_part&) = delete;
@@ -113,9 +115,12 @@ class integer_type final : public value_type {
     } else {
       return r.fault(from, "must be an integer" + std::string{from.is_string() ? ", without quotes or unit" : ""});
     }
-    if (in_range(n, std::numeric_limits<Integer>::max(), plain, from, r)) *static_cast<Integer*>(to) = static_cast<Integer>(n);
+    if (in_range(n, std::numeric_limits<Integer>::max(), plain, from, r))
+      *static_cast<Integer*>(to) = static_cast<Integer>(n);
   }
-  void write(const void* from, json::value& to) const override { to = std::uint64_t{*static_cast<const Integer*>(from)}; }
+  void write(const void* from, json::value& to) const override {
+    to = std::uint64_t{*static_cast<const Integer*>(from)};
+  }
 };
 
 class string_type final : public value_type {
@@ -135,7 +140,9 @@ class string_type final : public value_type {
     if (s->size() > 4096) return r.fault(from, "longer than 4096 bytes");
     static_cast<std::string*>(to)->assign(s->data(), s->size());
   }
-  void write(const void* from, json::value& to) const override { to = json::string{*static_cast<const std::string*>(from)}; }
+  void write(const void* from, json::value& to) const override {
+    to = json::string{*static_cast<const std::string*>(from)};
+  }
 };
 
 class duration_type final : public value_type {
@@ -148,12 +155,14 @@ class duration_type final : public value_type {
     const auto parsed = s ? parse_duration(view(*s), &reason) : std::nullopt;
     if (!parsed) return r.fault(from, reason);
     // For the range alone a cycle counts as a third of a nanosecond.
-    const std::uint64_t ps = !parsed->in_cycles()               ? parsed->count()
+    const std::uint64_t ps = !parsed->in_cycles()                ? parsed->count()
                              : parsed->count() > unlimited / 334 ? unlimited
                                                                  : parsed->count() * 1000 / 3;
     if (in_range(ps, unlimited, as_time, from, r)) *static_cast<duration*>(to) = *parsed;
   }
-  void write(const void* from, json::value& to) const override { to = json::string{static_cast<const duration*>(from)->to_string()}; }
+  void write(const void* from, json::value& to) const override {
+    to = json::string{static_cast<const duration*>(from)->to_string()};
+  }
 };
 
 class byte_size_type final : public value_type {
@@ -167,7 +176,9 @@ class byte_size_type final : public value_type {
     if (!parsed) return r.fault(from, reason);
     if (in_range(parsed->bytes, unlimited, as_size, from, r)) *static_cast<byte_size*>(to) = *parsed;
   }
-  void write(const void* from, json::value& to) const override { to = json::string{static_cast<const byte_size*>(from)->to_string()}; }
+  void write(const void* from, json::value& to) const override {
+    to = json::string{static_cast<const byte_size*>(from)->to_string()};
+  }
 };
 
 /// The value with a record's shorthand written out.
@@ -214,7 +225,8 @@ void collect_rows(const record_type& record, const std::string& prefix, std::vec
     if (const record_type* nested = inner->record()) {
       if (f.type->is_list() || !nested->shorthand().empty()) {
         // The record itself is worth a line: what the list is, what the shorthand means.
-        row.type = f.type->is_list() ? f.type->type_name() : "object, or its \"" + std::string{nested->shorthand()} + "\"";
+        row.type =
+            f.type->is_list() ? f.type->type_name() : "object, or its \"" + std::string{nested->shorthand()} + "\"";
         rows.push_back(row);
       }
       collect_rows(*nested, row.path + '.', rows);
@@ -227,24 +239,45 @@ void collect_rows(const record_type& record, const std::string& prefix, std::vec
       std::uint64_t type_highest = unlimited;
       if (row.type == "duration") print = as_time;
       if (row.type == "size") print = as_size;
-      if (inner == &leaf_type(static_cast<const std::uint32_t*>(nullptr))) type_highest = std::numeric_limits<std::uint32_t>::max();
+      if (inner == &leaf_type(static_cast<const std::uint32_t*>(nullptr)))
+        type_highest = std::numeric_limits<std::uint32_t>::max();
       if (row.type != "text" && row.type != "true or false") row.range = range_text(about, print, type_highest);
     }
     json::value value;
     f.type->write(f.at(record.defaults()), value);
-    row.default_value = value.is_null() ? "as the policy has it" : value.is_string() ? std::string{view(value.get_string())} : json::serialize(value);
+    row.default_value = value.is_null()     ? "as the policy has it"
+                        : value.is_string() ? std::string{view(value.get_string())}
+                                            : json::serialize(value);
     rows.push_back(row);
   }
 }
 
 }  // namespace
 
-const value_type& leaf_type(const bool*) { static const bool_type t; return t; }
-const value_type& leaf_type(const std::uint32_t*) { static const integer_type<std::uint32_t> t; return t; }
-const value_type& leaf_type(const std::uint64_t*) { static const integer_type<std::uint64_t> t; return t; }
-const value_type& leaf_type(const std::string*) { static const string_type t; return t; }
-const value_type& leaf_type(const duration*) { static const duration_type t; return t; }
-const value_type& leaf_type(const byte_size*) { static const byte_size_type t; return t; }
+const value_type& leaf_type(const bool*) {
+  static const bool_type t;
+  return t;
+}
+const value_type& leaf_type(const std::uint32_t*) {
+  static const integer_type<std::uint32_t> t;
+  return t;
+}
+const value_type& leaf_type(const std::uint64_t*) {
+  static const integer_type<std::uint64_t> t;
+  return t;
+}
+const value_type& leaf_type(const std::string*) {
+  static const string_type t;
+  return t;
+}
+const value_type& leaf_type(const duration*) {
+  static const duration_type t;
+  return t;
+}
+const value_type& leaf_type(const byte_size*) {
+  static const byte_size_type t;
+  return t;
+}
 
 std::string config_error::message() const {
   std::string text = origin.empty() ? "" : origin + ": ";
@@ -299,8 +332,9 @@ void record_type::read(const json::value& given, void* to, reading& r) const {
   const json::value from = given.is_object() ? json::value{} : expanded(given, *this);
   const json::object* object = given.is_object() ? &given.get_object() : from.if_object();
   if (!object) {
-    return r.fault(given, shorthand_.empty() ? "must be an object {...}"
-                                             : "must be an object {...}, or its \"" + std::string{shorthand_} + "\" as text");
+    return r.fault(given, shorthand_.empty()
+                              ? "must be an object {...}"
+                              : "must be an object {...}, or its \"" + std::string{shorthand_} + "\" as text");
   }
   const std::string name = name_in_force(*object, *this);
   if (!selector_.empty() && object->contains(key(selector_))) reset_(to);
@@ -315,7 +349,8 @@ void record_type::read(const json::value& given, void* to, reading& r) const {
     }
     r.about = f->about;
     if (r.complete && !f->about->only_for.empty() && f->about->only_for != name && !value.is_null()) {
-      r.fault(value, "\"" + name + "\" has no such parameter; it belongs to \"" + std::string{f->about->only_for} + "\"");
+      r.fault(value,
+              "\"" + name + "\" has no such parameter; it belongs to \"" + std::string{f->about->only_for} + "\"");
       continue;
     }
     f->type->read(value, const_cast<void*>(f->at(to)), r);
@@ -356,7 +391,8 @@ void list_type::read(const json::value& from, void* to, reading& r) const {
 
 void list_type::write(const void* from, json::value& to) const {
   json::array& array = to.emplace_array();
-  for (std::size_t i = 0; i < access_.size(from); ++i) element_->write(access_.at(from, i), array.emplace_back(nullptr));
+  for (std::size_t i = 0; i < access_.size(from); ++i)
+    element_->write(access_.at(from, i), array.emplace_back(nullptr));
 }
 
 void optional_type::read(const json::value& from, void* to, reading& r) const {
@@ -403,9 +439,10 @@ std::optional<json::value> parse_json(std::string_view text, reading& r) {
   const auto line = 1 + std::count(before.begin(), before.end(), '\n');
   const auto newline = before.rfind('\n');
   const auto column = newline == std::string_view::npos ? before.size() + 1 : before.size() - newline;
-  r.errors->push_back({shown(r.path), "",
-                       "not JSON at line " + std::to_string(line) + ", column " + std::to_string(column) + ": " + error.message(),
-                       "", r.origin});
+  r.errors->push_back(
+      {shown(r.path), "",
+       "not JSON at line " + std::to_string(line) + ", column " + std::to_string(column) + ": " + error.message(), "",
+       r.origin});
   return std::nullopt;
 }
 
@@ -492,20 +529,23 @@ json::value override_value(std::string_view text, const value_type& type) {
   return parsed;
 }
 
-void set_at(json::value& at, const value_type& type, const std::vector<step>& steps, std::size_t i, std::string_view text,
-            reading& r) {
+void set_at(json::value& at, const value_type& type, const std::vector<step>& steps, std::size_t i,
+            std::string_view text, reading& r) {
   if (i == steps.size()) {
     merge_json(at, override_value(text, type), type);
     return;
   }
   const step& s = steps[i];
   if (s.key.empty()) {
-    if (!type.is_list()) return r.fault(json::string{text.data(), text.size()}, "is no list, so [" + (s.all ? "*" : std::to_string(*s.index)) + "] means nothing here");
+    if (!type.is_list())
+      return r.fault(json::string{text.data(), text.size()},
+                     "is no list, so [" + (s.all ? "*" : std::to_string(*s.index)) + "] means nothing here");
     if (!at.is_array()) at.emplace_array();
     json::array& array = at.get_array();
     if (s.index && *s.index >= array.size()) {
       return r.fault(json::string{text.data(), text.size()}, "there are only " + std::to_string(array.size()) +
-                                                   " (numbered from 0), so there is no [" + std::to_string(*s.index) + "]");
+                                                                 " (numbered from 0), so there is no [" +
+                                                                 std::to_string(*s.index) + "]");
     }
     const std::size_t first = s.index.value_or(0), last = s.index ? *s.index + 1 : array.size();
     if (first == last) return r.fault(json::string{text.data(), text.size()}, "the list is empty");
@@ -541,7 +581,8 @@ void apply_override(json::value& document, std::string_view assignment, const re
   const std::size_t equals = assignment.find('=');
   const auto steps = equals == std::string_view::npos ? std::nullopt : parse_path(assignment.substr(0, equals));
   if (!steps) {
-    r.errors->push_back({"", "", "an override is written path=value, e.g. vms[0].vcpus=4 or vms[*].guest.hz=250", "", r.origin});
+    r.errors->push_back(
+        {"", "", "an override is written path=value, e.g. vms[0].vcpus=4 or vms[*].guest.hz=250", "", r.origin});
     return;
   }
   if (!document.is_object()) document.emplace_object();

@@ -36,9 +36,9 @@ struct reading {
   std::vector<config_error>* errors;
   std::string origin;
   std::string path;
-  const parameter* about = nullptr;      ///< of the value being read
+  const parameter* about = nullptr;       ///< of the value being read
   const record_type* document = nullptr;  ///< to say where a misplaced key belongs
-  bool complete = false;                 ///< all layers are merged, so a record knows its final `name`
+  bool complete = false;                  ///< all layers are merged, so a record knows its final `name`
 
   void fault(const boost::json::value& found, std::string reason, std::string nearest = {});
 };
@@ -142,13 +142,18 @@ class optional_type final : public value_type {
 };
 
 namespace detail {
-template <class T> struct is_vector : std::false_type {};
-template <class T> struct is_vector<std::vector<T>> : std::true_type {};
-template <class T> struct is_optional : std::false_type {};
-template <class T> struct is_optional<std::optional<T>> : std::true_type {};
+template <class T>
+struct is_vector : std::false_type {};
+template <class T>
+struct is_vector<std::vector<T>> : std::true_type {};
+template <class T>
+struct is_optional : std::false_type {};
+template <class T>
+struct is_optional<std::optional<T>> : std::true_type {};
 }  // namespace detail
 
-template <class T> const value_type& value_type_of();
+template <class T>
+const value_type& value_type_of();
 
 template <class T>
 const record_type& record_type_of() {
@@ -163,7 +168,8 @@ const record_type& record_type_of() {
                           return static_cast<const void*>(&(static_cast<const T*>(object)->*decltype(member)::pointer));
                         }});
     });
-    return record_type{std::move(fields), &defaults, shorthand_of<T>, selector_of<T>, [](void* o) { *static_cast<T*>(o) = T{}; }};
+    return record_type{std::move(fields), &defaults, shorthand_of<T>, selector_of<T>,
+                       [](void* o) { *static_cast<T*>(o) = T{}; }};
   }();
   return result;
 }
@@ -182,7 +188,9 @@ const value_type& value_type_of() {
     using element = typename T::value_type;
     static const optional_type result{
         value_type_of<element>(),
-        {[](const void* o) { return static_cast<const void*>(*static_cast<const T*>(o) ? &**static_cast<const T*>(o) : nullptr); },
+        {[](const void* o) {
+           return static_cast<const void*>(*static_cast<const T*>(o) ? &**static_cast<const T*>(o) : nullptr);
+         },
          [](void* o) { return static_cast<void*>(&static_cast<T*>(o)->emplace()); },
          [](void* o) { static_cast<T*>(o)->reset(); }}};
     return result;

@@ -40,12 +40,17 @@ json::string text(std::string_view s) { return json::string{json::string_view{s.
 void parameters(bool as_json, json::array& array, std::ostream& out) {
   for (const parameter_row& row : parameter_rows(run_config_type())) {
     if (as_json) {
-      array.push_back(json::object{{"path", row.path}, {"type", row.type}, {"unit", row.unit},
-                                   {"default", row.default_value}, {"range", row.range}, {"description", row.description}});
+      array.push_back(json::object{{"path", row.path},
+                                   {"type", row.type},
+                                   {"unit", row.unit},
+                                   {"default", row.default_value},
+                                   {"range", row.range},
+                                   {"description", row.description}});
     } else {
       out << row.path << "\n    " << row.description << "\n    " << row.type;
       // Where type and unit say the same, once is enough.
-      if (row.unit != row.type && row.unit != "flag" && row.unit != "object" && row.unit != "name") out << ", " << row.unit;
+      if (row.unit != row.type && row.unit != "flag" && row.unit != "object" && row.unit != "name")
+        out << ", " << row.unit;
       if (!row.default_value.empty()) out << "; default " << row.default_value;
       if (!row.range.empty()) out << "; " << row.range;
       out << '\n';
@@ -63,9 +68,14 @@ void costs(bool as_json, json::array& array, std::ostream& out) {
     if (!as_json) out << p.name << ": " << p.description << '\n';
     for (const preset_quantity& q : p.quantities) {
       if (as_json) {
-        array.push_back(json::object{{"preset", p.name}, {"path", q.path}, {"value", number(q.value)}, {"unit", q.unit},
-                                     {"cycles", q.converted.count()}, {"range", {number(q.lowest), number(q.highest)}},
-                                     {"status", text(to_string(q.status))}, {"source", q.source}});
+        array.push_back(json::object{{"preset", p.name},
+                                     {"path", q.path},
+                                     {"value", number(q.value)},
+                                     {"unit", q.unit},
+                                     {"cycles", q.converted.count()},
+                                     {"range", {number(q.lowest), number(q.highest)}},
+                                     {"status", text(to_string(q.status))},
+                                     {"source", q.source}});
       } else {
         out << "  " << q.path << " = " << q.value << ' ' << q.unit << " [" << q.lowest << " .. " << q.highest << "] "
             << to_string(q.status) << ": " << q.source << '\n';
@@ -87,11 +97,15 @@ bool list(const std::string& wanted, bool as_json, std::ostream& out) {
   if (wanted.empty()) {
     if (!as_json) out << "vmxsys list TOPIC, where TOPIC is one of\n";
     for (const topic& t : topics) {
-      if (as_json) array.push_back(json::object{{"name", text(t.name)}, {"description", text(t.description)}});
-      else out << "  " << t.name << std::string(16 - std::min<std::size_t>(15, t.name.size()), ' ') << t.description << '\n';
+      if (as_json)
+        array.push_back(json::object{{"name", text(t.name)}, {"description", text(t.description)}});
+      else
+        out << "  " << t.name << std::string(16 - std::min<std::size_t>(15, t.name.size()), ' ') << t.description
+            << '\n';
     }
   } else {
-    const auto found = std::find_if(std::begin(topics), std::end(topics), [&](const topic& t) { return t.name == wanted; });
+    const auto found =
+        std::find_if(std::begin(topics), std::end(topics), [&](const topic& t) { return t.name == wanted; });
     if (found == std::end(topics)) return false;
     if (!found->choices) {
       found->name == "costs" ? costs(as_json, array, out) : parameters(as_json, array, out);
@@ -100,14 +114,17 @@ bool list(const std::string& wanted, bool as_json, std::ostream& out) {
       const std::vector<choice> all = found->choices();
       for (const choice& c : all) width = std::max(width, c.name.size());
       for (const choice& c : all) {
-        if (as_json) array.push_back(json::object{{"name", text(c.name)}, {"description", text(c.description)}});
-        else out << c.name << std::string(width + 2 - c.name.size(), ' ') << c.description << '\n';
+        if (as_json)
+          array.push_back(json::object{{"name", text(c.name)}, {"description", text(c.description)}});
+        else
+          out << c.name << std::string(width + 2 - c.name.size(), ' ') << c.description << '\n';
       }
       if (all.empty() && !as_json) out << "none yet\n";
     }
   }
   if (as_json) {
-    out << json::serialize(json::object{{"schema", 1}, {wanted.empty() ? "topics" : json::string_view{wanted}, array}}) << '\n';
+    out << json::serialize(json::object{{"schema", 1}, {wanted.empty() ? "topics" : json::string_view{wanted}, array}})
+        << '\n';
   }
   return true;
 }

@@ -1,8 +1,10 @@
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace vmxsys::platform {
@@ -10,22 +12,22 @@ namespace vmxsys::platform {
 /// What `vmxsys` tells whoever started it.
 enum exit_status : int {
   exit_ok = 0,
-  exit_usage = 2,       ///< command line or configuration
-  exit_files = 3,       ///< a file cannot be read or written
-  exit_invariant = 4,   ///< the model contradicts itself: a defect
+  exit_usage = 2,      ///< command line or configuration
+  exit_files = 3,      ///< a file cannot be read or written
+  exit_invariant = 4,  ///< the model contradicts itself: a defect
   exit_interrupted = 130
 };
 
 /// A command line, read and checked.
 struct options {
-  std::string command;                     ///< "run", "check", "list", "study"
-  std::string argument;                    ///< file, topic or study; may be empty for "list"
-  std::vector<std::string> overrides;      ///< -p, in order; --until, --seed and --stepped are among them
+  std::string command;                             ///< "run", "check", "list", "study"
+  std::string argument;                            ///< file, topic or study; may be empty for "list"
+  std::vector<std::string> overrides;              ///< -p, in order; --until, --seed and --stepped are among them
   std::optional<std::filesystem::path> out;        ///< --out DIR
   std::optional<std::filesystem::path> kvm_trace;  ///< --trace kvm=FILE
-  unsigned jobs = 1;                       ///< --jobs: worker processes of a study
-  bool json = false;                       ///< one JSON document on stdout
-  bool quiet = false;                      ///< no progress on stderr
+  unsigned jobs = std::max(1u, std::thread::hardware_concurrency());  ///< --jobs: worker processes of a study
+  bool json = false;                               ///< one JSON document on stdout
+  bool quiet = false;                              ///< no progress on stderr
 };
 
 }  // namespace vmxsys::platform

@@ -1,7 +1,7 @@
 #include <cerrno>
 #include <cstring>
-#include <system_error>
 #include <sys/stat.h>
+#include <system_error>
 #include <unistd.h>
 #include <utility>
 #include <vector>

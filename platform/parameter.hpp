@@ -19,13 +19,13 @@ struct choice {
 
 /// What is known about one configuration parameter beside its type and its default (which are the member's).
 struct parameter {
-  std::string_view name;         ///< the member's name, which is also the JSON key
-  std::string_view unit;         ///< what one of it is: "cores", "Hz", "cycles", "duration", "size", "name", "flag", ...
+  std::string_view name;  ///< the member's name, which is also the JSON key
+  std::string_view unit;  ///< what one of it is: "cores", "Hz", "cycles", "duration", "size", "name", "flag", ...
   std::string_view description;  ///< one line for `vmxsys list parameters`
   std::uint64_t lowest = 0;      ///< numbers: smallest legal value; durations in picoseconds, sizes in bytes
   std::uint64_t highest = std::numeric_limits<std::uint64_t>::max();
   std::vector<choice> (*choices)() = nullptr;  ///< names: the legal ones
-  std::string_view only_for{};   ///< read only when the record's `name` is this one; given otherwise, an error
+  std::string_view only_for{};  ///< read only when the record's `name` is this one; given otherwise, an error
 };
 
 /// The parameters of a described struct, in the order of its members. Specialise it beside the struct:

@@ -18,9 +18,9 @@ class preset_reader {
   explicit preset_reader(preset& result) : result_{result} {}
 
   void read(const json::object& document) {
-    static const std::set<std::string_view> known{"name", "description", "capabilities", "tsc_khz", "core_per_tsc",
-                                                  "round_trip", "instruction", "transfer", "exit", "entry",
-                                                  "interrupt", "idle_states"};
+    static const std::set<std::string_view> known{
+        "name",     "description", "capabilities", "tsc_khz",   "core_per_tsc", "round_trip", "instruction",
+        "transfer", "exit",        "entry",        "interrupt", "idle_states",  "kernel",     "kvm"};
     for (const auto& [key, value] : document) {
       if (!known.contains({key.data(), key.size()})) fault(std::string{key}, "unknown key");
     }
@@ -29,8 +29,10 @@ class preset_reader {
     result_.capabilities = text(document, "capabilities", "capabilities");
     // The clocks come first: everything else is converted by them.
     const double khz = quantity(document, "tsc_khz", "tsc_khz", "kHz");
-    if (khz >= 1e5 && khz <= 1e7) result_.tsc_khz = static_cast<std::uint64_t>(std::llround(khz));
-    else fault("tsc_khz", "must be 100000 .. 10000000");
+    if (khz >= 1e5 && khz <= 1e7)
+      result_.tsc_khz = static_cast<std::uint64_t>(std::llround(khz));
+    else
+      fault("tsc_khz", "must be 100000 .. 10000000");
     result_.core_per_tsc = quantity(document, "core_per_tsc", "core_per_tsc", "ratio");
     if (!(result_.core_per_tsc >= 0.1 && result_.core_per_tsc <= 10)) fault("core_per_tsc", "must be 0.1 .. 10");
     if (!faults_.empty()) return;
@@ -42,6 +44,8 @@ class preset_reader {
     record(document, "entry", result_.costs.entry);
     record(document, "interrupt", result_.costs.interrupt);
     idle_states(document);
+    record(document, "kernel", result_.kernel);
+    record(document, "kvm", result_.kvm);
   }
 
   std::string faults() const { return faults_; }
@@ -73,8 +77,9 @@ class preset_reader {
         fault(path + '.' + std::string{name}, "unknown key");
       }
     }
-    preset_quantity result{path, 0, text(q, "unit", path + ".unit"), cycles{0}, text(q, "source", path + ".source"),
-                           knowledge::assumed, 0, 0};
+    preset_quantity result{
+        path, 0, text(q, "unit", path + ".unit"), cycles{0}, text(q, "source", path + ".source"), knowledge::assumed,
+        0,    0};
     const auto number = [&](const json::value* n, const std::string& where) {
       if (n && n->is_number()) {
         const double d = n->to_number<double>();
@@ -85,14 +90,18 @@ class preset_reader {
     };
     result.value = number(q.if_contains("value"), path + ".value");
     const std::string status = text(q, "status", path + ".status");
-    if (status == "published") result.status = knowledge::published;
-    else if (status == "derived") result.status = knowledge::derived;
-    else if (status != "assumed") fault(path + ".status", "published, derived or assumed");
+    if (status == "published")
+      result.status = knowledge::published;
+    else if (status == "derived")
+      result.status = knowledge::derived;
+    else if (status != "assumed")
+      fault(path + ".status", "published, derived or assumed");
     const json::value* range = q.if_contains("range");
     if (range && range->is_array() && range->get_array().size() == 2) {
       result.lowest = number(&range->get_array()[0], path + ".range[0]");
       result.highest = number(&range->get_array()[1], path + ".range[1]");
-      if (!(result.lowest <= result.value && result.value <= result.highest)) fault(path + ".range", "does not hold the value");
+      if (!(result.lowest <= result.value && result.value <= result.highest))
+        fault(path + ".range", "does not hold the value");
     } else {
       fault(path + ".range", "[lowest, highest] is needed");
     }
@@ -100,11 +109,16 @@ class preset_reader {
     if (!unit.empty() && u != unit) fault(path + ".unit", "must be " + std::string{unit});
     double in_cycles = 0;
     if (unit.empty()) {
-      if (u == "cycles") in_cycles = result.value;
-      else if (u == "core_cycles") in_cycles = result.value / result_.core_per_tsc;
-      else if (u == "ns") in_cycles = result.value * static_cast<double>(result_.tsc_khz) / 1e6;
-      else if (u == "us") in_cycles = result.value * static_cast<double>(result_.tsc_khz) / 1e3;
-      else fault(path + ".unit", "cycles, core_cycles, ns or us");
+      if (u == "cycles")
+        in_cycles = result.value;
+      else if (u == "core_cycles")
+        in_cycles = result.value / result_.core_per_tsc;
+      else if (u == "ns")
+        in_cycles = result.value * static_cast<double>(result_.tsc_khz) / 1e6;
+      else if (u == "us")
+        in_cycles = result.value * static_cast<double>(result_.tsc_khz) / 1e3;
+      else
+        fault(path + ".unit", "cycles, core_cycles, ns or us");
       // To the nearest cycle, but never to none.
       result.converted = cycles{static_cast<std::uint64_t>(std::llround(std::min(in_cycles, 1e15)))};
       if (result.converted == cycles{0} && result.value > 0) result.converted = cycles{1};
@@ -146,7 +160,8 @@ class preset_reader {
       const json::object& object = state.get_object();
       for (const auto& [name, unused] : object) {
         static_cast<void>(unused);
-        if (name != "name" && name != "exit_latency" && name != "target_residency") fault(path + '.' + std::string{name}, "unknown key");
+        if (name != "name" && name != "exit_latency" && name != "target_residency")
+          fault(path + '.' + std::string{name}, "unknown key");
       }
       cpu::idle_state result;
       result.name = text(object, "name", path + ".name");
@@ -167,9 +182,12 @@ class preset_reader {
 
 std::string_view to_string(knowledge k) noexcept {
   switch (k) {
-    case knowledge::published: return "published";
-    case knowledge::derived: return "derived";
-    case knowledge::assumed: return "assumed";
+    case knowledge::published:
+      return "published";
+    case knowledge::derived:
+      return "derived";
+    case knowledge::assumed:
+      return "assumed";
   }
   return "";
 }
@@ -188,10 +206,12 @@ preset parse_preset(std::string_view json_text) {
   const cpu::exit_costs& x = result.costs.exit;
   const cpu::entry_costs& e = result.costs.entry;
   const cycles sum = x.record_information + x.save_guest_state + x.load_host_state + x.flush_translations +
-                     e.check_controls + e.check_host_state + e.check_guest_state + e.load_guest_state + e.flush_translations;
+                     e.check_controls + e.check_host_state + e.check_guest_state + e.load_guest_state +
+                     e.flush_translations;
   if (sum != result.round_trip) {
-    throw std::invalid_argument{result.name + ": the micro-steps of exit and entry add up to " + std::to_string(sum.count()) +
-                                " cycles, but round_trip is " + std::to_string(result.round_trip.count())};
+    throw std::invalid_argument{result.name + ": the micro-steps of exit and entry add up to " +
+                                std::to_string(sum.count()) + " cycles, but round_trip is " +
+                                std::to_string(result.round_trip.count())};
   }
   return result;
 }

@@ -5,6 +5,8 @@
 #include <vector>
 
 #include <vmxsys/cpu/cost_table.hpp>
+#include <vmxsys/models/hypervisor/kvm_costs.hpp>
+#include <vmxsys/models/kernel/kernel_costs.hpp>
 
 namespace vmxsys::platform {
 
@@ -31,11 +33,13 @@ struct preset_quantity {
 struct preset {
   std::string name;
   std::string description;
-  std::string capabilities;          ///< name of a vmx::capability_row
+  std::string capabilities;  ///< name of a vmx::capability_row
   std::uint64_t tsc_khz = 0;
-  double core_per_tsc = 1;           ///< core clocks per TSC cycle, by which core_cycles are converted
-  cpu::hardware_costs costs;         ///< TSC cycles
-  cycles round_trip;                 ///< published VM exit + VM entry; the micro-steps add up to it
+  double core_per_tsc = 1;                  ///< core clocks per TSC cycle, by which core_cycles are converted
+  cpu::hardware_costs costs;                ///< TSC cycles
+  models::kernel_costs kernel;              ///< paths of a Linux kernel, host or guest
+  models::kvm_costs kvm;                    ///< paths of the hypervisor
+  cycles round_trip;                        ///< published VM exit + VM entry; the micro-steps add up to it
   std::vector<preset_quantity> quantities;  ///< every number with its source, in the order of the file
 };
 

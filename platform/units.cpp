@@ -15,16 +15,21 @@ struct unit {
   std::uint64_t factor;
 };
 // From large to small, so that printing takes the first that divides.
-constexpr std::array<unit, 5> time_units{{
-    {"s", 1000000000000}, {"ms", 1000000000}, {"us", 1000000}, {"ns", 1000}, {"ps", 1}}};
-constexpr std::array<unit, 9> size_units{{
-    {"TiB", std::uint64_t{1} << 40}, {"GiB", std::uint64_t{1} << 30}, {"MiB", std::uint64_t{1} << 20},
-    {"KiB", std::uint64_t{1} << 10}, {"TB", 1000000000000}, {"GB", 1000000000}, {"MB", 1000000}, {"kB", 1000},
-    {"B", 1}}};
+constexpr std::array<unit, 5> time_units{
+    {{"s", 1000000000000}, {"ms", 1000000000}, {"us", 1000000}, {"ns", 1000}, {"ps", 1}}};
+constexpr std::array<unit, 9> size_units{{{"TiB", std::uint64_t{1} << 40},
+                                          {"GiB", std::uint64_t{1} << 30},
+                                          {"MiB", std::uint64_t{1} << 20},
+                                          {"KiB", std::uint64_t{1} << 10},
+                                          {"TB", 1000000000000},
+                                          {"GB", 1000000000},
+                                          {"MB", 1000000},
+                                          {"kB", 1000},
+                                          {"B", 1}}};
 
 struct number_and_unit {
-  wide digits = 0;           // the number without its decimal point
-  unsigned decimals = 0;     // digits after the point
+  wide digits = 0;        // the number without its decimal point
+  unsigned decimals = 0;  // digits after the point
   std::string_view unit;
 };
 
@@ -106,18 +111,28 @@ std::optional<duration> parse_duration(std::string_view text, std::string* reaso
   std::uint64_t count = 0;
   if (parts->unit == "cycles" || parts->unit == "cycle") {
     switch (scale(*parts, 1, count)) {
-      case scaling::exact: return duration::from_cycles(count);
-      case scaling::not_whole: explain(reason, "cycles come whole"); return std::nullopt;
-      case scaling::too_large: explain(reason, "too large: at most 2^64 - 1 cycles"); return std::nullopt;
+      case scaling::exact:
+        return duration::from_cycles(count);
+      case scaling::not_whole:
+        explain(reason, "cycles come whole");
+        return std::nullopt;
+      case scaling::too_large:
+        explain(reason, "too large: at most 2^64 - 1 cycles");
+        return std::nullopt;
     }
   }
   if (parts->unit.empty() && parts->digits == 0) return duration{};
   for (const unit& u : time_units) {
     if (u.name != parts->unit) continue;
     switch (scale(*parts, u.factor, count)) {
-      case scaling::exact: return duration::from_picoseconds(count);
-      case scaling::not_whole: explain(reason, "finer than a picosecond"); return std::nullopt;
-      case scaling::too_large: explain(reason, "too large: at most 213 days"); return std::nullopt;
+      case scaling::exact:
+        return duration::from_picoseconds(count);
+      case scaling::not_whole:
+        explain(reason, "finer than a picosecond");
+        return std::nullopt;
+      case scaling::too_large:
+        explain(reason, "too large: at most 213 days");
+        return std::nullopt;
     }
   }
   explain(reason, form);
@@ -133,9 +148,14 @@ std::optional<byte_size> parse_byte_size(std::string_view text, std::string* rea
     for (const unit& u : size_units) {
       if (u.name != parts->unit) continue;
       switch (scale(*parts, u.factor, count)) {
-        case scaling::exact: return byte_size{count};
-        case scaling::not_whole: explain(reason, "not a whole number of bytes"); return std::nullopt;
-        case scaling::too_large: explain(reason, "too large: at most 2^64 - 1 bytes"); return std::nullopt;
+        case scaling::exact:
+          return byte_size{count};
+        case scaling::not_whole:
+          explain(reason, "not a whole number of bytes");
+          return std::nullopt;
+        case scaling::too_large:
+          explain(reason, "too large: at most 2^64 - 1 bytes");
+          return std::nullopt;
       }
     }
   }

@@ -1,9 +1,8 @@
 // main() of the SystemC test executables: every test is one process (ctest starts it with a filter), and whatever the
 // SystemC kernel warns about fails the test.
+#include <cstdlib>
 #include <gtest/gtest.h>
 #include <systemc>
-
-#include <cstdlib>
 
 namespace {
 

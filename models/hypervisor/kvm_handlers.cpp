@@ -149,7 +149,8 @@ cpu::program vcpu::kick() {
 /// What the spin policy may see and do, for one exit of one vCPU.
 class on_spin_context final : public spin_context {
  public:
-  explicit on_spin_context(vcpu& me) : me_{me}, vm_{me.vm_} {}
+  /// `handler` is what the handler itself costs.
+  on_spin_context(vcpu& me, cycles handler) : me_{me}, vm_{me.vm_}, owed_{handler} {}
 
   unsigned vcpus() const override { return vm_.vcpus(); }
   unsigned me() const override { return me_.index_; }
@@ -178,17 +179,19 @@ class on_spin_context final : public spin_context {
     ++attempts_;
     owed_ += vm_.kvm_.costs().yield_target;
     co_await settle();
-    const int result = co_await vm_.kvm_.host().yield_to(vm_.cpu(i).thread(), true);
+    const vcpu_yield_rules rules = vm_.kvm_.policy().yield_rules();
+    if (rules.rejects_guest_mode && vm_.cpu(i).mode_ != vcpu::run_mode::outside_guest) co_return 0;
+    const int result = co_await vm_.kvm_.host().yield_to(vm_.cpu(i).thread(), true, {.esrch_test = rules.esrch_test});
     if (result > 0) accepted_ = i + 1;
     co_return result;
   }
 
-  cpu::program sleep(std::uint64_t nanoseconds) override {
+  cpu::program sleep(std::uint64_t ns) override {
     kernel& host = vm_.kvm_.host();
     owed_ += vm_.kvm_.costs().sleep_on_spin;
     co_await settle();
     co_await isa::cli();
-    co_await host.arm(me_.sleep_timer_, host.hardware().time().now() + host.from_ns(nanoseconds));
+    co_await host.arm(me_.sleep_timer_, host.hardware().time().now() + host.from_ns(ns));
     me_.blocking_ = true;
     if (me_.apic_.highest_request() < 0) {
       host.prepare_to_sleep(me_.thread());
@@ -199,7 +202,7 @@ class on_spin_context final : public spin_context {
     co_await isa::sti();
   }
 
-  /// Spends what looking at candidates cost besides their lines.
+  /// Spends what the handler and looking at candidates cost besides their lines.
   cpu::program settle() {
     const cycles owed = std::exchange(owed_, cycles{0});
     if (owed != cycles{0}) co_await isa::compute(owed);
@@ -213,7 +216,7 @@ class on_spin_context final : public spin_context {
  private:
   vcpu& me_;
   virtual_machine& vm_;
-  cycles owed_{0};
+  cycles owed_;
   std::uint16_t candidates_ = 0;
   std::uint16_t attempts_ = 0;
   unsigned accepted_ = 0;
@@ -224,8 +227,7 @@ cpu::program vcpu::handle_pause() {
   auto here = co_await isa::in(code::handle_pause);
   kvm& k = vm_.kvm_;
   window_changed(window_.on_pause_exit());
-  co_await isa::compute(k.costs().handle_pause + k.costs().on_spin);
-  on_spin_context context{*this};
+  on_spin_context context{*this, k.costs().handle_pause + k.costs().on_spin};
   {
     auto inner = co_await isa::in(code::kvm_vcpu_on_spin);
     co_await k.policy_->on_spin(context);

@@ -26,7 +26,7 @@ constexpr cycles bring_up_poll{2'000};
 /// What the locks of a kernel need of it.
 class kernel::environment final : public lock_environment {
  public:
-  explicit environment(kernel& of) : lock_environment{of.hw_, of.memory_, of.config_.cpus}, of_{of} {}
+  explicit environment(kernel& of) : lock_environment{of.hw_, of.memory_, of.config_.cpus, of.hw_.add_fact_source()}, of_{of} {}
   unsigned this_cpu(const cpu::logical_cpu& c) const override { return of_.index_of(c); }
 
  private:

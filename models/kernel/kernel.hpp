@@ -119,7 +119,7 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   void prepare_to_sleep(thread& self) { self.state = thread_state::sleeping; }
   void cancel_sleep(thread& self) { self.state = thread_state::runnable; }
   /// yield_to() of kernel/sched/core.c for the current thread; >0 accepted, 0 refused, <0 -ESRCH.
-  cpu::task<int> yield_to(thread& target, bool preempt);
+  cpu::task<int> yield_to(thread& target, bool preempt, yield_to_rules rules = {});
   /// Runs `call` on another CPU in interrupt context and waits for it, spinning (smp_call_function_single).
   cpu::program call_on(unsigned cpu, std::function<cpu::program()> call);
   /// Arms or re-arms a timer on the current CPU.

@@ -151,7 +151,7 @@ cpu::program kernel::unlock_both(unsigned a, unsigned b) {
   co_await cpus_[a].queue_lock->release();
 }
 
-cpu::task<int> kernel::yield_to(thread& target, bool preempt) {
+cpu::task<int> kernel::yield_to(thread& target, bool preempt, yield_to_rules rules) {
   auto here = co_await isa::in(code::yield_to);
   const bool enabled = co_await irq_save();
   const unsigned cpu = index_of(co_await isa::this_cpu());
@@ -159,7 +159,7 @@ cpu::task<int> kernel::yield_to(thread& target, bool preempt) {
   yield_to_completion done;
   for (;;) {
     const unsigned other = target.entity->cpu;
-    const yield_to_verdict early = yield_to_before_locks(nr_running(cpu), nr_running(other));
+    const yield_to_verdict early = yield_to_before_locks(nr_running(cpu), nr_running(other), rules);
     if (!early.go_on) {
       done.outcome = early.outcome;
       break;

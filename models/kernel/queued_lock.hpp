@@ -5,6 +5,12 @@
 
 namespace vmxsys::models {
 
+namespace detail {
+constexpr cpu::code_location queued_slow_path_at(std::uint32_t offset) {
+  return {"native_queued_spin_lock_slowpath", 0xffffffff81115000, offset, 0, cpu::bucket::spin};
+}
+}  // namespace detail
+
 /// The native queued spinlock of kernels since v4.2, layout for less than 16384 CPUs. Bits of the word:
 ///
 ///   7:0 locked | 15:8 pending | 17:16 nesting level and 31:18 CPU + 1 of the last waiter in the queue (the tail)
@@ -31,16 +37,19 @@ class queued_lock final : public spinlock {
   }
 
   // Where it spins, by offset of the PAUSE.
-  static constexpr cpu::code_location at(std::uint32_t offset) {
-    return {"native_queued_spin_lock_slowpath", 0xffffffff81115000, offset, 0, cpu::bucket::spin};
-  }
-  static constexpr cpu::code_location slow_path_code = at(0x000);
-  static constexpr cpu::code_location transition_spin = at(0x024);  ///< pending only: a hand-over is in progress
-  static constexpr cpu::code_location pending_spin = at(0x06e);     ///< as pending waiter, for the locked byte
-  static constexpr cpu::code_location no_node_spin = at(0x0c9);     ///< fifth level, for the whole word
-  static constexpr cpu::code_location node_spin = at(0x13d);        ///< in the queue, for the own node
-  static constexpr cpu::code_location head_spin = at(0x178);        ///< as head, for locked and pending
-  static constexpr cpu::code_location link_spin = at(0x1b2);        ///< as owner, for a successor that is linking itself
+  static constexpr cpu::code_location slow_path_code = detail::queued_slow_path_at(0x000);
+  /// Only the pending bit is set: a hand-over is in progress.
+  static constexpr cpu::code_location transition_spin = detail::queued_slow_path_at(0x024);
+  /// As pending waiter, for the locked byte.
+  static constexpr cpu::code_location pending_spin = detail::queued_slow_path_at(0x06e);
+  /// On the fifth level, for the whole word.
+  static constexpr cpu::code_location no_node_spin = detail::queued_slow_path_at(0x0c9);
+  /// In the queue, for the own node.
+  static constexpr cpu::code_location node_spin = detail::queued_slow_path_at(0x13d);
+  /// As head of the queue, for locked and pending.
+  static constexpr cpu::code_location head_spin = detail::queued_slow_path_at(0x178);
+  /// As owner, for a successor that is linking itself.
+  static constexpr cpu::code_location link_spin = detail::queued_slow_path_at(0x1b2);
 
   explicit queued_lock(lock_environment& in);
   cpu::program acquire() override;

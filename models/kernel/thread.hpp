@@ -24,7 +24,7 @@ enum class thread_state : std::uint8_t { runnable, sleeping };
 /// A kernel's thread: a strand with what scheduling needs.
 class thread {
  public:
-  thread(cpu::name_space& names, std::string name, std::uint32_t pid) : pid{pid}, strand{names, std::move(name)} {}
+  thread(cpu::name_space& names, std::string name, std::uint32_t number) : pid{number}, strand{names, std::move(name)} {}
 
   const std::string& name() const { return strand.name(); }
   bool idle() const { return entity == nullptr; }

@@ -13,7 +13,8 @@ class ticket_lock final : public spinlock {
  public:
   static constexpr std::uint64_t head_mask = 0xFFFFFFFF;
   static constexpr unsigned tail_shift = 32;
-  static constexpr cpu::code_location slow_path_code{"ticket_spin_lock", 0xffffffff81041000, 0x00, 0, cpu::bucket::spin};
+  static constexpr cpu::code_location slow_path_code{"ticket_spin_lock", 0xffffffff81041000, 0x00, 0,
+                                                     cpu::bucket::spin};
   static constexpr cpu::code_location head_spin{"ticket_spin_lock", 0xffffffff81041000, 0x12, 0, cpu::bucket::spin};
 
   explicit ticket_lock(lock_environment& in) : spinlock{lock_kind::ticket, in} {}

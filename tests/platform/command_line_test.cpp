@@ -1,11 +1,10 @@
 #include <filesystem>
 #include <fstream>
+#include <gtest/gtest.h>
 #include <sstream>
 #include <string>
-#include <vector>
-
-#include <gtest/gtest.h>
 #include <unistd.h>
+#include <vector>
 
 #include <vmxsys/platform/command_line.hpp>
 #include <vmxsys/platform/list.hpp>
@@ -47,13 +46,15 @@ class in_a_directory : public testing::Test {
 };
 
 TEST(command_line, all_options) {
-  const command_line line = parse_command_line({"run", "a.json", "-p", "vms[0].vcpus=4", "--until", "1ms", "-p", "seed=2", "--seed", "3", "--out", "o",
-                                                "--trace", "kvm=t.txt", "--stepped", "--jobs", "4", "--json", "--quiet"});
+  const command_line line =
+      parse_command_line({"run", "a.json", "-p", "vms[0].vcpus=4", "--until", "1ms", "-p", "seed=2", "--seed", "3",
+                          "--out", "o", "--trace", "kvm=t.txt", "--stepped", "--jobs", "4", "--json", "--quiet"});
   ASSERT_TRUE(line.to_do) << line.text;
   const options& o = *line.to_do;
   EXPECT_EQ(o.command, "run");
   EXPECT_EQ(o.argument, "a.json");
-  EXPECT_EQ(o.overrides, (std::vector<std::string>{"vms[0].vcpus=4", "seed=2", "until=1ms", "seed=3", "machine.stepped=true"}));
+  EXPECT_EQ(o.overrides,
+            (std::vector<std::string>{"vms[0].vcpus=4", "seed=2", "until=1ms", "seed=3", "machine.stepped=true"}));
   EXPECT_EQ(o.out, fs::path{"o"});
   EXPECT_EQ(o.kvm_trace, fs::path{"t.txt"});
   EXPECT_EQ(o.jobs, 4u);
@@ -74,10 +75,23 @@ TEST(command_line, mistakes_name_the_nearest) {
   EXPECT_HAS(call({"run", "x", "--util=1ms"}).err, "did you mean \"--until\"?");
   EXPECT_HAS(call({"list", "parameter"}).err, "did you mean \"parameters\"?");
   EXPECT_HAS(call({"run", "x", "--trace", "kvn=f"}).err, "did you mean \"kvm\"?");
-  for (const std::vector<std::string>& wrong : std::vector<std::vector<std::string>>{
-           {"rum"}, {"run"}, {"check"}, {"study"}, {"study", "nothing"}, {"run", "a", "b"}, {"run", "a", "--jobs", "0"},
-           {"run", "a", "--jobs", "x"}, {"run", "a", "--trace", "kvm="}, {"run", "a", "-p", "seed"}, {"run", "a", "-p"},
-           {"run", "a", "--json=1"}, {"run", "a", "--see", "1"}, {"run", "a", "-z"}, {"run", "a", "--until"}, {"-"}, {"run", ""}}) {
+  for (const std::vector<std::string>& wrong : std::vector<std::vector<std::string>>{{"rum"},
+                                                                                     {"run"},
+                                                                                     {"check"},
+                                                                                     {"study"},
+                                                                                     {"study", "nothing"},
+                                                                                     {"run", "a", "b"},
+                                                                                     {"run", "a", "--jobs", "0"},
+                                                                                     {"run", "a", "--jobs", "x"},
+                                                                                     {"run", "a", "--trace", "kvm="},
+                                                                                     {"run", "a", "-p", "seed"},
+                                                                                     {"run", "a", "-p"},
+                                                                                     {"run", "a", "--json=1"},
+                                                                                     {"run", "a", "--see", "1"},
+                                                                                     {"run", "a", "-z"},
+                                                                                     {"run", "a", "--until"},
+                                                                                     {"-"},
+                                                                                     {"run", ""}}) {
     EXPECT_EQ(call(wrong).status, exit_usage);
     EXPECT_FALSE(call(wrong).err.empty());
     EXPECT_TRUE(call(wrong).out.empty());

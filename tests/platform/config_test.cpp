@@ -1,11 +1,10 @@
 #include <filesystem>
 #include <fstream>
-#include <string>
-#include <vector>
-
 #include <gtest/gtest.h>
+#include <string>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <vector>
 
 #include <vmxsys/platform/config_loader.hpp>
 #include <vmxsys/platform/nearest.hpp>
@@ -93,8 +92,9 @@ TEST(config, effective_document_reads_back_as_itself) {
 }
 
 TEST(config, overrides_in_order) {
-  const loaded_config loaded = load(good, {"vms[0].vcpus=2", "vms[*].guest.hz=100", "vms[1].guest.hz=1000", "machine.stepped=true",
-                                           "host.spin_policy=directed", "vms[1].name=12", "host.scheduler={\"name\":\"round_robin\",\"quantum\":\"5ms\"}"});
+  const loaded_config loaded = load(good, {"vms[0].vcpus=2", "vms[*].guest.hz=100", "vms[1].guest.hz=1000",
+                                           "machine.stepped=true", "host.spin_policy=directed", "vms[1].name=12",
+                                           "host.scheduler={\"name\":\"round_robin\",\"quantum\":\"5ms\"}"});
   ASSERT_TRUE(loaded.ok()) << loaded.report();
   EXPECT_EQ(loaded.config.vms[0].vcpus, 2u);
   EXPECT_EQ(loaded.config.vms[0].guest.hz, 100u);
@@ -120,7 +120,8 @@ TEST(config, configuration_made_in_code) {
 }
 
 TEST(config, integers_may_be_written_with_an_exponent) {
-  EXPECT_EQ(load(with(R"("host":{"ple_window":1e4})")).config.host.ple_window, 4096u);  // later "host" wins: JSON keeps the last
+  EXPECT_EQ(load(with(R"("host":{"ple_window":1e4})")).config.host.ple_window,
+            4096u);  // later "host" wins: JSON keeps the last
   EXPECT_EQ(load(good, {"host.ple_window=1e4"}).config.host.ple_window, 10000u);
 }
 
@@ -128,7 +129,8 @@ TEST(config, integers_may_be_written_with_an_exponent) {
 
 TEST(config_fault, unknown_key_names_the_nearest) {
   EXPECT_EQ(only(load(with(R"("untill":"1ms")"))),
-            "test.json: untill = \"1ms\": unknown key; known here: seed, until, measure_from, machine, host, vms (did you mean \"until\"?)");
+            "test.json: untill = \"1ms\": unknown key; known here: seed, until, measure_from, machine, host, vms (did "
+            "you mean \"until\"?)");
   EXPECT_HAS(fault_of("host.schedular=cfs"), "did you mean \"scheduler\"?");
   EXPECT_HAS(fault_of("vms[0].gest.hz=100"), "did you mean \"guest\"?");
 }
@@ -181,7 +183,8 @@ TEST(config_fault, ranges_hold_at_their_ends) {
 }
 
 TEST(config_fault, an_override_is_named_as_the_origin) {
-  EXPECT_EQ(fault_of("machine.sockets=0").rfind("-p machine.sockets=0: machine.sockets = 0", 0), 0u) << fault_of("machine.sockets=0");
+  EXPECT_EQ(fault_of("machine.sockets=0").rfind("-p machine.sockets=0: machine.sockets = 0", 0), 0u)
+      << fault_of("machine.sockets=0");
   const loaded_config all = load(good, {"vms[*].vcpus=0"});
   EXPECT_EQ(all.errors.size(), 2u) << all.report();
 }
@@ -224,7 +227,8 @@ TEST(config_fault, more_memory_than_there_is) {
 }
 
 TEST(config_fault, measuring_must_begin_before_the_end) {
-  EXPECT_EQ(fault_of("measure_from=20ms"), "measure_from = 20ms: nothing would be measured: it must be before the end of the run, until = 20ms");
+  EXPECT_EQ(fault_of("measure_from=20ms"),
+            "measure_from = 20ms: nothing would be measured: it must be before the end of the run, until = 20ms");
   EXPECT_TRUE(load(good, {"measure_from=19999us"}).ok());
   // 2.5 GHz: 20 ms are 50 million cycles.
   EXPECT_TRUE(load(good, {"measure_from=49999999cycles"}).ok());
@@ -232,7 +236,8 @@ TEST(config_fault, measuring_must_begin_before_the_end) {
 }
 
 TEST(config_fault, too_many_cpus) {
-  EXPECT_HAS(only(load(good, {"machine.sockets=8", "machine.cores=256"})), "machine = 2048 logical CPUs: sockets * cores * threads must be 1 .. 1024");
+  EXPECT_HAS(only(load(good, {"machine.sockets=8", "machine.cores=256"})),
+             "machine = 2048 logical CPUs: sockets * cores * threads must be 1 .. 1024");
 }
 
 TEST(config_fault, window_limits) {
@@ -243,7 +248,8 @@ TEST(config_fault, window_limits) {
 TEST(config_fault, parameter_of_another_policy) {
   EXPECT_HAS(fault_of("host.scheduler.quantum=1ms"), "\"cfs\" has no such parameter; it belongs to \"round_robin\"");
   EXPECT_HAS(fault_of("vms[1].workload.locks=3"), "\"cpu_bound\" has no such parameter; it belongs to \"lock_bound\"");
-  EXPECT_HAS(only(load(good, {"machine.detector=none", "machine.detector.gap_measure=end_to_start"})), "\"none\" has no such parameter");
+  EXPECT_HAS(only(load(good, {"machine.detector=none", "machine.detector.gap_measure=end_to_start"})),
+             "\"none\" has no such parameter");
 }
 
 TEST(config_fault, distributions) {
@@ -251,24 +257,31 @@ TEST(config_fault, distributions) {
   EXPECT_HAS(fault_of(R"(vms[0].workload.hold={"kind":"uniform","min":"5us","max":"6us","mean":"5us"})"), "not `mean`");
   EXPECT_HAS(fault_of(R"(vms[0].workload.hold={"kind":"fixed","mean":"5us","max":"6us"})"), "takes `mean` alone");
   EXPECT_HAS(fault_of(R"(vms[0].workload.hold={"kind":"exponential","mean":"5us","max":"4us"})"), "smaller than mean");
-  EXPECT_HAS(only(load(R"({"vms":[{"workload":{"name":"lock_bound","hold":{"kind":"uniform","min":"5us","max":"4us"}}}]})")), "greater than max (4us)");
-  EXPECT_HAS(only(load(R"({"vms":[{"workload":{"name":"lock_bound","hold":{"kind":"exponential"}}}]})")), "needs `mean`");
+  EXPECT_HAS(
+      only(load(R"({"vms":[{"workload":{"name":"lock_bound","hold":{"kind":"uniform","min":"5us","max":"4us"}}}]})")),
+      "greater than max (4us)");
+  EXPECT_HAS(only(load(R"({"vms":[{"workload":{"name":"lock_bound","hold":{"kind":"exponential"}}}]})")),
+             "needs `mean`");
   EXPECT_HAS(fault_of("vms[0].workload.hold=0us"), "vms[0].workload.hold.mean");
 }
 
 TEST(config, distributions_are_not_mixed) {
-  const loaded_config loaded = load(good, {"vms[0].workload.work.mean=7us", R"(vms[0].workload.hold={"kind":"uniform","min":"1us","max":"2us"})"});
+  const loaded_config loaded = load(
+      good, {"vms[0].workload.work.mean=7us", R"(vms[0].workload.hold={"kind":"uniform","min":"1us","max":"2us"})"});
   ASSERT_TRUE(loaded.ok()) << loaded.report();
   EXPECT_EQ(loaded.config.vms[0].workload.work.kind, "exponential");
   EXPECT_EQ(loaded.config.vms[0].workload.work.mean, duration::us(7));
   EXPECT_FALSE(loaded.config.vms[0].workload.hold.mean);
   // A bare duration is a fixed one, whatever was there before.
   EXPECT_EQ(load(good, {"vms[0].workload.work=3us"}).config.vms[0].workload.work.kind, "fixed");
-  EXPECT_TRUE(load(good, {"vms[0].workload.work.kind=uniform", "vms[0].workload.work.min=1us", "vms[0].workload.work.max=2us"}).ok());
+  EXPECT_TRUE(
+      load(good, {"vms[0].workload.work.kind=uniform", "vms[0].workload.work.min=1us", "vms[0].workload.work.max=2us"})
+          .ok());
 }
 
 TEST(config_fault, scheduler_constants) {
-  EXPECT_HAS(only(load(good, {"host.scheduler.latency=1ms", "host.scheduler.min_granularity=2ms"})), "greater than latency (1ms)");
+  EXPECT_HAS(only(load(good, {"host.scheduler.latency=1ms", "host.scheduler.min_granularity=2ms"})),
+             "greater than latency (1ms)");
 }
 
 TEST(config_fault, no_false_alarm_after_a_fault) {
@@ -281,8 +294,11 @@ TEST(config_fault, no_false_alarm_after_a_fault) {
 
 TEST_F(files, layers) {
   write("sub/hardware.json", R"({"machine": {"preset": "skylake_sp", "cores": 8}})");
-  write("base.json", R"({"include": "sub/hardware.json", "machine": {"cores": 6}, "host": {"hz": 1000, "scheduler": {"name": "round_robin", "quantum": "3ms"}}})");
-  const fs::path file = write("run.json", R"({"include": ["base.json"], "host": {"scheduler": "cfs"}, "vms": [{"name": "x"}]})");
+  write(
+      "base.json",
+      R"({"include": "sub/hardware.json", "machine": {"cores": 6}, "host": {"hz": 1000, "scheduler": {"name": "round_robin", "quantum": "3ms"}}})");
+  const fs::path file =
+      write("run.json", R"({"include": ["base.json"], "host": {"scheduler": "cfs"}, "vms": [{"name": "x"}]})");
   const std::vector<std::string> overrides{"host.hz=100"};
   const loaded_config loaded = load_config(file, overrides);
   ASSERT_TRUE(loaded.ok()) << loaded.report();
@@ -334,7 +350,8 @@ TEST_F(files, missing_and_odd_files) {
   const loaded_config included = load_config(write("run.json", R"({"include": "gone.json", "vms": [{}]})"));
   EXPECT_TRUE(included.file_missing);
   EXPECT_HAS(included.report(), "gone.json\": no such file");
-  EXPECT_HAS(load_config(write("run.json", R"({"include": 5, "vms": [{}]})")).report(), "include = 5: must be a file name");
+  EXPECT_HAS(load_config(write("run.json", R"({"include": 5, "vms": [{}]})")).report(),
+             "include = 5: must be a file name");
 }
 
 TEST_F(files, size_is_limited) {
@@ -375,18 +392,43 @@ TEST(config_robustness, every_truncation) {
 
 TEST(config_robustness, random_damage) {
   generator random{20240607};
-  const std::string tokens[] = {"{", "}", "[", "]", ",", ":", "\"", "null", "true", "-1", "1e999", "18446744073709551616",
-                                "\"\\u0000\"", "\"1e9s\"", "[[[[[[", "{\"name\":", "\"include\":", "0.5", "99999999999999999999999"};
+  const std::string tokens[] = {"{",
+                                "}",
+                                "[",
+                                "]",
+                                ",",
+                                ":",
+                                "\"",
+                                "null",
+                                "true",
+                                "-1",
+                                "1e999",
+                                "18446744073709551616",
+                                "\"\\u0000\"",
+                                "\"1e9s\"",
+                                "[[[[[[",
+                                "{\"name\":",
+                                "\"include\":",
+                                "0.5",
+                                "99999999999999999999999"};
   const std::string text = good;
   for (int round = 0; round < 3000; ++round) {
     std::string damaged = text;
     for (std::size_t k = 1 + random.below(4); k-- > 0;) {
       const std::size_t at = random.below(damaged.size());
       switch (random.below(4)) {
-        case 0: damaged[at] = static_cast<char>(random()); break;
-        case 1: damaged.erase(at, 1 + random.below(20)); break;
-        case 2: damaged.insert(at, tokens[random.below(std::size(tokens))]); break;
-        default: damaged.insert(at, damaged.substr(random.below(damaged.size()), random.below(40))); break;
+        case 0:
+          damaged[at] = static_cast<char>(random());
+          break;
+        case 1:
+          damaged.erase(at, 1 + random.below(20));
+          break;
+        case 2:
+          damaged.insert(at, tokens[random.below(std::size(tokens))]);
+          break;
+        default:
+          damaged.insert(at, damaged.substr(random.below(damaged.size()), random.below(40)));
+          break;
       }
       if (damaged.empty()) damaged = "{";
     }
@@ -401,7 +443,8 @@ TEST(config_robustness, random_damage) {
 
 TEST(config_robustness, random_overrides) {
   generator random{99};
-  const std::string pieces[] = {"vms", "[0]", "[*]", "[9]", ".", "vcpus", "=", "1", "host", "scheduler", "name", "{}", "[", "]", "null", "-", "\"", "\n", "\xff", "[99999999999]"};
+  const std::string pieces[] = {"vms",  "[0]", "[*]", "[9]", ".",    "vcpus", "=",  "1",  "host", "scheduler",
+                                "name", "{}",  "[",   "]",   "null", "-",     "\"", "\n", "\xff", "[99999999999]"};
   for (int round = 0; round < 3000; ++round) {
     std::string assignment;
     for (std::size_t k = 1 + random.below(10); k-- > 0;) assignment += pieces[random.below(std::size(pieces))];

@@ -1,8 +1,7 @@
+#include <gtest/gtest.h>
 #include <set>
 #include <stdexcept>
 #include <string>
-
-#include <gtest/gtest.h>
 
 #include <vmxsys/platform/embedded_file.hpp>
 #include <vmxsys/platform/preset.hpp>
@@ -43,16 +42,18 @@ TEST(preset, every_number_has_a_source_and_lies_in_its_range) {
 TEST(preset, no_instruction_is_free) {
   for (const preset& p : presets()) {
     boost::mp11::mp_for_each<boost::describe::describe_members<cpu::instruction_costs, boost::describe::mod_public>>(
-        [&](auto member) { EXPECT_GT((p.costs.instruction.*member.pointer).count(), 0u) << p.name << ' ' << member.name; });
+        [&](auto member) {
+          EXPECT_GT((p.costs.instruction.*member.pointer).count(), 0u) << p.name << ' ' << member.name;
+        });
   }
 }
 
 TEST(preset, units_are_converted) {
   const preset& haswell = *find_preset("haswell_ep");
   EXPECT_EQ(haswell.tsc_khz, 2500000u);
-  EXPECT_EQ(haswell.costs.instruction.pause.count(), 8u);        // 9 core cycles at 1.16 core cycles per TSC cycle
-  EXPECT_EQ(haswell.costs.transfer.same_socket.count(), 110u);   // 44 ns at 2.5 GHz
-  EXPECT_EQ(haswell.costs.idle_states.front().exit_latency.count(), 5000u);  // 2 us
+  EXPECT_EQ(haswell.costs.instruction.pause.count(), 8u);       // 9 core cycles at 1.16 core cycles per TSC cycle
+  EXPECT_EQ(haswell.costs.transfer.same_socket.count(), 110u);  // 44 ns at 2.5 GHz
+  EXPECT_EQ(haswell.costs.idle_states.front().exit_latency.count(), 5000u);     // 2 us
   EXPECT_EQ(find_preset("skylake_sp")->costs.instruction.pause.count(), 110u);  // 140 / 1.27
 }
 
@@ -89,9 +90,15 @@ std::string fault_of(const std::string& text) {
 TEST(preset, faults) {
   EXPECT_EQ(fault_of(std::string{embedded_presets[0].text}), "accepted");
   EXPECT_NE(fault_of(changed("\"pause\"", "\"paus\"")).find("instruction.paus: unknown key"), std::string::npos);
-  EXPECT_NE(fault_of(changed("\"status\": \"published\"", "\"status\": \"guessed\"")).find("published, derived or assumed"), std::string::npos);
-  EXPECT_NE(fault_of(changed("\"unit\": \"core_cycles\"", "\"unit\": \"parsec\"")).find("cycles, core_cycles, ns or us"), std::string::npos);
-  EXPECT_NE(fault_of(changed("\"record_information\": {\"value\": 42", "\"record_information\": {\"value\": 43")).find("add up to 497"), std::string::npos);
+  EXPECT_NE(
+      fault_of(changed("\"status\": \"published\"", "\"status\": \"guessed\"")).find("published, derived or assumed"),
+      std::string::npos);
+  EXPECT_NE(
+      fault_of(changed("\"unit\": \"core_cycles\"", "\"unit\": \"parsec\"")).find("cycles, core_cycles, ns or us"),
+      std::string::npos);
+  EXPECT_NE(fault_of(changed("\"record_information\": {\"value\": 42", "\"record_information\": {\"value\": 43"))
+                .find("add up to 497"),
+            std::string::npos);
   EXPECT_NE(fault_of("{").find("not JSON"), std::string::npos);
   EXPECT_NE(fault_of("[]"), "accepted");
   EXPECT_NE(fault_of("{}"), "accepted");

@@ -1,0 +1,60 @@
+#include "execution.hpp"
+
+#include <cstdio>
+#include <vmxsys/cpu/fact_hash.hpp>
+
+#include "command_line.hpp"
+#include "driver.hpp"
+#include "kvm_trace.hpp"
+#include "run_statistics.hpp"
+
+namespace vmxsys::platform {
+
+namespace {
+
+std::string hexadecimal(std::uint64_t value) {
+  char text[17];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(value));
+  return text;
+}
+
+void run_to(simulation& s, driver& d, cycles end, const execution_options& options) {
+  constexpr std::uint64_t steps = 256;
+  const cycles from = s.hardware().time().now();
+  for (std::uint64_t i = 1; i <= steps; ++i) {
+    const cycles next = i == steps ? end : from + cycles{(end - from).count() / steps * i};
+    if (next <= s.hardware().time().now()) continue;
+    d.run_until(next);
+    if (interrupted()) throw execution_interrupted{};
+    if (options.progress)
+      options.progress(static_cast<double>(next.count()) / static_cast<double>(s.end().count()), next);
+  }
+}
+
+}  // namespace
+
+run_result execute(const run_config& config, const execution_options& options) {
+  simulation s{config};
+  cpu::fact_hash hash;
+  run_statistics statistics{s};
+  cpu::fact_bus& facts = s.hardware().facts();
+  facts.attach(hash);
+  facts.attach(statistics);
+  std::optional<kvm_trace> trace;
+  if (options.kvm_trace != nullptr) facts.attach(trace.emplace(s, *options.kvm_trace));
+  if (options.observer != nullptr) facts.attach(*options.observer);
+
+  const std::unique_ptr<driver> d = options.bare ? make_bare_driver(s) : make_driver(s);
+  if (s.measure_from() != cycles{0}) run_to(s, *d, s.measure_from(), options);
+  statistics.begin();
+  run_to(s, *d, s.end(), options);
+  s.hardware().check_accounting();
+
+  run_result result = statistics.finish();
+  result.version = VMXSYS_VERSION;
+  result.fact_hash = hexadecimal(hash.value());
+  result.facts = hash.count();
+  return result;
+}
+
+}  // namespace vmxsys::platform

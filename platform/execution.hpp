@@ -1,0 +1,29 @@
+#pragma once
+#include <functional>
+#include <iosfwd>
+
+#include "run_result.hpp"
+#include "simulation.hpp"
+
+namespace vmxsys::platform {
+
+/// What to do besides running.
+struct execution_options {
+  std::ostream* kvm_trace = nullptr;            ///< where kvm_entry and kvm_exit go
+  cpu::fact_observer* observer = nullptr;       ///< one more observer
+  /// Called now and then with the share of the run that is done.
+  std::function<void(double done, cycles now)> progress;
+  bool bare = false;                            ///< never under SystemC
+};
+
+/// The user asked to stop (SIGINT, SIGTERM).
+class execution_interrupted : public std::exception {
+ public:
+  const char* what() const noexcept override { return "interrupted"; }
+};
+
+/// Runs a configuration from cycle 0 to its end and sums it up. Closes every CPU's books and checks them:
+/// cpu::invariant_error if they do not close. Under SystemC, once a process.
+run_result execute(const run_config& config, const execution_options& options = {});
+
+}  // namespace vmxsys::platform

@@ -1,0 +1,136 @@
+#include "simulation.hpp"
+
+#include <stdexcept>
+#include <vmxsys/models/schedulers/cfs.hpp>
+#include <vmxsys/models/schedulers/round_robin.hpp>
+#include <vmxsys/vmx/capability.hpp>
+#include <vmxsys/vmx/spin_detector.hpp>
+
+namespace vmxsys::platform {
+
+namespace {
+
+constexpr physical_address host_memory = 0x100'0000;
+constexpr std::uint64_t host_memory_bytes = 0x2000'0000;
+constexpr physical_address first_vm_memory = 0x4000'0000;
+
+models::duration_distribution to_model(const distribution& d, std::uint64_t tsc_khz) {
+  using shape = models::duration_distribution::shape;
+  models::duration_distribution out;
+  out.kind = d.kind == "exponential" ? shape::exponential : d.kind == "uniform" ? shape::uniform : shape::fixed;
+  if (d.mean) out.mean = d.mean->to_cycles(tsc_khz);
+  if (d.min) out.min = d.min->to_cycles(tsc_khz);
+  if (d.max) out.max = d.max->to_cycles(tsc_khz);
+  return out;
+}
+
+std::uint64_t nanoseconds_of(duration d, std::uint64_t tsc_khz) {
+  return d.in_cycles() ? d.count() * 1'000'000 / tsc_khz : d.count() / 1000;
+}
+
+std::string detector_name(const detector_config& d) {
+  if (d.name == "pause_loop_exiting" && d.gap_measure == "end_to_start") return "pause_loop_exiting_end_to_start";
+  return d.name;
+}
+
+}  // namespace
+
+std::vector<unsigned> placement_of(std::string_view placement, unsigned cpus, unsigned first_vcpu_of_vm,
+                                   unsigned index) {
+  if (placement == "spread") return {index % cpus};
+  if (placement == "stacked") return {(first_vcpu_of_vm + index) / 2 % cpus};
+  return {};
+}
+
+models::kernel_config simulation::kernel_settings(const scheduler_config& s, unsigned cpus, unsigned hz) const {
+  models::kernel_config k;
+  k.cpus = cpus;
+  k.hz = hz;
+  k.tsc_khz = preset_->tsc_khz;
+  k.costs = preset_->kernel;
+  const std::uint64_t khz = preset_->tsc_khz;
+  k.make_scheduler = [s, khz](unsigned n) -> std::unique_ptr<models::scheduler> {
+    if (s.name == "round_robin") {
+      models::round_robin_tunables t;
+      t.quantum = nanoseconds_of(s.quantum, khz);
+      return std::make_unique<models::round_robin_scheduler>(n, t);
+    }
+    models::cfs_tunables t = models::cfs_tunables::of(*models::cfs_version_named(s.profile), n);
+    if (s.latency) t.latency = nanoseconds_of(*s.latency, khz);
+    if (s.min_granularity) t.min_granularity = nanoseconds_of(*s.min_granularity, khz);
+    if (s.wakeup_granularity) t.wakeup_granularity = nanoseconds_of(*s.wakeup_granularity, khz);
+    return std::make_unique<models::cfs_scheduler>(n, t);
+  };
+  return k;
+}
+
+simulation::simulation(const run_config& config) : config_{config}, preset_{find_preset(config.machine.preset)} {
+  if (preset_ == nullptr) throw std::invalid_argument("no preset '" + config.machine.preset + "'");
+  cpu::machine_config hw;
+  hw.shape = {config.machine.sockets, config.machine.cores, config.machine.threads};
+  hw.costs = preset_->costs;
+  hw.capabilities = vmx::find_capability_row(preset_->capabilities)->values;
+  hw.make_detector = [name = detector_name(config.machine.detector)] { return vmx::make_spin_detector(name); };
+  hw.stepped = config.machine.stepped;
+  hardware_ = std::make_unique<cpu::machine>(std::move(hw));
+
+  models::kernel_config host = kernel_settings(config.host.scheduler, hardware_->cpus(), config.host.hz);
+  host.name = "host";
+  host.tracing = config.host.tracing;
+  host.memory_base = host_memory;
+  host.memory_bytes = host_memory_bytes;
+  host_ = std::make_unique<models::kernel>(*hardware_, std::move(host));
+
+  models::kvm_config kvm;
+  kvm.spin_policy = config.host.spin_policy.name;
+  kvm.ple_gap = config.host.ple_gap;
+  kvm.ple_window = {config.host.ple_window, config.host.ple_window_grow, config.host.ple_window_shrink,
+                    config.host.ple_window_max};
+  kvm.costs = preset_->kvm;
+  kvm_ = std::make_unique<models::kvm>(*host_, kvm);
+
+  physical_address memory = first_vm_memory;
+  unsigned first_vcpu = 0;
+  for (const vm_config& vm : config.vms) {
+    models::kernel_config g = kernel_settings(vm.guest.scheduler, vm.vcpus, vm.guest.hz);
+    g.name = vm.name;
+    g.locks = *models::lock_kind_named(vm.guest.lock);
+    g.memory_base = memory;
+    g.memory_bytes = vm.memory.bytes;
+    memory += (vm.memory.bytes + 0xFFF) & ~std::uint64_t{0xFFF};
+    guests_.push_back(std::make_unique<models::kernel>(*hardware_, std::move(g)));
+    models::kernel& guest = *guests_.back();
+    guest.boot_cpuids = 4;
+
+    const workload_config& w = vm.workload;
+    if (w.name == "lock_bound") {
+      models::lock_bound_parameters p;
+      p.threads = w.threads;
+      p.locks = w.locks;
+      p.work = to_model(w.work, preset_->tsc_khz);
+      p.hold = to_model(w.hold, preset_->tsc_khz);
+      p.user_share = w.user_share;
+      workloads_.push_back(models::add_lock_bound(guest, p, config.seed));
+    } else {
+      models::cpu_bound_parameters p;
+      p.threads = w.threads;
+      p.chunk = to_cycles(w.chunk);
+      workloads_.push_back(models::add_cpu_bound(guest, p));
+    }
+
+    models::virtual_machine_config v;
+    v.name = vm.name;
+    v.vcpus = vm.vcpus;
+    v.boot = [&guest](unsigned index) -> cpu::strand& { return guest.boot_cpu(index); };
+    for (unsigned i = 0; i < vm.vcpus; ++i)
+      v.affinity.push_back(placement_of(config.host.placement, hardware_->cpus(), first_vcpu, i));
+    first_vcpu += vm.vcpus;
+    kvm_->add(std::move(v));
+  }
+  hardware_->connect(*host_);
+}
+
+// Strands name the locks and queues of kernels and workloads: they go first, see cpu/README.md.
+simulation::~simulation() = default;
+
+}  // namespace vmxsys::platform

@@ -1,0 +1,256 @@
+#include "study_ple_storm.hpp"
+
+#include <algorithm>
+#include <cstdio>
+
+#include <vmxsys/models/hypervisor/kvm_facts.hpp>
+#include <vmxsys/models/kernel/kernel_facts.hpp>
+#include <vmxsys/models/schedulers/yield_to.hpp>
+
+#include "embedded_file.hpp"
+#include "execution.hpp"
+#include "report.hpp"
+
+namespace vmxsys::platform {
+
+std::string_view ple_storm_configuration() { return embedded_studies[0].text; }
+
+std::vector<ple_storm_case> ple_storm_cases(const run_config& base) {
+  constexpr const char* policies[] = {"none", "sleep", "directed", "preempted_only", "kernel_mode", "ipi_receivers"};
+  std::vector<ple_storm_case> cases;
+  for (const char* placement : {"stacked", "spread"})
+    for (const std::uint32_t grow : {2u, 0u})
+      for (const char* policy : policies) {
+        if (grow == 0 && std::string_view{policy} == "none") continue;  // without PLE there is no window
+        ple_storm_case c{placement, grow, policy, base};
+        c.config.host.placement = placement;
+        c.config.host.ple_window_grow = grow;
+        c.config.host.spin_policy.name = policy;
+        cases.push_back(std::move(c));
+      }
+  return cases;
+}
+
+// -- sentences --------------------------------------------------------------------------------------------------------
+
+namespace {
+
+class findings {
+ public:
+  findings(const std::vector<ple_storm_case>& cases, const std::vector<run_result>& results)
+      : cases_{cases}, results_{results} {}
+
+  std::vector<std::string> all() {
+    storms();
+    flat_slices();
+    spread();
+    fixed_window();
+    refusals();
+    parts();
+    work();
+    return std::move(sentences_);
+  }
+
+ private:
+  const run_result* find(std::string_view placement, std::uint32_t grow, std::string_view policy) const {
+    for (std::size_t i = 0; i < cases_.size(); ++i)
+      if (cases_[i].placement == placement && cases_[i].grow == grow && cases_[i].policy == policy) return &results_[i];
+    return nullptr;
+  }
+  void say(std::string sentence) { sentences_.push_back(std::move(sentence)); }
+  static std::string us(std::uint64_t ns) { return readable_ns(static_cast<double>(ns)); }
+
+  void storms() {
+    std::string where;
+    for (std::size_t i = 0; i < cases_.size(); ++i)
+      if (results_[i].runs_over_100 != 0) {
+        where += (where.empty() ? "" : "; ") + cases_[i].placement + " with ple_window_grow " +
+                 std::to_string(cases_[i].grow) + " under " + cases_[i].policy + " (longest " +
+                 grouped(results_[i].longest_run) + ", " +
+                 percent(static_cast<double>(results_[i].exits_in_long_runs) /
+                         static_cast<double>(std::max<std::uint64_t>(1, results_[i].ple_exits))) +
+                 " of all PLE exits)";
+      }
+    say(where.empty() ? "No vCPU took more than 100 PLE exits in a row at one RIP in any case."
+                      : "Runs of more than 100 PLE exits of one vCPU at one RIP arose: " + where + ".");
+  }
+
+  void flat_slices() {
+    const run_result* r = find("stacked", 2, "ipi_receivers");
+    if (r == nullptr || r->ple_exits == 0) return;
+    const double switched = 1 - static_cast<double>(r->yields.futile) / static_cast<double>(std::max<std::uint64_t>(1, r->yields.accepted));
+    say("Stacked siblings: a spinner yields to its sibling on the same run queue and is switched out in " +
+        percent(switched) + " of the accepted yields; each switch-in resets its window to ple_window, so its guest slice stays at " +
+        us(r->guest_slice_ns) + " on average and it exits again soon. The sibling spins too, and yields back.");
+  }
+
+  void spread() {
+    const run_result* s = find("stacked", 2, "ipi_receivers");
+    const run_result* r = find("spread", 2, "ipi_receivers");
+    if (r == nullptr || s == nullptr) return;
+    say("Spread siblings with a doubling window: " + grouped(r->ple_exits) + " PLE exits instead of " +
+        grouped(s->ple_exits) + ", mean guest slice " + us(r->guest_slice_ns) + ", longest run " + grouped(r->longest_run) +
+        ", window up to " + grouped(r->largest_ple_window) +
+        " cycles: nothing on the spinner's run queue is worth yielding to, it stays, and each exit doubles what it may spin.");
+  }
+
+  void fixed_window() {
+    const run_result* r = find("spread", 0, "ipi_receivers");
+    const run_result* d = find("spread", 2, "ipi_receivers");
+    if (r == nullptr || d == nullptr) return;
+    say("Spread siblings with a fixed window: " + grouped(r->ple_exits) + " PLE exits, " +
+        (d->ple_exits == 0 ? std::string{"from none"} : grouped(r->ple_exits / std::max<std::uint64_t>(1, d->ple_exits)) + " times as many") +
+        ", longest run " + grouped(r->longest_run) + ", and no context switch behind them (" + grouped(r->switches) +
+        " switches): a flat guest slice alone does not tell a switch-out from a window that does not grow.");
+  }
+
+  void refusals() {
+    const run_result* worst = nullptr;
+    for (const run_result& r : results_)
+      if (worst == nullptr || r.yields.futile > worst->yields.futile) worst = &r;
+    if (worst == nullptr || worst->yields.futile == 0) {
+      say("CFS honoured every directed yield it accepted.");
+      return;
+    }
+    say("CFS refused the boost in " + grouped(worst->yields.futile) + " of " + grouped(worst->yields.accepted) +
+        " accepted yields of " + worst->placement + " / grow " + std::to_string(worst->ple_window_grow) + " / " +
+        worst->policy +
+        ": yield_to reported success, but the target was further than the wakeup granularity behind the yielder (or on "
+        "another queue), and the next pick was the yielder again.");
+  }
+
+  void parts() {
+    const run_result* r = find("stacked", 2, "ipi_receivers");
+    if (r == nullptr || r->pause_parts.empty()) return;
+    std::vector<part_row> sorted = r->pause_parts;
+    std::stable_sort(sorted.begin(), sorted.end(), [](const part_row& a, const part_row& b) { return a.mean_ns > b.mean_ns; });
+    double all = 0;
+    for (const part_row& p : sorted) all += p.mean_ns;
+    std::string list;
+    for (std::size_t i = 0; i < sorted.size() && i < 5; ++i)
+      list += (i == 0 ? "" : ", ") + sorted[i].part + " " + readable_ns(sorted[i].mean_ns);
+    say("A PAUSE exit of the stacked case takes " + readable_ns(all) + " on average from the guest's last cycle to its next, all of it named: " + list + ", and " +
+        std::to_string(sorted.size() > 5 ? sorted.size() - 5 : 0) + " smaller parts.");
+  }
+
+  void work() {
+    for (const char* placement : {"stacked", "spread"}) {
+      const run_result* none = find(placement, 2, "none");
+      const run_result* best = nullptr;
+      for (std::size_t i = 0; i < cases_.size(); ++i)
+        if (cases_[i].placement == placement && !results_[i].vms.empty() &&
+            (best == nullptr || results_[i].vms[0].work > best->vms[0].work))
+          best = &results_[i];
+      if (none == nullptr || best == nullptr || none->vms.empty() || none->vms[0].work == 0) continue;
+      char ratio[32];
+      std::snprintf(ratio, sizeof ratio, "%.2f", static_cast<double>(best->vms[0].work) / static_cast<double>(none->vms[0].work));
+      say(std::string{"Work of "} + none->vms[0].name + ", " + placement + ": " + grouped(none->vms[0].work) +
+          " units without PLE; most under " + best->policy + " with grow " + std::to_string(best->ple_window_grow) + ", " +
+          grouped(best->vms[0].work) + " (" + ratio + " times).");
+    }
+  }
+
+  const std::vector<ple_storm_case>& cases_;
+  const std::vector<run_result>& results_;
+  std::vector<std::string> sentences_;
+};
+
+// -- the excerpt ------------------------------------------------------------------------------------------------------
+
+class excerpt_writer final : public cpu::fact_observer {
+ public:
+  excerpt_writer(const run_config& config, const run_result& of, unsigned rounds)
+      : config_{config}, vm_{of.longest_run_vm}, vcpu_{of.longest_run_vcpu}, from_{of.longest_run_began}, rounds_{rounds} {
+    std::uint32_t pid = 1;
+    for (const vm_config& v : config.vms)
+      for (std::uint32_t i = 0; i < v.vcpus; ++i, ++pid) {
+        if (&v - config.vms.data() == vm_ && i == vcpu_) me_ = pid;
+        names_.push_back(v.name + "/" + std::to_string(i));
+      }
+    tsc_khz_ = find_preset(config.machine.preset)->tsc_khz;
+  }
+
+  std::vector<std::string> take() { return std::move(lines_); }
+
+  void observe(const cpu::fact_view& fact) override {
+    const cycles at = fact.header().at;
+    if (at.count() < from_ || seen_ > rounds_) return;
+    if (const auto* f = fact.as<models::kvm_exit_fact>(); f != nullptr && mine(f->vm, f->vcpu)) {
+      if (++seen_ > rounds_) return;
+      char rip[32];
+      std::snprintf(rip, sizeof rip, "0x%llx", static_cast<unsigned long long>(f->rip));
+      cpu_ = f->cpu;
+      line(at, std::string{"kvm_exit   "} + vmx::kvm_name_of(f->reason) + " rip " + rip,
+           entered_ == cycles{0} ? "" : "after " + time(at - entered_) + " in the guest");
+      exited_ = at;
+    } else if (const auto* w = fact.as<models::ple_window_fact>(); w != nullptr && mine(w->vm, w->vcpu)) {
+      line(at, "ple_window " + std::to_string(w->from) + " -> " + std::to_string(w->to),
+           w->to > w->from ? "grows at the exit" : "reset: the vCPU was switched in");
+    } else if (const auto* y = fact.as<models::yield_to_fact>(); y != nullptr && y->pid == me_) {
+      line(at, "yield_to   " + name(y->target_pid),
+           static_cast<models::yield_to_outcome>(y->outcome) == models::yield_to_outcome::yielded
+               ? "accepted: NEXT on the target, SKIP on the yielder"
+               : "refused: " + refusal(y->outcome));
+    } else if (const auto* s = fact.as<models::sched_switch_fact>();
+               s != nullptr && s->kernel == 0 && s->cpu == cpu_ && exited_ != cycles{0}) {
+      line(at, "switch     " + name(s->prev_pid) + " -> " + name(s->next_pid),
+           s->prev_pid == me_ ? "switched out, still runnable" : s->next_pid == me_ ? "and back" : "");
+    } else if (const auto* e = fact.as<models::kvm_entry_fact>(); e != nullptr && mine(e->vm, e->vcpu) && exited_ != cycles{0}) {
+      line(at, "kvm_entry", time(at - exited_) + " after the exit");
+      entered_ = at;
+      exited_ = cycles{0};
+    }
+  }
+
+ private:
+  bool mine(unsigned vm, unsigned vcpu) const { return vm == vm_ && vcpu == vcpu_; }
+  std::string time(cycles c) const { return readable_ns(static_cast<double>(c.count()) * 1e6 / static_cast<double>(tsc_khz_)); }
+  std::string name(std::uint32_t pid) const { return pid == 0 ? "idle" : pid <= names_.size() ? names_[pid - 1] : "?"; }
+  static std::string refusal(std::uint8_t outcome) {
+    switch (static_cast<models::yield_to_outcome>(outcome)) {
+      case models::yield_to_outcome::nobody_to_switch: return "both run queues hold one task";
+      case models::yield_to_outcome::target_running: return "the target runs";
+      case models::yield_to_outcome::target_not_runnable: return "the target sleeps";
+      default: return "the scheduler did not find it";
+    }
+  }
+  void line(cycles at, const std::string& what, const std::string& note) {
+    char text[200];
+    std::snprintf(text, sizeof text, "%12.3f us  %-46s %s", static_cast<double>(at.count()) * 1e3 / static_cast<double>(tsc_khz_),
+                  what.c_str(), note.c_str());
+    lines_.emplace_back(text);
+  }
+
+  const run_config& config_;
+  unsigned vm_, vcpu_;
+  std::uint64_t from_;
+  unsigned rounds_;
+  std::uint32_t me_ = 0;
+  unsigned cpu_ = ~0u;
+  unsigned seen_ = 0;
+  cycles entered_{0}, exited_{0};
+  std::uint64_t tsc_khz_ = 1;
+  std::vector<std::string> names_;
+  std::vector<std::string> lines_;
+};
+
+}  // namespace
+
+std::vector<std::string> ple_storm_findings(const std::vector<ple_storm_case>& cases, const std::vector<run_result>& results) {
+  return findings{cases, results}.all();
+}
+
+std::vector<std::string> ple_storm_excerpt(const run_config& config, const run_result& result, unsigned rounds) {
+  run_config again = config;
+  const std::uint64_t tsc_khz = find_preset(config.machine.preset)->tsc_khz;
+  const std::uint64_t end = result.longest_run_began + tsc_khz;  // a millisecond is plenty
+  again.until = duration::from_cycles(std::min(end, config.until.to_cycles(tsc_khz).count()));
+  again.measure_from = duration{};
+  excerpt_writer writer{again, result, rounds};
+  execution_options how;
+  how.observer = &writer;
+  execute(again, how);
+  return writer.take();
+}
+
+}  // namespace vmxsys::platform

@@ -1,0 +1,27 @@
+#pragma once
+#include <cstddef>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace vmxsys::platform {
+
+/// A worker process failed; `status` is its exit status, what() what it said.
+class worker_error : public std::runtime_error {
+ public:
+  worker_error(int status, const std::string& what) : std::runtime_error{what}, status_{status} {}
+  int status() const { return status_; }
+
+ private:
+  int status_;
+};
+
+/// Runs job(0) ... job(count - 1), at most `jobs` at a time, each in a process forked from this one, and returns what
+/// they returned, by number. No SystemC module may exist yet and no thread may run: a child elaborates for itself.
+/// `done`, if given, is called in this process after each job with the number of finished ones. Throws worker_error for
+/// the first that fails, after the others were stopped.
+std::vector<std::string> run_in_workers(std::size_t count, unsigned jobs, const std::function<std::string(std::size_t)>& job,
+                                        const std::function<void(std::size_t)>& done = {});
+
+}  // namespace vmxsys::platform

@@ -1,0 +1,256 @@
+#pragma once
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <vmxsys/apic/register_map.hpp>
+#include <vmxsys/cpu/cpu_facts.hpp>
+#include <vmxsys/cpu/fact_hash.hpp>
+#include <vmxsys/cpu/logical_cpu.hpp>
+#include <vmxsys/cpu/machine.hpp>
+#include <vmxsys/vmx/minimal_vmcs.hpp>
+#include <vmxsys/vmx/non_root.hpp>
+
+// A machine whose CPUs run lambdas, and a record of everything it states.
+namespace vmxsys::cpu::testing {
+
+inline constexpr code_location test_code{"test", 0xffffffff81100000, 0, 0, bucket::kernel};
+inline constexpr code_location user_code{"user", 0x400000, 0, 3, bucket::user};
+inline constexpr code_location test_spin{"test_spin", 0xffffffff81101000, 0x13, 0, bucket::spin};
+inline constexpr code_location test_guest{"guest", 0xffffffff82100000, 0x40, 0, bucket::kernel};
+inline constexpr code_location test_vmm{"vmm", 0xffffffff81200000, 0, 0, bucket::exit_handling};
+
+/// splitmix64.
+class random_numbers {
+ public:
+  explicit random_numbers(std::uint64_t seed) : state_{seed} {}
+  std::uint64_t operator()() {
+    std::uint64_t z = (state_ += 0x9e3779b97f4a7c15ULL);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+    return z ^ (z >> 31);
+  }
+  std::uint64_t below(std::uint64_t n) { return (*this)() % n; }
+  std::uint64_t between(std::uint64_t low, std::uint64_t high) { return low + below(high - low + 1); }
+  bool one_in(std::uint64_t n) { return below(n) == 0; }
+  template <class C> auto& pick(C& from) { return from[below(from.size())]; }
+
+ private:
+  std::uint64_t state_;
+};
+
+template <class F> struct stated {
+  fact_header header;
+  F fact;
+  cycles at() const { return header.at; }
+  const F* operator->() const { return &fact; }
+};
+
+/// Keeps every fact.
+class fact_log final : public fact_observer {
+ public:
+  void observe(const fact_view& fact) override {
+    record r{fact.header(), {}};
+    std::uint64_t values[fact_kind::max_fields];
+    fact.header().kind->values(fact.payload(), values);
+    r.values.assign(values, values + fact.header().kind->field_count);
+    all_.push_back(std::move(r));
+    payloads_.emplace_back();
+    keep(fact, payloads_.back());
+  }
+  template <class F> std::vector<stated<F>> of() const {
+    std::vector<stated<F>> found;
+    for (std::size_t i = 0; i < all_.size(); ++i)
+      if (all_[i].header.kind == &kind_of<F>) {
+        stated<F> s{all_[i].header, {}};
+        std::memcpy(&s.fact, payloads_[i].data(), sizeof(F));
+        found.push_back(s);
+      }
+    return found;
+  }
+  std::string text() const {
+    std::string out;
+    for (const record& r : all_) {
+      out += std::to_string(r.header.at.count()) + " [" + std::to_string(r.header.id.source) + "] " + r.header.kind->name;
+      for (std::uint64_t v : r.values) out += " " + std::to_string(v);
+      out += " <- " + std::to_string(r.header.cause.source) + ":" + std::to_string(r.header.cause.index) + "\n";
+    }
+    return out;
+  }
+  std::size_t size() const { return all_.size(); }
+
+ private:
+  struct record {
+    fact_header header;
+    std::vector<std::uint64_t> values;
+  };
+  template <class F> static bool keep_as(const fact_view& v, std::vector<unsigned char>& to) {
+    const F* f = v.as<F>();
+    if (f == nullptr) return false;
+    to.resize(sizeof(F));
+    std::memcpy(to.data(), f, sizeof(F));
+    return true;
+  }
+  static void keep(const fact_view& v, std::vector<unsigned char>& to) {
+    (void)(keep_as<vm_entry_fact>(v, to) || keep_as<vm_exit_fact>(v, to) || keep_as<micro_step_fact>(v, to) ||
+           keep_as<interrupt_fact>(v, to) || keep_as<ipi_sent_fact>(v, to) || keep_as<ipi_arrived_fact>(v, to) ||
+           keep_as<timer_fired_fact>(v, to) || keep_as<spin_fact>(v, to) || keep_as<halt_fact>(v, to) ||
+           keep_as<switch_fact>(v, to));
+  }
+  std::vector<record> all_;
+  std::vector<std::vector<unsigned char>> payloads_;
+};
+
+inline machine_config bare_config(unsigned cpus, bool stepped = false) {
+  machine_config c;
+  c.shape = {1, cpus, 1};
+  c.capabilities = vmx::find_capability_row("cascade_lake_sp")->values;
+  c.make_detector = [] { return vmx::make_spin_detector("pause_loop_exiting"); };
+  c.stepped = stepped;
+  return c;
+}
+
+/// Give CPUs their programs with `run`, then call hw.run_until. Programs are lambdas: the rig keeps them alive for as
+/// long as their coroutines.
+class rig : public boot_if, public interrupt_table {
+ public:
+  using code = std::function<program()>;
+
+  explicit rig(machine_config config) : hw{std::move(config)} {
+    hw.facts().attach(log);
+    hw.facts().attach(hash);
+    idtr = hw.names().add(static_cast<interrupt_table&>(*this));
+    roots_.resize(hw.cpus());
+    hw.connect(*this);
+  }
+
+  /// A strand that nobody runs yet.
+  strand& make(std::string name, code body, const code_location& where = test_code) {
+    code_.push_back(std::move(body));
+    strands_.push_back(std::make_unique<strand>(hw.names(), std::move(name)));
+    strands_.back()->start(code_.back()(), where);
+    return *strands_.back();
+  }
+  /// The strand a CPU starts with. The bootstrap processor starts at cycle 0, others at 1 + their number.
+  strand& run(unsigned cpu, code body, const code_location& where = test_code) {
+    roots_[cpu] = &make("cpu" + std::to_string(cpu), std::move(body), where);
+    if (cpu != 0) hw.post(cpu, cycles{1 + cpu}, hw.cpus(), {apic::delivery_mode::startup, 1, false});
+    return *roots_[cpu];
+  }
+  strand& boot(logical_cpu& cpu, physical_address at) override {
+    boots.push_back({cpu.number(), at, hw.time().now()});
+    cpu.set_idtr_base(idtr);
+    if (roots_[cpu.number()] == nullptr) roots_[cpu.number()] = &make("idle", sleep);
+    return *roots_[cpu.number()];
+  }
+  program entry(logical_cpu& cpu, std::uint8_t vector) override {
+    return handler ? handler(cpu, vector) : acknowledge();
+  }
+
+  cycles now() const { return hw_now(); }
+  /// A fixed interrupt (or what `mode` says) from outside that arrives at `at`.
+  void interrupt(unsigned cpu, cycles at, std::uint8_t vector,
+                 apic::delivery_mode mode = apic::delivery_mode::fixed) {
+    hw.post(cpu, at, hw.cpus(), {mode, vector, false});
+  }
+
+  static program sleep() {
+    for (;;) co_await isa::compute(cycles{1'000'000'000});
+  }
+  static program acknowledge() { co_await isa::wrmsr(apic::msr::eoi, 0); }
+  /// Software-enables the local APIC; interrupts stay as they are.
+  static program enable_apic() { co_await isa::wrmsr(apic::msr::svr, 0x1FF); }
+  static program accept_interrupts() {
+    co_await enable_apic();
+    co_await isa::sti();
+  }
+
+  struct boot_record {
+    unsigned cpu;
+    physical_address at;
+    cycles when;
+  };
+
+ private:
+  std::deque<code> code_;
+
+ public:
+  fact_log log;
+  fact_hash hash;
+  machine hw;
+  std::uint64_t idtr = 0;
+  std::function<program(logical_cpu&, std::uint8_t)> handler;
+  std::vector<boot_record> boots;
+
+ private:
+  cycles hw_now() const { return const_cast<machine&>(hw).time().now(); }
+  std::vector<strand*> roots_;
+  std::vector<std::unique_ptr<strand>> strands_;
+};
+
+/// One VMCS and what to write into it besides the minimum.
+struct vmcs_setup {
+  vmx::minimal_vmcs_options options;
+  std::vector<std::pair<vmx::field, std::uint64_t>> more;
+};
+
+inline constexpr physical_address vmxon_region = 0x1000;
+
+inline program enter_root_operation(machine& m, physical_address region = vmxon_region) {
+  m.physical().write<std::uint32_t>(region, m.config().capabilities.revision());
+  co_await isa::vmxon(region);
+}
+
+/// Makes a VMCS for a guest strand current and fills it.
+inline program make_vmcs(machine& m, strand& guest, physical_address region, vmcs_setup& setup) {
+  setup.options.guest_rip = guest.location().rip();
+  setup.options.guest_rsp = guest.rsp();
+  m.physical().write<std::uint32_t>(region, m.config().capabilities.revision());
+  co_await isa::vmclear(region);
+  co_await isa::vmptrld(region);
+  for (const auto& [f, value] : vmx::minimal_vmcs_fields(m.config().capabilities, setup.options))
+    co_await isa::vmwrite(f, value);
+  for (const auto& [f, value] : setup.more) co_await isa::vmwrite(f, value);
+}
+
+/// CPU 0 with a hypervisor and a guest, both lambdas. The hypervisor's starts when the VMCS is ready for VMLAUNCH.
+class vmx_rig : public rig {
+ public:
+  static constexpr physical_address region = 0x3000;
+
+  explicit vmx_rig(machine_config config = bare_config(1)) : rig{std::move(config)} {
+    setup.more.emplace_back(vmx::field::host_idtr_base, idtr);
+    setup.more.emplace_back(vmx::field::guest_idtr_base, idtr);
+  }
+  strand& run_guest(code body, const code_location& where = test_guest) {
+    guest = &make("guest", std::move(body), where);
+    return *guest;
+  }
+  strand& run_host(code body) {
+    host_ = std::move(body);
+    return run(0, [this] { return whole(); }, test_vmm);
+  }
+  std::uint64_t field(vmx::field f) { return hw.cpu(0).vmx_state().current->read(f); }
+  std::vector<stated<vm_exit_fact>> exits() const { return log.of<vm_exit_fact>(); }
+
+  vmcs_setup setup;
+  strand* guest = nullptr;
+  bool done = false;  ///< the hypervisor's lambda has returned
+
+ private:
+  program whole() {
+    co_await enter_root_operation(hw);
+    co_await make_vmcs(hw, *guest, region, setup);
+    co_await host_();
+    done = true;
+    co_await sleep();
+  }
+  code host_;
+};
+
+}  // namespace vmxsys::cpu::testing
