@@ -40,12 +40,14 @@ struct vm_exit_fact {
 };
 BOOST_DESCRIBE_STRUCT(vm_exit_fact, (), (vmcs, reason, qualification, interruption_information, rip, cpl, began))
 
+/// One step of a transition; all of them are stated when the transition is complete, `done` is when this one was.
 struct micro_step_fact {
   static constexpr const char* fact_name = "micro_step";
   micro_step step;
   cycles duration;
+  cycles done;
 };
-BOOST_DESCRIBE_STRUCT(micro_step_fact, (), (step, duration))
+BOOST_DESCRIBE_STRUCT(micro_step_fact, (), (step, duration, done))
 
 /// An interrupt delivered through the IDT of root (0) or non-root (1) operation.
 struct interrupt_fact {

@@ -232,8 +232,11 @@ void logical_cpu::finish_exit(cycles now) {
                                                    {micro_step::save_guest_state, cost.save_guest_state},
                                                    {micro_step::load_host_state, cost.load_host_state},
                                                    {micro_step::exit_flush_translations, cost.flush_translations}};
-    for (const auto& [step, duration] : steps)
-      machine_.facts().state(source_, now, micro_step_fact{step, duration}, exit_cause_);
+    cycles done = exit_began_;
+    for (const auto& [step, duration] : steps) {
+      done += duration;
+      machine_.facts().state(source_, now, micro_step_fact{step, duration, done}, exit_cause_);
+    }
   }
   const vmx::vmcs& v = *vmx_.current;
   const fact_id exit_fact = machine_.facts().state(
@@ -302,9 +305,12 @@ void logical_cpu::finish_entry(cycles now) {
                                                    {micro_step::load_guest_state, cost.load_guest_state},
                                                    {micro_step::entry_flush_translations, cost.flush_translations},
                                                    {micro_step::inject_event, cost.inject_event}};
-    for (const auto& [step, duration] : steps)
-      if (step != micro_step::inject_event || vmx::is_injecting(injected))
-        machine_.facts().state(source_, now, micro_step_fact{step, duration});
+    cycles done = now - entry_duration(vmx::is_injecting(injected));
+    for (const auto& [step, duration] : steps) {
+      if (step == micro_step::inject_event && !vmx::is_injecting(injected)) continue;
+      done += duration;
+      machine_.facts().state(source_, now, micro_step_fact{step, duration, done});
+    }
     machine_.facts().state(source_, now,
                            vm_entry_fact{vmx_.current_vmcs, v.read(field::guest_rip), injected,
                                          v.read(field::ple_window), entry_duration(vmx::is_injecting(injected))});

@@ -14,7 +14,8 @@ constexpr std::uint64_t largest = std::numeric_limits<std::uint64_t>::max();
 
 cycle_clock::cycle_clock(std::uint64_t khz, resolution tick) {
   if (khz == 0 || khz > 1'000'000'000'000) throw std::invalid_argument("a TSC runs at 1 kHz .. 10^12 kHz");
-  if (tick.parts == 0 || tick.seconds == 0 || tick.seconds > 10'000) throw std::invalid_argument("not a time resolution");
+  if (tick.parts == 0 || tick.seconds == 0 || tick.seconds > 10'000)
+    throw std::invalid_argument("not a time resolution");
   const std::uint64_t hertz = khz * 1000;
   const std::uint64_t common = std::gcd(hertz, tick.parts);
   numerator_ = hertz / common * tick.seconds;

@@ -1,6 +1,7 @@
 #include "sc_interrupt_port.hpp"
 
 #include <cstdio>
+
 #include <vmxsys/apic/destination.hpp>
 
 namespace vmxsys::cpu {
@@ -77,7 +78,8 @@ void interrupt_port::send(std::uint64_t address, std::uint32_t data, const sc_co
   for (unsigned i = 0; i < m.cpus(); ++i) {
     if (!apic::addresses(*command, 0, i)) continue;
     timeline_.post(sender_, i,
-                   at + (shape.socket_of(i) == at_socket_ ? costs.flight_same_socket : costs.flight_other_socket), message);
+                   at + (shape.socket_of(i) == at_socket_ ? costs.flight_same_socket : costs.flight_other_socket),
+                   message);
     sent = true;
     if (command->mode == apic::delivery_mode::lowest_priority) break;
   }

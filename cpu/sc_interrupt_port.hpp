@@ -1,7 +1,7 @@
 #pragma once
+#include <optional>
 #include <tlm_utils/simple_target_socket.h>
 
-#include <optional>
 #include <vmxsys/apic/icr.hpp>
 
 #include "sc_timeline_module.hpp"
@@ -24,8 +24,8 @@ std::optional<apic::interrupt_command> decode_msi(std::uint64_t address, std::ui
 /// the socket the port sits at would. The write is posted: it never waits, and its initiator learns nothing.
 ///
 /// With the redirection hint or lowest priority, the lowest-numbered of the addressed CPUs gets the message. A message
-/// that interrupts nobody (no such CPU, reserved or remappable format, SMI, ExtINT) is dropped with a warning. Reads are
-/// a command error. Addresses are physical, or offsets into the window as an interconnect may pass them on.
+/// that interrupts nobody (no such CPU, reserved or remappable format, SMI, ExtINT) is dropped with a warning. Reads
+/// are a command error. Addresses are physical, or offsets into the window as an interconnect may pass them on.
 class interrupt_port : public sc_core::sc_module {
  public:
   tlm_utils::simple_target_socket_optional<interrupt_port> socket{"socket"};

@@ -39,7 +39,8 @@ bool memory_target::valid(tlm::tlm_generic_payload& transaction) const {
 }
 
 // Calls access(address, offset in the data, bytes) for every run of enabled bytes at consecutive addresses.
-template <class Access> void memory_target::for_each_run(tlm::tlm_generic_payload& transaction, Access access) {
+template <class Access>
+void memory_target::for_each_run(tlm::tlm_generic_payload& transaction, Access access) {
   const std::size_t length = transaction.get_data_length();
   const std::size_t width = transaction.get_streaming_width();
   const unsigned char* enables = transaction.get_byte_enable_ptr();
@@ -83,8 +84,7 @@ void memory_target::b_transport(tlm::tlm_generic_payload& transaction, sc_core::
       timeline_.write(sender_, at, data + offset, bytes, delay);
     });
   }
-  transaction.set_dmi_allowed(
-      !timeline_.hardware().physical().page_is_watched(base_ + transaction.get_address()));
+  transaction.set_dmi_allowed(!timeline_.hardware().physical().page_is_watched(base_ + transaction.get_address()));
   transaction.set_response_status(tlm::TLM_OK_RESPONSE);
 }
 
@@ -95,8 +95,10 @@ unsigned memory_target::transport_dbg(tlm::tlm_generic_payload& transaction) {
     return 0;
   }
   const auto bytes = static_cast<unsigned>(std::min<std::uint64_t>(transaction.get_data_length(), size_ - address));
-  if (transaction.is_read()) timeline_.peek(base_ + address, transaction.get_data_ptr(), bytes);
-  else if (transaction.is_write()) timeline_.hardware().physical().write(base_ + address, transaction.get_data_ptr(), bytes);
+  if (transaction.is_read())
+    timeline_.peek(base_ + address, transaction.get_data_ptr(), bytes);
+  else if (transaction.is_write())
+    timeline_.hardware().physical().write(base_ + address, transaction.get_data_ptr(), bytes);
   transaction.set_response_status(tlm::TLM_OK_RESPONSE);
   return transaction.is_read() || transaction.is_write() ? bytes : 0;
 }

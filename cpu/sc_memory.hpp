@@ -1,6 +1,5 @@
 #pragma once
 #include <tlm_utils/simple_target_socket.h>
-
 #include <unordered_set>
 
 #include "sc_timeline_module.hpp"
@@ -12,15 +11,17 @@ namespace vmxsys::cpu {
 ///
 /// - A read at kernel time T sees every event up to cycle floor(T) and every outside write so far. A read with an
 ///   annotated delay waits it out first.
-/// - A write at T (+ delay) takes effect at cycle floor(T + delay)+1, in phase `message`; a write of a watched word wakes
-///   those who spin on it. Writes of one cycle take effect in the order in which these modules were constructed.
+/// - A write at T (+ delay) takes effect at cycle floor(T + delay)+1, in phase `message`; a write of a watched word
+///   wakes those who spin on it. Writes of one cycle take effect in the order in which these modules were constructed.
 /// - Debug transactions see and change bytes at once and cost nothing; a changed word wakes its spinners, too.
-/// - DMI is granted page by page: for reading always, for writing unless the page holds a watched word. When a page gets
-///   its first one, the grant is taken back. What is written through DMI is seen by the machine without order against
-///   events of the same cycle; with a quantum, only what lies beyond the kernel's next activity is sure to see it.
+/// - DMI is granted page by page: for reading always, for writing unless the page holds a watched word. When a page
+///   gets its first one, the grant is taken back. What is written through DMI is seen by the machine without order
+///   against events of the same cycle; with a quantum, only what lies beyond the kernel's next activity is sure to see
+///   it.
 ///
 /// The whole base protocol is answered: byte enables, streaming, TLM_IGNORE_COMMAND. Errors: address beyond `size`
-/// (TLM_ADDRESS_ERROR_RESPONSE), no bytes or no streaming width (TLM_BURST_ERROR_RESPONSE), byte enables without length.
+/// (TLM_ADDRESS_ERROR_RESPONSE), no bytes or no streaming width (TLM_BURST_ERROR_RESPONSE), byte enables
+/// without length.
 class memory_target : public sc_core::sc_module, private watched_page_listener {
  public:
   /// Addresses are offsets from `base` of machine memory, or physical addresses with the default base 0.
@@ -41,7 +42,8 @@ class memory_target : public sc_core::sc_module, private watched_page_listener {
   bool get_direct_mem_ptr(tlm::tlm_generic_payload& transaction, tlm::tlm_dmi& grant);
   void page_became_watched(physical_address page) override;
   bool valid(tlm::tlm_generic_payload& transaction) const;
-  template <class Access> void for_each_run(tlm::tlm_generic_payload& transaction, Access access);
+  template <class Access>
+  void for_each_run(tlm::tlm_generic_payload& transaction, Access access);
 
   timeline_module& timeline_;
   unsigned sender_;

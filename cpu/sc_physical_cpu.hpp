@@ -25,8 +25,8 @@ class boot_adapter final : public sc_boot_if {
 /// A CPU without a module runs as well; it then needs its software through `machine::connect`.
 class physical_cpu : public sc_core::sc_module, private bus_master {
  public:
-  /// Where `isa::mmio_read` and `isa::mmio_write` go: LT transactions of 1, 2, 4 or 8 bytes. The target may wait and may
-  /// annotate a delay. May be left unbound, then reads give all ones; so does TLM_ADDRESS_ERROR_RESPONSE.
+  /// Where `isa::mmio_read` and `isa::mmio_write` go: LT transactions of 1, 2, 4 or 8 bytes. The target may wait and
+  /// may annotate a delay. May be left unbound, then reads give all ones; so does TLM_ADDRESS_ERROR_RESPONSE.
   tlm_utils::simple_initiator_socket_optional<physical_cpu> bus{"bus"};
   /// Where its software comes from, at reset or at SIPI. May be left unbound.
   sc_core::sc_port<sc_boot_if, 1, sc_core::SC_ZERO_OR_MORE_BOUND> boot{"boot"};

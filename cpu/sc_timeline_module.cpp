@@ -28,10 +28,7 @@ timeline_module::timeline_module(const sc_core::sc_module_name& name, machine_co
 }
 
 timeline_module::timeline_module(const sc_core::sc_module_name& name, machine& hardware, std::uint64_t tsc_khz)
-    : sc_module{name},
-      machine_{hardware},
-      tsc_khz_{tsc_khz},
-      write_slot_{machine_.time().add_slot(this, on_write)} {
+    : sc_module{name}, machine_{hardware}, tsc_khz_{tsc_khz}, write_slot_{machine_.time().add_slot(this, on_write)} {
   construct();
 }
 
@@ -152,10 +149,10 @@ void timeline_module::write(unsigned sender, physical_address to, const void* fr
                             const sc_time& delay) {
   const cycles at = arrival(delay);
   const auto* first = static_cast<const unsigned char*>(from);
-  const auto place = std::upper_bound(
-      writes_.begin(), writes_.end(), std::pair{at, sender}, [](const auto& key, const outside_write& w) {
-        return key.first != w.at ? key.first < w.at : key.second < w.sender;
-      });
+  const auto place = std::upper_bound(writes_.begin(), writes_.end(), std::pair{at, sender},
+                                      [](const auto& key, const outside_write& w) {
+                                        return key.first != w.at ? key.first < w.at : key.second < w.sender;
+                                      });
   writes_.insert(place, {at, sender, to, {first, first + bytes}});
   machine_.time().arm(write_slot_, writes_.front().at, phase::message);
   schedule();

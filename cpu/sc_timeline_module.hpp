@@ -61,9 +61,10 @@ class timeline_module : public sc_core::sc_module, private bus_if {
   /// The conversion between cycles and kernel time; known from the end of elaboration on.
   const cycle_clock& clock() const;
 
-  /// Declares that the simulation will be stopped at `end` (absolute): the machine does not run ahead past it. The kernel
-  /// does not tell modules where sc_start(T) ends. From then on, until another end is declared, it is in lock-step.
-  /// Needed only with a quantum, and only if somebody looks at the machine or acts on it between two calls of sc_start.
+  /// Declares that the simulation will be stopped at `end` (absolute): the machine does not run ahead past it. The
+  /// kernel does not tell modules where sc_start(T) ends. From then on, until another end is declared, it is in
+  /// lock-step. Needed only with a quantum, and only if somebody looks at the machine or acts on it between two calls
+  /// of sc_start.
   void horizon(const sc_core::sc_time& end) { horizon_ = end; }
   /// sc_start(duration) with its end declared; afterwards the machine's present is the kernel's. From sc_main only.
   void run_for(const sc_core::sc_time& duration);

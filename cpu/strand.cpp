@@ -28,16 +28,20 @@ strand::strand(name_space& names, std::string name) : names_{names}, name_{std::
 }
 
 strand::~strand() {
-  while (!frames_.empty()) {
-    { program last = std::move(frames_.back().root); }  // scopes inside still find their frame
-    frames_.pop_back();
-  }
+  abandon();
   for (spin_subject* s : subjects_) {
     s->awaited_ = nullptr;
   }
   if (carrier_ != nullptr) carrier_->passenger_ = nullptr;
   if (passenger_ != nullptr) passenger_->carrier_ = nullptr;
   names_.remove(id_);
+}
+
+void strand::abandon() {
+  while (!frames_.empty()) {
+    { program last = std::move(frames_.back().root); }  // scopes inside still find their frame
+    frames_.pop_back();
+  }
 }
 
 std::uint64_t strand::rsp() const { return name_space::rsp_of(id_); }

@@ -28,6 +28,10 @@ class strand {
   /// Gives the strand the program it runs; `where` is where it is until the program says otherwise.
   void start(program root, const code_location& where);
 
+  /// Destroys its programs where they stand, last handler first: for taking a machine down while what they name is
+  /// still there. The strand never runs again.
+  void abandon();
+
   const std::string& name() const { return name_; }
   std::uint32_t id() const { return id_; }
   /// The stack pointer that names this strand in VMCS fields and registers.

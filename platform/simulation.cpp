@@ -130,7 +130,10 @@ simulation::simulation(const run_config& config) : config_{config}, preset_{find
   hardware_->connect(*host_);
 }
 
-// Strands name the locks and queues of kernels and workloads: they go first, see cpu/README.md.
-simulation::~simulation() = default;
+// Programs name the locks of workloads and the queues of kernels, so they go first.
+simulation::~simulation() {
+  for (auto& guest : guests_) guest->abandon_threads();
+  host_->abandon_threads();
+}
 
 }  // namespace vmxsys::platform

@@ -26,7 +26,7 @@ struct study_output {
   std::vector<ple_storm_case> cases;
   std::vector<run_result> results;
   std::size_t longest = 0;              ///< the case with the longest run
-  std::vector<std::string> excerpt;
+  ple_storm_excerpt excerpt;
   std::vector<std::string> findings;
 };
 
@@ -48,13 +48,10 @@ study_output run_ple_storm(const options& what, std::ostream& err, std::vector<c
     if (s.results[i].longest_run > s.results[s.longest].longest_run && s.cases[i].grow == base.config.host.ple_window_grow)
       s.longest = i;
   const auto excerpt = run_in_workers(1, 1, [&](std::size_t) {
-    json::array found;
-    for (const std::string& line : ple_storm_excerpt(s.cases[s.longest].config, s.results[s.longest], excerpt_rounds))
-      found.emplace_back(line);
-    return std::string{json::serialize(found)};
+    return std::string{json::serialize(json::value_from(
+        take_ple_storm_excerpt(s.cases[s.longest].config, s.results[s.longest], excerpt_rounds)))};
   });
-  const json::value lines = json::parse(excerpt[0]);
-  for (const json::value& line : lines.as_array()) s.excerpt.emplace_back(line.as_string());
+  s.excerpt = json::value_to<ple_storm_excerpt>(json::parse(excerpt[0]));
   s.findings = ple_storm_findings(s.cases, s.results);
   return s;
 }
@@ -107,7 +104,7 @@ void print_study(std::ostream& out, const study_output& s) {
   const ple_storm_case& longest = s.cases[s.longest];
   out << "\nWhat one spinner goes through (" << longest.placement << ", grow " << longest.grow << ", " << longest.policy
       << "; the first " << excerpt_rounds << " exits of a run of " << s.results[s.longest].longest_run << ")\n";
-  for (const std::string& line : s.excerpt) out << line << '\n';
+  for (const std::string& line : s.excerpt.lines) out << line << '\n';
   out << "\nWhat happened, and why\n";
   for (const std::string& sentence : s.findings) print_wrapped(out, sentence);
 }
@@ -118,7 +115,7 @@ std::string study_json(const study_output& s) {
   document["study"] = "ple_storm";
   json::array runs, excerpt, sentences;
   for (const run_result& r : s.results) runs.push_back(json::value_from(r));
-  for (const std::string& line : s.excerpt) excerpt.emplace_back(line);
+  for (const std::string& line : s.excerpt.lines) excerpt.emplace_back(line);
   for (const std::string& sentence : s.findings) sentences.emplace_back(sentence);
   document["runs"] = std::move(runs);
   document["excerpt"] = std::move(excerpt);
@@ -145,7 +142,10 @@ int study_command(const options& what, const output_directory* directory, std::o
     for (const config_error& e : errors) err << e.message() << '\n';
     return exit_usage;
   }
-  if (directory != nullptr) directory->write("stats.json", study_json(s));
+  if (directory != nullptr) {
+    directory->write("stats.json", study_json(s));
+    directory->write("ple_storm.svg", ple_storm_picture(s.cases, s.results, s.excerpt, s.longest));
+  }
   if (what.json) out << study_json(s);
   else print_study(out, s);
   return exit_ok;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
 
 #include <vmxsys/models/hypervisor/kvm_facts.hpp>
 #include <vmxsys/models/kernel/kernel_facts.hpp>
@@ -62,17 +63,19 @@ class findings {
 
   void storms() {
     std::string where;
-    for (std::size_t i = 0; i < cases_.size(); ++i)
-      if (results_[i].runs_over_100 != 0) {
-        where += (where.empty() ? "" : "; ") + cases_[i].placement + " with ple_window_grow " +
-                 std::to_string(cases_[i].grow) + " under " + cases_[i].policy + " (longest " +
-                 grouped(results_[i].longest_run) + ", " +
-                 percent(static_cast<double>(results_[i].exits_in_long_runs) /
-                         static_cast<double>(std::max<std::uint64_t>(1, results_[i].ple_exits))) +
-                 " of all PLE exits)";
+    for (const char* placement : {"stacked", "spread"})
+      for (const std::uint32_t grow : {2u, 0u}) {
+        std::string of_case;
+        for (std::size_t i = 0; i < cases_.size(); ++i)
+          if (cases_[i].placement == placement && cases_[i].grow == grow && results_[i].runs_over_100 != 0)
+            of_case += (of_case.empty() ? "" : ", ") + cases_[i].policy + " (" + grouped(results_[i].runs_over_100) +
+                       ", longest " + grouped(results_[i].longest_run) + ")";
+        if (!of_case.empty())
+          where += (where.empty() ? "" : "; ") + std::string{placement} +
+                   (grow == 0 ? " with a fixed window under " : " with a doubling window under ") + of_case;
       }
     say(where.empty() ? "No vCPU took more than 100 PLE exits in a row at one RIP in any case."
-                      : "Runs of more than 100 PLE exits of one vCPU at one RIP arose: " + where + ".");
+                      : "Runs of more than 100 PLE exits of one vCPU at one RIP arose " + where + ".");
   }
 
   void flat_slices() {
@@ -170,11 +173,16 @@ class excerpt_writer final : public cpu::fact_observer {
     tsc_khz_ = find_preset(config.machine.preset)->tsc_khz;
   }
 
-  std::vector<std::string> take() { return std::move(lines_); }
+  ple_storm_excerpt take() {
+    for (auto& [pid, open] : lanes_) close(open, pid, last_);
+    return {std::move(lines_), std::move(segments_)};
+  }
 
   void observe(const cpu::fact_view& fact) override {
     const cycles at = fact.header().at;
     if (at.count() < from_ || seen_ > rounds_) return;
+    last_ = at;
+    draw(fact, at);
     if (const auto* f = fact.as<models::kvm_exit_fact>(); f != nullptr && mine(f->vm, f->vcpu)) {
       if (++seen_ > rounds_) return;
       char rip[32];
@@ -203,6 +211,30 @@ class excerpt_writer final : public cpu::fact_observer {
   }
 
  private:
+  struct open_segment {
+    const char* state = nullptr;
+    cycles since{0};
+  };
+
+  /// Lanes of the threads that run on the spinner's CPU.
+  void draw(const cpu::fact_view& fact, cycles at) {
+    if (const auto* s = fact.as<models::sched_switch_fact>(); s != nullptr && s->kernel == 0 && s->cpu == cpu_) {
+      close(lanes_[s->prev_pid], s->prev_pid, at);
+      lanes_[s->next_pid] = {"host", at};
+    } else if (const auto* x = fact.as<models::kvm_exit_fact>(); x != nullptr && x->cpu == cpu_) {
+      close(lanes_[x->pid], x->pid, at);
+      lanes_[x->pid] = {"host", at};
+    } else if (const auto* e = fact.as<models::kvm_entry_fact>(); e != nullptr && e->cpu == cpu_) {
+      close(lanes_[e->pid], e->pid, at);
+      lanes_[e->pid] = {"guest", at};
+    }
+  }
+  void close(open_segment& l, std::uint32_t pid, cycles at) {
+    if (l.state != nullptr && at > l.since) segments_.push_back({name(pid), l.state, us(l.since), us(at)});
+    l.state = nullptr;
+  }
+  double us(cycles c) const { return static_cast<double>(c.count() - from_) * 1e3 / static_cast<double>(tsc_khz_); }
+
   bool mine(unsigned vm, unsigned vcpu) const { return vm == vm_ && vcpu == vcpu_; }
   std::string time(cycles c) const { return readable_ns(static_cast<double>(c.count()) * 1e6 / static_cast<double>(tsc_khz_)); }
   std::string name(std::uint32_t pid) const { return pid == 0 ? "idle" : pid <= names_.size() ? names_[pid - 1] : "?"; }
@@ -230,8 +262,11 @@ class excerpt_writer final : public cpu::fact_observer {
   unsigned seen_ = 0;
   cycles entered_{0}, exited_{0};
   std::uint64_t tsc_khz_ = 1;
+  cycles last_{0};
   std::vector<std::string> names_;
   std::vector<std::string> lines_;
+  std::map<std::uint32_t, open_segment> lanes_;
+  std::vector<lane_segment> segments_;
 };
 
 }  // namespace
@@ -240,7 +275,7 @@ std::vector<std::string> ple_storm_findings(const std::vector<ple_storm_case>& c
   return findings{cases, results}.all();
 }
 
-std::vector<std::string> ple_storm_excerpt(const run_config& config, const run_result& result, unsigned rounds) {
+ple_storm_excerpt take_ple_storm_excerpt(const run_config& config, const run_result& result, unsigned rounds) {
   run_config again = config;
   const std::uint64_t tsc_khz = find_preset(config.machine.preset)->tsc_khz;
   const std::uint64_t end = result.longest_run_began + tsc_khz;  // a millisecond is plenty

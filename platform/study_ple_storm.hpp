@@ -1,4 +1,5 @@
 #pragma once
+#include <boost/describe.hpp>
 #include <string>
 #include <vector>
 
@@ -26,7 +27,27 @@ std::string_view ple_storm_configuration();
 /// What happened and why, in sentences made from the numbers.
 std::vector<std::string> ple_storm_findings(const std::vector<ple_storm_case>& cases, const std::vector<run_result>& results);
 
-/// A few rounds of the longest run of `result`, annotated: re-runs `config`, which gives the same facts.
-std::vector<std::string> ple_storm_excerpt(const run_config& config, const run_result& result, unsigned rounds);
+/// What a vCPU's thread does for a while, for the picture.
+struct lane_segment {
+  std::string lane;      ///< the vCPU
+  std::string state;     ///< "guest" or "host"; in between it is switched out
+  double from_us = 0;    ///< since the beginning of the excerpt
+  double to_us = 0;
+};
+BOOST_DESCRIBE_STRUCT(lane_segment, (), (lane, state, from_us, to_us))
+
+/// A few rounds of a run of PAUSE exits.
+struct ple_storm_excerpt {
+  std::vector<std::string> lines;       ///< annotated trace
+  std::vector<lane_segment> segments;   ///< of the spinner and of whoever shares its CPU
+};
+BOOST_DESCRIBE_STRUCT(ple_storm_excerpt, (), (lines, segments))
+
+/// The first rounds of the longest run of `result`: re-runs `config`, which gives the same facts.
+ple_storm_excerpt take_ple_storm_excerpt(const run_config& config, const run_result& result, unsigned rounds);
+
+/// The study as a picture (SVG): who has the CPU during the excerpt, and the PLE exits of every case.
+std::string ple_storm_picture(const std::vector<ple_storm_case>& cases, const std::vector<run_result>& results,
+                              const ple_storm_excerpt& excerpt, std::size_t excerpt_of);
 
 }  // namespace vmxsys::platform

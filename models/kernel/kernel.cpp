@@ -55,7 +55,7 @@ kernel::kernel(cpu::machine& hw, kernel_config config)
   }
 }
 
-kernel::~kernel() = default;
+kernel::~kernel() { abandon_threads(); }
 
 nanoseconds kernel::to_ns(cycles c) const {
   const std::uint64_t khz = config_.tsc_khz;
@@ -90,6 +90,11 @@ thread& kernel::add_thread(std::string name, std::function<cpu::program(thread&)
   }
   t.strand.start(thread_main(t, std::move(body)), where);
   return t;
+}
+
+void kernel::abandon_threads() {
+  for (auto& t : threads_) t->strand.abandon();
+  for (per_cpu& p : cpus_) p.idle->strand.abandon();
 }
 
 cpu::strand& kernel::boot_cpu(unsigned index) {

@@ -74,6 +74,10 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   cpu::strand& boot_cpu(unsigned index);
   cpu::strand& boot(cpu::logical_cpu& cpu, physical_address entry) override;
 
+  /// Destroys the programs of all threads where they stand. Whoever owns what they name (workloads, hypervisors) calls
+  /// it before that goes.
+  void abandon_threads();
+
   /// Runs on each CPU when it comes up, before it schedules: a hypervisor enables VMX there.
   std::function<cpu::program(unsigned cpu)> on_cpu_up;
   /// Runs in interrupt context for vectors the kernel does not know.

@@ -11,7 +11,9 @@ constexpr std::uint64_t one_ghz = 1'000'000;  // a cycle is a nanosecond
 
 struct one_program final : boot_if {
   using body = std::function<program(one_program&)>;
-  one_program(machine& hw, body b) : on{hw.names(), "cpu0"}, software{std::move(b)} { on.start(software(*this), storm_code); }
+  one_program(machine& hw, body b) : on{hw.names(), "cpu0"}, software{std::move(b)} {
+    on.start(software(*this), storm_code);
+  }
   strand& boot(logical_cpu&, physical_address) override { return on; }
   std::uint64_t value = 0;
   std::uint64_t done_at = 0;
@@ -40,8 +42,10 @@ struct device : sc_core::sc_module {
     called_at = sc_core::sc_time_stamp();
     if (takes != sc_core::SC_ZERO_TIME) wait(takes);
     delay += annotates;
-    if (t.is_read()) std::memcpy(t.get_data_ptr(), &value, t.get_data_length());
-    else std::memcpy(&value, t.get_data_ptr(), t.get_data_length());
+    if (t.is_read())
+      std::memcpy(t.get_data_ptr(), &value, t.get_data_length());
+    else
+      std::memcpy(&value, t.get_data_ptr(), t.get_data_length());
     t.set_response_status(status);
   }
 };
@@ -69,10 +73,15 @@ struct poker : sc_core::sc_module {
   void third_delta_2() { add(20'000, 3, 0x100); }
   void third_delta_3() {  // methods go before threads
     switch (runs_++) {
-      case 0: next_trigger(at_); break;
+      case 0:
+        next_trigger(at_);
+        break;
       case 1:
-      case 2: next_trigger(sc_core::SC_ZERO_TIME); break;
-      default: device_.value += 0x100;
+      case 2:
+        next_trigger(sc_core::SC_ZERO_TIME);
+        break;
+      default:
+        device_.value += 0x100;
     }
   }
   void add(double before_ps, int delta, std::uint64_t value) {

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
-
 #include <random>
+
 #include <vmxsys/cpu/sc_cycle_clock.hpp>
 
 namespace vmxsys::cpu {
@@ -20,12 +20,13 @@ constexpr std::uint64_t frequencies[] = {1, 999, 1'193'182, 2'000'000, 2'594'112
 // What every clock must satisfy around cycle c.
 void check(const cycle_clock& clock, std::uint64_t c) {
   const std::uint64_t t = clock.ticks_of(cycles{c});
-  ASSERT_GE(clock.cycle_of_ticks(t).count(), c);                    // at its time it has begun,
+  ASSERT_GE(clock.cycle_of_ticks(t).count(), c);  // at its time it has begun,
   if (t > 0) {
     ASSERT_LT(clock.cycle_of_ticks(t - 1).count(), c);  // one tick before it has not,
   }
-  ASSERT_LE(clock.ticks_of(clock.cycle_of_ticks(t)), t);            // and what has begun at t has its time by t
-  ASSERT_EQ(clock.first_from(sc_core::sc_time::from_value(t)), cycles{t == 0 ? 0 : clock.cycle_of_ticks(t - 1).count() + 1});
+  ASSERT_LE(clock.ticks_of(clock.cycle_of_ticks(t)), t);  // and what has begun at t has its time by t
+  ASSERT_EQ(clock.first_from(sc_core::sc_time::from_value(t)),
+            cycles{t == 0 ? 0 : clock.cycle_of_ticks(t - 1).count() + 1});
 }
 
 TEST(sc_cycle_clock, boundary_pairs_for_awkward_frequencies_and_resolutions) {
@@ -38,7 +39,8 @@ TEST(sc_cycle_clock, boundary_pairs_for_awkward_frequencies_and_resolutions) {
         const std::uint64_t c = random() >> (24 + random() % 30);
         if (clock.ticks_of(cycles{c}) == ~std::uint64_t{0}) continue;
         check(clock, c);
-        if (::testing::Test::HasFatalFailure()) FAIL() << khz << " kHz, tick " << r.seconds << "/" << r.parts << ", " << c;
+        if (::testing::Test::HasFatalFailure())
+          FAIL() << khz << " kHz, tick " << r.seconds << "/" << r.parts << ", " << c;
       }
     }
 }

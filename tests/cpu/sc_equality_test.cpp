@@ -13,7 +13,7 @@ struct variant {
   std::uint64_t quantum_ps;
   std::uint64_t slice_ps;
 };
-constexpr variant variants[] = {{0, 0},       {us, 0},           {ms, 0},          {333'333, 0},
+constexpr variant variants[] = {{0, 0},          {us, 0},          {ms, 0},          {333'333, 0},
                                 {0, 12'345'679}, {us, 12'345'679}, {ms, 77'777'777}, {ms, 1'000'001}};
 
 void expect_equal_for_every_quantum(storm_options o, const result& reference) {

@@ -1,18 +1,17 @@
 #pragma once
+#include <algorithm>
+#include <functional>
 #include <sys/wait.h>
 #include <tlm_utils/multi_passthrough_target_socket.h>
 #include <tlm_utils/simple_initiator_socket.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <functional>
 #include <vector>
+
 #include <vmxsys/apic/register_map.hpp>
+#include <vmxsys/cpu/cpu_facts.hpp>
 #include <vmxsys/cpu/sc_interrupt_port.hpp>
 #include <vmxsys/cpu/sc_memory.hpp>
 #include <vmxsys/cpu/sc_physical_cpu.hpp>
-
-#include <vmxsys/cpu/cpu_facts.hpp>
 
 #include "storm_fixture.hpp"
 
@@ -85,8 +84,12 @@ class storm final : public boot_if, public interrupt_table {
           co_await isa::compute(cycles{400});
           co_await isa::store(lock_, 0);
           break;
-        case 3: co_await isa::wrmsr(apic::msr::icr, (r >> 30) % hw_.cpus() << 32 | 0xD0); break;
-        case 4: co_await isa::wrmsr(apic::msr::tsc_deadline, co_await isa::rdtsc() + r % 5000 + 100); break;
+        case 3:
+          co_await isa::wrmsr(apic::msr::icr, (r >> 30) % hw_.cpus() << 32 | 0xD0);
+          break;
+        case 4:
+          co_await isa::wrmsr(apic::msr::tsc_deadline, co_await isa::rdtsc() + r % 5000 + 100);
+          break;
         case 5:
           co_await isa::wrmsr(apic::msr::tsc_deadline, co_await isa::rdtsc() + 9000);
           co_await isa::hlt();
@@ -139,9 +142,15 @@ inline std::vector<foreign_action> foreign_actions(std::uint64_t until_ps) {
     const std::uint64_t delay = (r >> 33 & 3) == 0 ? (r >> 36) % 70'000 : 0;
     using k = foreign_action::kind;
     switch (r >> 50 & 3) {
-      case 0: all.push_back({k::interrupt, t, delay, static_cast<unsigned>(r >> 40 & 3)}); break;
-      case 1: all.push_back({k::bell, t, delay, 0}); break;
-      case 2: all.push_back({k::look, t, 0, 0}); break;
+      case 0:
+        all.push_back({k::interrupt, t, delay, static_cast<unsigned>(r >> 40 & 3)});
+        break;
+      case 1:
+        all.push_back({k::bell, t, delay, 0});
+        break;
+      case 2:
+        all.push_back({k::look, t, 0, 0});
+        break;
       default:
         all.push_back({k::bell, t, 0, 0});
         all.push_back({k::interrupt, t, 0, static_cast<unsigned>(r >> 40 & 3)});
@@ -181,8 +190,9 @@ class foreign : public sc_core::sc_module {
   }
 
  private:
-  template <class Socket> std::uint64_t access(Socket& to, bool write, std::uint64_t at, std::uint64_t value,
-                                               unsigned bytes, std::uint64_t delay_ps) {
+  template <class Socket>
+  std::uint64_t access(Socket& to, bool write, std::uint64_t at, std::uint64_t value, unsigned bytes,
+                       std::uint64_t delay_ps) {
     sc_core::sc_time delay{static_cast<double>(delay_ps), sc_core::SC_PS};
     payload_.set_command(write ? tlm::TLM_WRITE_COMMAND : tlm::TLM_READ_COMMAND);
     payload_.set_address(at);
@@ -204,8 +214,12 @@ class foreign : public sc_core::sc_module {
         case foreign_action::kind::interrupt:
           access(interrupts, true, msi_window | a.cpu << 12, 0xC0 + a.cpu, 4, a.delay);
           break;
-        case foreign_action::kind::bell: access(memory, true, bell_address, ++bell, 8, a.delay); break;
-        case foreign_action::kind::look: looks = looks * 31 + access(memory, false, counter_address, 0, 8, 0); break;
+        case foreign_action::kind::bell:
+          access(memory, true, bell_address, ++bell, 8, a.delay);
+          break;
+        case foreign_action::kind::look:
+          looks = looks * 31 + access(memory, false, counter_address, 0, 8, 0);
+          break;
       }
     }
   }
@@ -229,9 +243,14 @@ class slow_device : public sc_core::sc_module {
     ++transactions;
     std::uint64_t value = sc_core::sc_time_stamp().value() + state_;
     switch (transactions % 5) {
-      case 0: break;
-      case 1: wait(sc_core::sc_time{123'457, sc_core::SC_PS}); break;
-      case 2: delay += sc_core::sc_time{40'001, sc_core::SC_PS}; break;
+      case 0:
+        break;
+      case 1:
+        wait(sc_core::sc_time{123'457, sc_core::SC_PS});
+        break;
+      case 2:
+        delay += sc_core::sc_time{40'001, sc_core::SC_PS};
+        break;
       case 3: {
         wait(sc_core::sc_time{31, sc_core::SC_NS});
         std::uint64_t counter = 0;
@@ -245,8 +264,10 @@ class slow_device : public sc_core::sc_module {
         wait(sc_core::sc_time{7, sc_core::SC_NS});
     }
     value += sc_core::sc_time_stamp().value();
-    if (transaction.is_write()) state_ += transaction.get_data_ptr()[0];
-    else std::memcpy(transaction.get_data_ptr(), &value, transaction.get_data_length());
+    if (transaction.is_write())
+      state_ += transaction.get_data_ptr()[0];
+    else
+      std::memcpy(transaction.get_data_ptr(), &value, transaction.get_data_length());
     transaction.set_response_status(tlm::TLM_OK_RESPONSE);
   }
   timeline_module& timeline_;
@@ -297,8 +318,12 @@ inline result run_under_systemc(const storm_options& o) {
     at += slice;
     timeline.hardware().check_accounting();
   }
-  return {software.hash.value(), software.hash.count(), software.device_answers, other ? other->looks : 0,
-          timeline.hardware().time().events(), device ? device->transactions : 1};
+  return {software.hash.value(),
+          software.hash.count(),
+          software.device_answers,
+          other ? other->looks : 0,
+          timeline.hardware().time().events(),
+          device ? device->transactions : 1};
 }
 
 /// The same without SystemC and without a device.
@@ -328,8 +353,10 @@ inline result run_bare(const storm_options& o) {
   std::uint64_t looks = 0;
   for (const step& s : steps) {
     hw.run_until(s.at);
-    if (s.what == foreign_action::kind::bell) hw.physical().write<std::uint64_t>(bell_address, s.bell);
-    else looks = looks * 31 + hw.physical().read<std::uint64_t>(counter_address);
+    if (s.what == foreign_action::kind::bell)
+      hw.physical().write<std::uint64_t>(bell_address, s.bell);
+    else
+      looks = looks * 31 + hw.physical().read<std::uint64_t>(counter_address);
   }
   hw.run_until(clock.cycle_of_ticks(o.until_ps - 1) + cycles{1});
   hw.check_accounting();

@@ -1,8 +1,8 @@
 // A machine inside somebody else's SystemC platform: one CPU runs a small program, a foreign thread interrupts it and
 // rings a bell in its memory. No globals, no time resolution and no quantum are set on the embedder's behalf.
+#include <iostream>
 #include <tlm_utils/simple_initiator_socket.h>
 
-#include <iostream>
 #include <vmxsys/apic/register_map.hpp>
 #include <vmxsys/cpu/sc_interrupt_port.hpp>
 #include <vmxsys/cpu/sc_memory.hpp>
@@ -52,7 +52,8 @@ struct somebody_else : sc_core::sc_module {
     VMXSYS_SC_HAS_PROCESS(somebody_else);
     SC_THREAD(act);
   }
-  template <class Socket> void write(Socket& to, std::uint64_t address, std::uint32_t value) {
+  template <class Socket>
+  void write(Socket& to, std::uint64_t address, std::uint32_t value) {
     tlm::tlm_generic_payload p;
     sc_core::sc_time delay;
     p.set_write();

@@ -1,0 +1,121 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <map>
+
+#include "report.hpp"
+#include "study_ple_storm.hpp"
+
+// The picture of the study: two panels of an SVG file.
+namespace vmxsys::platform {
+
+namespace {
+
+constexpr double width = 960;
+constexpr double left = 190;
+constexpr double right = 30;
+
+class svg {
+ public:
+  void text(double x, double y, const std::string& words, const char* extra = "") {
+    print("<text x=\"%.1f\" y=\"%.1f\" %s>", x, y, extra);
+    body_ += words + "</text>\n";
+  }
+  void bar(double x, double y, double w, double h, const char* colour) {
+    print("<rect x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.1f\" fill=\"%s\"/>\n", x, y, std::max(w, 0.4), h, colour);
+  }
+  void line(double x1, double y1, double x2, double y2) {
+    print("<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"#bbb\"/>\n", x1, y1, x2, y2);
+  }
+  std::string finish(double height) const {
+    char head[300];
+    std::snprintf(head, sizeof head,
+                  "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" font-family=\"sans-serif\" "
+                  "font-size=\"13\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n",
+                  width, height);
+    return head + body_ + "</svg>\n";
+  }
+
+ private:
+  template <class... A> void print(const char* format, A... values) {
+    char buffer[256];
+    std::snprintf(buffer, sizeof buffer, format, values...);
+    body_ += buffer;
+  }
+  std::string body_;
+};
+
+constexpr const char* guest_colour = "#e8853a";
+constexpr const char* host_colour = "#3a6ea8";
+constexpr const char* off_colour = "#ececec";
+constexpr const char* stacked_colour = "#b5483a";
+constexpr const char* spread_colour = "#6a9a58";
+
+double draw_lanes(svg& out, const ple_storm_excerpt& excerpt, const ple_storm_case& of, const run_result& result, double y) {
+  out.text(20, y, "Who has the CPU: " + std::to_string(result.longest_run) + " PAUSE exits in a row at one address (" +
+                      of.placement + ", " + of.policy + "; the first of them)", "font-size=\"15\" font-weight=\"bold\"");
+  y += 22;
+  double end = 1;
+  std::map<std::string, bool> lanes;
+  for (const lane_segment& s : excerpt.segments) {
+    end = std::max(end, s.to_us);
+    lanes[s.lane] = true;
+  }
+  const double scale = (width - left - right) / end;
+  for (const auto& [lane, unused] : lanes) {
+    out.text(20, y + 17, lane);
+    out.bar(left, y, width - left - right, 24, off_colour);
+    for (const lane_segment& s : excerpt.segments)
+      if (s.lane == lane)
+        out.bar(left + s.from_us * scale, y, (s.to_us - s.from_us) * scale, 24,
+                s.state == "guest" ? guest_colour : host_colour);
+    y += 32;
+  }
+  const double step = std::pow(10.0, std::floor(std::log10(end / 2)));
+  for (double t = 0; t <= end; t += step) {
+    const double x = left + t * scale;
+    out.line(x, y - 4, x, y + 2);
+    out.text(x, y + 15, std::to_string(static_cast<int>(t)) + " us", "text-anchor=\"middle\" fill=\"#555\"");
+  }
+  y += 36;
+  out.bar(left, y - 11, 14, 14, guest_colour);
+  out.text(left + 20, y, "in the guest, spinning");
+  out.bar(left + 180, y - 11, 14, 14, host_colour);
+  out.text(left + 200, y, "in the host: exit, handler, switch, entry");
+  out.bar(left + 470, y - 11, 14, 14, off_colour);
+  out.text(left + 490, y, "switched out");
+  return y + 40;
+}
+
+double draw_cases(svg& out, const std::vector<ple_storm_case>& cases, const std::vector<run_result>& results, double y) {
+  out.text(20, y, "PLE exits of each case (logarithmic), with the longest run", "font-size=\"15\" font-weight=\"bold\"");
+  y += 20;
+  std::uint64_t most = 10;
+  for (const run_result& r : results) most = std::max(most, r.ple_exits);
+  const double scale = (width - left - right - 170) / std::log10(static_cast<double>(most) + 1);
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    const ple_storm_case& c = cases[i];
+    const bool off = c.policy == "none";
+    out.text(20, y + 12, c.placement + (off ? "" : c.grow == 0 ? ", fixed" : ", grow " + std::to_string(c.grow)) + ", " + c.policy,
+             "font-size=\"11\"");
+    const double w = std::log10(static_cast<double>(results[i].ple_exits) + 1) * scale;
+    out.bar(left + 20, y, w, 14, c.placement == "stacked" ? stacked_colour : spread_colour);
+    out.text(left + 28 + w, y + 12,
+             off ? "PLE off" : grouped(results[i].ple_exits) + ", longest " + grouped(results[i].longest_run),
+             "font-size=\"11\" fill=\"#333\"");
+    y += 18;
+  }
+  return y + 12;
+}
+
+}  // namespace
+
+std::string ple_storm_picture(const std::vector<ple_storm_case>& cases, const std::vector<run_result>& results,
+                              const ple_storm_excerpt& excerpt, std::size_t excerpt_of) {
+  svg out;
+  double y = draw_lanes(out, excerpt, cases[excerpt_of], results[excerpt_of], 30);
+  y = draw_cases(out, cases, results, y);
+  return out.finish(y);
+}
+
+}  // namespace vmxsys::platform
