@@ -47,6 +47,7 @@ void logical_cpu::accept(const apic::interrupt_message& message, cycles now) {
         start_at(apic::startup_address_of(message.vector).base, now);
         return;
       }
+      if (in_guest_ && guest_activity_ == vmx::activity_state::wait_for_sipi) sipi_pending_ = message.vector;
       break;  // dropped in every other state
     default: break;
   }
@@ -111,32 +112,44 @@ bool logical_cpu::recognise(cycles now) {
   return true;
 }
 
-bool logical_cpu::recognise_in_guest(cycles now) {
-  const bool shadow = std::exchange(shadow_, false);
-  shadowed_ = shadow;
-  vmx::vmcs& v = current_vmcs();
+/// The most urgent event that acts on the guest in its activity state; `shadow`: of the STI just executed.
+vmx::boundary_event logical_cpu::due_in_guest(bool shadow) const {
+  const vmx::vmcs& v = *vmx_.current;
   const bool window = (vmx::primary_controls(v) & vmx::primary::interrupt_window_exiting) != 0;
-  if (apic_.highest_request() < 0 && !init_pending_ && !nmi_pending_ && !preemption_timer_expired_ && !window)
-    return false;
-
+  using event = vmx::boundary_event;
+  if (apic_.highest_request() < 0 && !init_pending_ && sipi_pending_ < 0 && !nmi_pending_ &&
+      !preemption_timer_expired_ && !window)
+    return event::none;
   const vmx::guest_blocking blocking{interrupts_enabled_ ? vmx::rflags_bits::interrupt_flag : 0,
                                      shadow ? vmx::interruptibility::sti : 0};
-  const vmx::activity_state state = guest_halted_ ? vmx::activity_state::hlt : vmx::activity_state::active;
-  vmx::interrupt_response external = vmx::interrupt_response::held;
-  if (apic_.highest_request() >= 0) external = vmx::respond_to_external_interrupt(v, state, blocking);
-  using event = vmx::boundary_event;
   vmx::pending_events pending;
   pending.set(event::init, init_pending_)
+      .set(event::sipi, sipi_pending_ >= 0)
       .set(event::preemption_timer, preemption_timer_expired_)
       .set(event::nmi, nmi_pending_ && blocking.nmi_window_open())
       .set(event::interrupt_window, window && blocking.interrupt_window_open())
-      .set(event::external_interrupt, external != vmx::interrupt_response::held);
+      .set(event::external_interrupt,
+           apic_.highest_request() >= 0 && vmx::respond_to_external_interrupt(v, guest_activity_, blocking) !=
+                                               vmx::interrupt_response::held);
+  return vmx::highest(vmx::unblocked(pending, guest_activity_));
+}
 
+bool logical_cpu::recognise_in_guest(cycles now) {
+  const bool shadow = std::exchange(shadow_, false);
+  shadowed_ = shadow;
+  const vmx::boundary_event due = due_in_guest(shadow);
+  if (due == vmx::boundary_event::none) return false;
+  vmx::vmcs& v = current_vmcs();
+  using event = vmx::boundary_event;
   vmx::exit_info info{};
-  switch (vmx::highest(vmx::unblocked(pending, state))) {
+  switch (due) {
     case event::init:
       init_pending_ = false;
       info.reason = vmx::exit_reason::init_signal;
+      break;
+    case event::sipi:
+      info.reason = vmx::exit_reason::startup_ipi;
+      info.qualification = static_cast<std::uint64_t>(std::exchange(sipi_pending_, -1));
       break;
     case event::preemption_timer: info.reason = vmx::exit_reason::preemption_timer; break;
     case event::interrupt_window: info.reason = vmx::exit_reason::interrupt_window; break;
@@ -150,7 +163,7 @@ bool logical_cpu::recognise_in_guest(cycles now) {
       info.interruption_information = vmx::encode({nmi_vector, vmx::event_type::nmi, false, false, false, true});
       break;
     case event::external_interrupt:
-      if (external == vmx::interrupt_response::deliver) {
+      if ((vmx::pin_controls(v) & vmx::pin_based::external_interrupt_exiting) == 0) {
         deliver(apic_.acknowledge(), now, machine_.costs().instruction.interrupt);
         return true;
       }
@@ -166,7 +179,7 @@ bool logical_cpu::recognise_in_guest(cycles now) {
 void logical_cpu::deliver(std::uint8_t vector, cycles now, cycles cost) {
   leave_activity(now);
   if (in_guest_) {
-    guest_halted_ = false;
+    guest_activity_ = vmx::activity_state::active;
     end_halt();
     shadow_ = shadowed_ = false;  // injection ends the shadow that the entry has loaded
   }
@@ -193,24 +206,19 @@ void logical_cpu::return_from_interrupt(cycles now) {
 // -- the halted state -------------------------------------------------------------------------------------------------
 
 bool logical_cpu::wakes() const {
-  const bool request = apic_.highest_request() >= 0;
-  if (!in_guest_) return nmi_pending_ || (interrupts_enabled_ && request);
-  const vmx::vmcs& v = *vmx_.current;
-  const vmx::guest_blocking blocking{interrupts_enabled_ ? vmx::rflags_bits::interrupt_flag : 0, 0};
-  return init_pending_ || nmi_pending_ || preemption_timer_expired_ || vmx::interrupt_window_exit_due(v, blocking) ||
-         (request && vmx::respond_to_external_interrupt(v, vmx::activity_state::hlt, blocking) !=
-                         vmx::interrupt_response::held);
+  if (in_guest_) return due_in_guest(false) != vmx::boundary_event::none;
+  return nmi_pending_ || (interrupts_enabled_ && apic_.highest_request() >= 0);
 }
 
+// Into the halted state; a guest's may also be shutdown or wait-for-SIPI, as VM entry loaded it.
 void logical_cpu::halt(cycles now) {
+  if (in_guest_ && guest_activity_ == vmx::activity_state::active) guest_activity_ = vmx::activity_state::hlt;
   if (wakes()) {  // nothing to wait for: the STI that preceded casts its shadow over HLT only
-    guest_halted_ = in_guest_;
     if (!in_guest_) end_halt();
     return;
   }
   began_ = now;
   activity_ = activity::halted;
-  guest_halted_ = in_guest_;
   book_as(now, bucket::idle);
 }
 

@@ -180,7 +180,7 @@ void logical_cpu::begin_exit(vmx::exit_info info, cycles now) {
           vmx::rflags_bits::one | (interrupts_enabled_ ? vmx::rflags_bits::interrupt_flag : std::uint64_t{0}));
   v.write(field::guest_interruptibility_state, shadowed_ ? vmx::interruptibility::sti : 0);
   v.write(field::guest_activity_state,
-          static_cast<std::uint64_t>(guest_halted_ ? vmx::activity_state::hlt : vmx::activity_state::active));
+          static_cast<std::uint64_t>(guest_activity_));
   v.write(field::guest_idtr_base, idtr_base_);
   v.write(field::guest_gs_base, gs_base_);
   save_privilege_level(v);
@@ -203,7 +203,8 @@ void logical_cpu::begin_exit(vmx::exit_info info, cycles now) {
                     ? cause_
                     : fact_id{};
   in_guest_ = false;
-  guest_halted_ = false;
+  guest_activity_ = vmx::activity_state::active;
+  sipi_pending_ = -1;
   shadowed_ = false;
   book_as(now, bucket::vm_exit);
   const exit_costs& cost = machine_.costs().exit;
@@ -352,11 +353,11 @@ void logical_cpu::finish_entry(cycles now) {
 
   resume_guest_at(v.read(field::guest_rip), now);
   const bool injecting = vmx::is_injecting(injected);
-  guest_halted_ = vmx::activity_of(v) == vmx::activity_state::hlt;
+  guest_activity_ = vmx::activity_of(v);
   activity_ = activity::executing;
   if (injecting) {
     deliver(vmx::decode_event(injected).vector, now, cycles{0});  // its time is part of the entry
-  } else if (guest_halted_) {
+  } else if (guest_activity_ != vmx::activity_state::active) {
     halt(now);
   }
 }

@@ -107,6 +107,7 @@ class logical_cpu final : private line_watcher {
   void disturb(cycles now);
   bool recognise(cycles now);
   bool recognise_in_guest(cycles now);
+  vmx::boundary_event due_in_guest(bool shadow) const;
   bool wakes() const;
   void deliver(std::uint8_t vector, cycles now, cycles cost);
   void return_from_interrupt(cycles now);
@@ -173,7 +174,8 @@ class logical_cpu final : private line_watcher {
   bool interrupts_enabled_ = false;
   bool shadow_ = false;                  // blocking by STI
   bool shadowed_ = false;                // the guest's instruction about to issue is the one after STI
-  bool guest_halted_ = false;            // the guest's activity state is HLT
+  vmx::activity_state guest_activity_ = vmx::activity_state::active;
+  int sipi_pending_ = -1;                // vector of a start-up IPI for a guest that waits for it
   bool init_pending_ = false;
   bool nmi_pending_ = false;
   bool preemption_timer_expired_ = false;

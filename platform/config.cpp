@@ -3,7 +3,9 @@
 
 #include <vmxsys/platform/config.hpp>
 #include <vmxsys/platform/preset.hpp>
+#include <vmxsys/models/hypervisor/spin_policy.hpp>
 #include <vmxsys/vmx/capability.hpp>
+#include <vmxsys/vmx/spin_detector.hpp>
 
 namespace vmxsys::platform {
 
@@ -14,12 +16,13 @@ std::vector<choice> preset_choices() {
 }
 
 std::vector<choice> detector_choices() {
-  return {{"pause_loop_exiting",
-           "Intel: exit when PAUSEs at CPL 0 closer than ple_gap go on for longer than ple_window (SDM Vol. 3C)"},
-          {"pause_filter",
-           "AMD: exit after a number of PAUSEs since the entry, with a gap threshold (APM Vol. 2, 15.14.4)"},
-          {"pause_exiting", "every PAUSE exits"},
-          {"none", "no PAUSE exits"}};
+  std::vector<choice> result;
+  for (std::size_t i = 0; i < vmx::spin_detector_table_size(); ++i) {
+    const vmx::spin_detector_entry& d = vmx::spin_detector_table()[i];
+    // How the gap is measured is a parameter of its own here.
+    if (std::string_view{d.name} != "pause_loop_exiting_end_to_start") result.push_back({d.name, d.description});
+  }
+  return result;
 }
 
 std::vector<choice> gap_measure_choices() {
@@ -40,18 +43,16 @@ std::vector<choice> scheduler_profile_choices() {
 }
 
 std::vector<choice> spin_policy_choices() {
-  return {{"none", "enter the guest again at once"},
-          {"sleep", "sleep a fixed time (2009)"},
-          {"directed", "yield to another vCPU of the VM, round robin (2011)"},
-          {"preempted_only", "as directed, only to vCPUs that were preempted (2013)"},
-          {"kernel_mode", "as preempted_only, only to vCPUs preempted in kernel mode (2017)"},
-          {"ipi_receivers", "as kernel_mode, and to vCPUs with an undelivered interrupt (2019)"}};
+  std::vector<choice> result;
+  for (const models::spin_policy_entry& p : models::spin_policies())
+    result.push_back({p.name, std::string{p.description} + (*p.kernel == '\0' ? "" : std::string{" (Linux "} + p.kernel + ")")});
+  return result;
 }
 
 std::vector<choice> placement_choices() {
   return {{"free", "the host scheduler places vCPU threads anywhere"},
-          {"spread", "vCPU i of every VM is pinned to logical CPU i, siblings last"},
-          {"stacked", "all vCPUs of a VM share as few logical CPUs as the load allows, pinned"}};
+          {"spread", "vCPU i of every VM is bound to CPU i: no siblings share a run queue while there are CPUs for them"},
+          {"stacked", "vCPUs 2k and 2k+1 of a VM are bound to one CPU, the VMs one after the other"}};
 }
 
 std::vector<choice> lock_choices() {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -13,8 +14,8 @@ namespace vmxsys::platform {
 
 /// One legal value of a parameter that takes a name: a policy, a detector, a workload, ...
 struct choice {
-  std::string_view name;
-  std::string_view description;
+  std::string name;
+  std::string description;
 };
 
 /// What is known about one configuration parameter beside its type and its default (which are the member's).
