@@ -47,7 +47,8 @@ void logical_cpu::accept(const apic::interrupt_message& message, cycles now) {
         start_at(apic::startup_address_of(message.vector).base, now);
         return;
       }
-      if (in_guest_ && guest_activity_ == vmx::activity_state::wait_for_sipi) sipi_pending_ = message.vector;
+      if (in_guest_ && guest_activity_ == vmx::activity_state::wait_for_sipi && sipi_pending_ < 0)
+        sipi_pending_ = message.vector;
       break;  // dropped in every other state
     default: break;
   }
@@ -60,6 +61,7 @@ void logical_cpu::reset_to_wait_for_sipi(cycles now) {
   apic_.init();
   arm_apic_timer(now);
   nmi_pending_ = false;
+  nmi_blocked_ = false;
   shadow_ = false;
   active_->set_cpu(nullptr, now);
   active_ = nullptr;
@@ -90,7 +92,10 @@ void logical_cpu::preemption_timer_due(cycles now) {
 // Something became pending: does it end what the CPU is doing? A boundary to come looks for itself.
 void logical_cpu::disturb(cycles now) {
   switch (activity_) {
-    case activity::computing: recognise(now); break;
+    case activity::computing:
+      // A boundary in the middle of the block, after everything else that arrives in this cycle.
+      if (wakes()) time_.arm(step_, now, phase::read);
+      break;
     case activity::spinning: materialise(now); break;
     case activity::halted:
       if (wakes()) wake(now);
@@ -101,8 +106,8 @@ void logical_cpu::disturb(cycles now) {
 
 bool logical_cpu::recognise(cycles now) {
   if (in_guest_) return recognise_in_guest(now);
-  const bool shadow = std::exchange(shadow_, false);
-  if (nmi_pending_) {
+  const bool shadow = shadowed_ = std::exchange(shadow_, false);
+  if (nmi_pending_ && !nmi_blocked_ && !shadow) {
     nmi_pending_ = false;
     deliver(nmi_vector, now, machine_.costs().instruction.interrupt);
     return true;
@@ -121,7 +126,8 @@ vmx::boundary_event logical_cpu::due_in_guest(bool shadow) const {
       !preemption_timer_expired_ && !window)
     return event::none;
   const vmx::guest_blocking blocking{interrupts_enabled_ ? vmx::rflags_bits::interrupt_flag : 0,
-                                     shadow ? vmx::interruptibility::sti : 0};
+                                     (shadow ? vmx::interruptibility::sti : 0) |
+                                         (nmi_blocked_ ? vmx::interruptibility::nmi : 0)};
   vmx::pending_events pending;
   pending.set(event::init, init_pending_)
       .set(event::sipi, sipi_pending_ >= 0)
@@ -191,6 +197,7 @@ void logical_cpu::deliver(std::uint8_t vector, cycles now, cycles cost) {
   machine_.facts().state(source_, now, interrupt_fact{vector, static_cast<std::uint8_t>(in_guest_)}, cause_);
   active_->push(table->entry(*this, vector), interrupt_entry, interrupts_enabled_);
   interrupts_enabled_ = false;
+  if (vector == nmi_vector) nmi_blocked_ = true;  // until IRET, SDM Vol. 3A §6.7.1
   if (cost == cycles{0}) return;
   book(now);
   run_for(cost, now, phase::read);
@@ -207,7 +214,7 @@ void logical_cpu::return_from_interrupt(cycles now) {
 
 bool logical_cpu::wakes() const {
   if (in_guest_) return due_in_guest(false) != vmx::boundary_event::none;
-  return nmi_pending_ || (interrupts_enabled_ && apic_.highest_request() >= 0);
+  return (nmi_pending_ && !nmi_blocked_) || (interrupts_enabled_ && apic_.highest_request() >= 0);
 }
 
 // Into the halted state; a guest's may also be shutdown or wait-for-SIPI, as VM entry loaded it.

@@ -49,6 +49,8 @@ void logical_cpu::settle_spin(cycles now) {
 void logical_cpu::continue_spin(cycles now) {
   auto& spin = static_cast<spin_instruction&>(*active_->in_flight());
   if (spin.position == spin_position::before_load) {
+    spin.hit = machine_.physical().load_hits(*spin.target, number_);
+    if (spin.hit) spin.result = spin.target->peek();
     const cycles done = machine_.physical().issue_load(*spin.target, number_, now) + machine_.costs().instruction.branch;
     spin.position = spin_position::in_load;
     time_.arm(step_, done, phase::read);
@@ -76,7 +78,7 @@ void logical_cpu::spin_boundary(cycles now) {
   } else if (spin.position == spin_position::in_pause) {
     spin.position = spin_position::before_load;
   } else {
-    spin.result = machine_.physical().complete_load(*spin.target, number_);
+    if (!spin.hit) spin.result = machine_.physical().complete_load(*spin.target, number_);
     if (!spin.predicate(spin.result) || (spin.limit != 0 && spin.iterations >= spin.limit)) {
       end_spin(now);
       return;
@@ -111,6 +113,8 @@ bool logical_cpu::jump(spin_instruction& spin, cycles now) {
   }
   if (spin.limit != 0) count = std::min(count, spin.limit > spin.iterations ? spin.limit - spin.iterations - 1 : 0);
   if (count == 0) return false;
+  spin.hit = true;
+  spin.result = spin.target->peek();
   jumped_ = true;
   jump_first_ = now;
   jump_count_ = count;
@@ -149,7 +153,7 @@ void logical_cpu::materialise(cycles now) {
     spin.position = spin_position::in_pause;
     time_.arm(step_, issued + pause, phase::read);
   } else {
-    spin.position = spin_position::in_load;
+    spin.position = spin_position::in_load;  // a hit that has bound its value before whatever disturbs it now
     time_.arm(step_, issued + period, phase::read);
   }
 }

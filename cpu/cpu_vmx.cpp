@@ -138,8 +138,8 @@ std::uint64_t logical_cpu::guest_rip() const {
   return active_->location().rip();
 }
 
-// RIP at an instruction executes it again, RIP past it completes it. A HLT that has executed lies behind RIP; it stays in
-// flight for as long as the activity state is HLT.
+// RIP at an instruction executes it again, RIP past it completes it. A HLT that has executed lies behind RIP and stays
+// in flight for as long as the activity state is HLT.
 void logical_cpu::resume_guest_at(std::uint64_t rip, cycles now) {
   instruction* i = active_->in_flight();
   const std::uint64_t expected = guest_rip();
@@ -178,7 +178,8 @@ void logical_cpu::begin_exit(vmx::exit_info info, cycles now) {
   v.write(field::guest_rsp, active_->rsp());
   v.write(field::guest_rflags,
           vmx::rflags_bits::one | (interrupts_enabled_ ? vmx::rflags_bits::interrupt_flag : std::uint64_t{0}));
-  v.write(field::guest_interruptibility_state, shadowed_ ? vmx::interruptibility::sti : 0);
+  v.write(field::guest_interruptibility_state, (shadowed_ ? vmx::interruptibility::sti : 0) |
+                                                   (nmi_blocked_ ? vmx::interruptibility::nmi : 0));
   v.write(field::guest_activity_state,
           static_cast<std::uint64_t>(guest_activity_));
   v.write(field::guest_idtr_base, idtr_base_);
@@ -246,6 +247,10 @@ void logical_cpu::finish_exit(cycles now) {
                    v.read(vmx::field::guest_rip), active_->location().cpl, exit_began_},
       exit_cause_);
   vmx_.mode = vmx::operation::root;
+  // An NMI that causes an exit blocks further ones; every other exit leaves the blocking as it was (SDM Vol. 3C §30.5.5).
+  if (exit_info_.reason == vmx::exit_reason::exception_or_nmi &&
+      vmx::decode_event(exit_info_.interruption_information).type == vmx::event_type::nmi)
+    nmi_blocked_ = true;
   active_ = host_;
   host_ = nullptr;
   idtr_base_ = v.read(vmx::field::host_idtr_base);
@@ -289,7 +294,7 @@ void logical_cpu::begin_entry(vm_entry_instruction& i, cycles now) {
     case vmx::entry_outcome::fault_gp: i.fault = instruction_fault::general_protection; break;
     default:
       i.fault = instruction_fault::vm_fail;
-      i.error = static_cast<std::uint32_t>(result.error);
+      i.error = static_cast<std::uint16_t>(result.error);
   }
   run_for(cost.check_controls, now, phase::read);
 }
@@ -319,8 +324,6 @@ void logical_cpu::finish_entry(cycles now) {
   strand* guest = machine_.names().strand_at(v.read(field::guest_rsp));
   if (guest == nullptr || guest->depth() == 0)
     throw invariant_error("VM entry: the guest's RSP names no strand that has been started", now);
-  if (vmx::activity_of(v) == vmx::activity_state::shutdown || vmx::activity_of(v) == vmx::activity_state::wait_for_sipi)
-    throw invariant_error("VM entry: the activity states shutdown and wait-for-SIPI are not modelled", now);
   const instruction& entry = *active_->in_flight();
   vmx::complete_entry(
       entry.code == opcode::vmlaunch ? vmx::entry_instruction::vmlaunch : vmx::entry_instruction::vmresume, vmx_);
@@ -336,6 +339,7 @@ void logical_cpu::finish_entry(cycles now) {
   in_guest_ = true;
   interrupts_enabled_ = v.any(field::guest_rflags, vmx::rflags_bits::interrupt_flag);
   shadow_ = v.any(field::guest_interruptibility_state, vmx::interruptibility::sti);
+  nmi_blocked_ = v.any(field::guest_interruptibility_state, vmx::interruptibility::nmi);
   detector_->on_entry(now, vmx::spin_parameters_of(v));
   init_pending_ = std::exchange(vmx_.latched_init, false);  // blocked in root operation, not any more
 
@@ -406,7 +410,7 @@ bool logical_cpu::execute_vmx(instruction& i, cycles now) {
     case vmx::outcome_kind::fault_gp: i.fault = instruction_fault::general_protection; break;
     default:
       i.fault = instruction_fault::vm_fail;
-      i.error = static_cast<std::uint32_t>(outcome.error);
+      i.error = static_cast<std::uint16_t>(outcome.error);
   }
   run_for(duration, now, phase::read);
   return true;

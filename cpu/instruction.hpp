@@ -71,14 +71,14 @@ struct instruction {
   opcode code;
   instruction_fault fault = instruction_fault::none;
   bool started = false;                  ///< issued at least once; a re-issue after an exit resumes it
+  bool hit = false;                      ///< of a load: found in the own cache, so its value is bound since the issue
   std::uint8_t size = 0;                 ///< bytes of an access to a device
-  std::uint32_t error = 0;               ///< VM-instruction error with `vm_fail`
-  std::uint64_t a = 0;                   ///< operands, by opcode
+  std::uint16_t error = 0;               ///< VM-instruction error with `vm_fail`
+  std::uint64_t a = 0;                   ///< operands, by opcode; what is left of a compute, in cycles
   std::uint64_t b = 0;
   std::uint64_t result = 0;
   word* target = nullptr;
   effect_witness* witness = nullptr;
-  cycles remaining{0};                   ///< of a compute
 
   explicit instruction(opcode c) : code{c} {}
   bool await_ready() const noexcept { return false; }
@@ -178,7 +178,7 @@ struct switch_operation : instruction {
 /// Zero cycles complete at once.
 inline operation<void> compute(cycles duration) {
   operation<void> op{opcode::compute};
-  op.remaining = duration;
+  op.a = duration.count();
   return op;
 }
 inline operation<std::uint64_t> load(word& from) {

@@ -59,6 +59,7 @@ void logical_cpu::start_at(physical_address entry, cycles now) {
 // -- the engine -------------------------------------------------------------------------------------------------------
 
 void logical_cpu::step(cycles now) {
+  ++steps_;
   switch (activity_) {
     case activity::wait_for_sipi: start_at(reset_vector, now); return;
     case activity::executing:
@@ -66,7 +67,11 @@ void logical_cpu::step(cycles now) {
       if (activity_ == activity::on_bus || activity_ == activity::wait_for_sipi) return;
       break;
     case activity::computing:
-      active_->in_flight()->remaining = cycles{0};
+      if (now < until_) {  // behind the shadow of an STI
+        if (!recognise(now)) time_.arm(step_, until_, phase::read);
+        return;
+      }
+      active_->in_flight()->a = 0;
       complete(*active_->in_flight());
       break;
     case activity::spinning: spin_boundary(now); return;
@@ -76,7 +81,10 @@ void logical_cpu::step(cycles now) {
       if (!in_guest_) end_halt();
       break;
     case activity::delivering: break;
-    case activity::returning: interrupts_enabled_ = active_->pop(); break;
+    case activity::returning:
+      interrupts_enabled_ = active_->pop();
+      nmi_blocked_ = false;
+      break;
     case activity::entering: finish_entry(now); break;
     case activity::exiting: finish_exit(now); break;
     case activity::shutdown: return;
@@ -97,6 +105,12 @@ void logical_cpu::proceed(cycles now) {
         break;
       case strand::state::handler_done: return_from_interrupt(now); return;
       case strand::state::ended: throw invariant_error("the program of strand '" + active_->name() + "' ended", now);
+      case strand::state::lost:
+        throw invariant_error("a program of strand '" + active_->name() +
+                                  "' stopped without awaiting anything; g++ 12 miscompiles a coroutine that has no local "
+                                  "variable and awaits in the condition of an if, while, for or switch: give the "
+                                  "awaited value a name",
+                              now);
       case strand::state::endless: without_time = most_instructions_without_time; break;
     }
   }
@@ -115,7 +129,7 @@ void logical_cpu::book_as(cycles now, bucket b) { account_.enter(now, current_wo
 // Stops an interruptible activity so that another may begin; the instruction keeps what is left of it.
 void logical_cpu::leave_activity(cycles now) {
   if (activity_ == activity::computing) {
-    active_->in_flight()->remaining = until_ - now;
+    active_->in_flight()->a = (until_ - now).count();
   } else if (activity_ == activity::spinning) {
     materialise(now);
     settle_spin(now);
@@ -144,6 +158,8 @@ bool logical_cpu::execute(instruction& i, cycles now) {
   book(now);
   switch (i.code) {
     case opcode::load:
+      i.hit = m.load_hits(*i.target, number_);
+      if (i.hit) i.result = i.target->peek();
       run_for(m.issue_load(*i.target, number_, now) - now, now, phase::read);
       return true;
     case opcode::store: run_for(m.issue_store(*i.target, number_, now) - now, now, phase::effect); return true;
@@ -174,14 +190,16 @@ bool logical_cpu::execute(instruction& i, cycles now) {
 }
 
 void logical_cpu::compute(instruction& i, cycles now) {
-  if (i.remaining == cycles{0}) {
+  if (i.a == 0) {
     complete(i);
     return;
   }
   book(now);
   activity_ = activity::computing;
-  until_ = now + i.remaining;
-  time_.arm(step_, until_, phase::read);
+  until_ = now + cycles{i.a};
+  // An STI before the block shadows its first instruction only: what waits for the shadow to end comes one cycle later.
+  const bool held = shadowed_ && wakes();
+  time_.arm(step_, held && i.a > 1 ? now + cycles{1} : until_, phase::read);
 }
 
 bool logical_cpu::raise(instruction& i, instruction_fault what) {
@@ -198,7 +216,9 @@ void logical_cpu::finish(instruction& i, cycles now) {
     m.complete_store(*i.target, number_, now, change(i.result));
   };
   switch (i.code) {
-    case opcode::load: i.result = m.complete_load(*i.target, number_); break;
+    case opcode::load:
+      if (!i.hit) i.result = m.complete_load(*i.target, number_);
+      break;
     case opcode::store: m.complete_store(*i.target, number_, now, (i.target->peek() & ~i.b) | (i.a & i.b)); break;
     case opcode::cmpxchg: modify([&](std::uint64_t old) { return old == i.a ? i.b : old; }); break;
     case opcode::exchange:

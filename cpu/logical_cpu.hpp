@@ -50,6 +50,8 @@ class logical_cpu final : private line_watcher {
   strand* active() const { return active_; }
   bool interrupts_enabled() const { return interrupts_enabled_; }
   bool halted() const { return activity_ == activity::halted; }
+  /// Events of the timeline that moved its instruction stream: the engine's work for this CPU.
+  std::uint64_t steps() const { return steps_; }
   /// The last fact of an interrupt message or timer that reached this CPU: the cause of what it does next.
   fact_id last_cause() const { return cause_; }
 
@@ -178,6 +180,7 @@ class logical_cpu final : private line_watcher {
   int sipi_pending_ = -1;                // vector of a start-up IPI for a guest that waits for it
   bool init_pending_ = false;
   bool nmi_pending_ = false;
+  bool nmi_blocked_ = false;             // from the delivery of an NMI, or an exit because of one, to the next IRET
   bool preemption_timer_expired_ = false;
   bool preemption_timer_active_ = false;
   cycles preemption_timer_loaded_{0};
@@ -188,6 +191,7 @@ class logical_cpu final : private line_watcher {
   fact_id cause_{};
   fact_id exit_cause_{};
   std::uint64_t bus_tag_ = 0;            // of the last request
+  std::uint64_t steps_ = 0;
   std::uint64_t sent_ = 0;               // messages sent, to number them
 
   // A jump over iterations of a spin loop.

@@ -36,10 +36,16 @@ void machine::materialise() {
 }
 
 void machine::send(const apic::interrupt_command& command, unsigned from, cycles now, fact_id cause) {
+  const auto deliver = [&](logical_cpu& to) {
+    to.post({now + config_.shape.flight(from, to.number(), config_.costs.interrupt), from, 0, apic::message_of(command),
+             cause});
+  };
+  if (const std::optional<std::uint32_t> only = apic::only_target(command, from)) {
+    if (*only < cpus_.size()) deliver(*cpus_[*only]);
+    return;
+  }
   for (auto& c : cpus_)
-    if (apic::addresses(command, from, c->number()))
-      c->post({now + config_.shape.flight(from, c->number(), config_.costs.interrupt), from, 0,
-               apic::message_of(command), cause});
+    if (apic::addresses(command, from, c->number())) deliver(*c);
 }
 
 void machine::post(unsigned to, cycles at, unsigned sender, apic::interrupt_message message) {

@@ -80,9 +80,9 @@ class region_allocator {
 
 /// Physical memory: sparse 4-KiB pages of bytes, and shared words with coherence timing.
 ///
-/// A load that hits costs `instruction_costs::load`; a miss waits for the line's queue and then for one transfer from
-/// the last owner. A store or read-modify-write needs the line exclusively and, when it takes effect, takes every
-/// other copy away.
+/// A load that hits costs `instruction_costs::load` and has its value since the issue. A miss waits for the line's queue
+/// and then for one transfer from the last owner, and reads when it completes. A store or read-modify-write needs the
+/// line exclusively and, when it takes effect, takes every other copy away.
 class memory final : public physical_memory {
  public:
   memory(const timeline& time, const topology& shape, const hardware_costs& costs)

@@ -72,6 +72,10 @@ strand::state strand::run() {
   for (unsigned resumptions = 0; top->in_flight == nullptr; ++resumptions) {
     if (resumptions == most_resumptions) return state::endless;
     if (!top->next) {
+      if (!top->root.handle().done()) {
+        top->root.release();  // what it left behind cannot be trusted to be destroyed
+        return state::lost;
+      }
       detail::promise_base& root = top->root.handle().promise();
       if (root.error) std::rethrow_exception(root.error);
       return frames_.size() > 1 ? state::handler_done : state::ended;

@@ -57,7 +57,7 @@ class strand {
   friend void detail::resume_next(strand&, std::coroutine_handle<>, detail::promise_base*);
   friend void detail::post(strand&, instruction&, std::coroutine_handle<>, detail::promise_base*);
 
-  enum class state { issued, handler_done, ended, endless };
+  enum class state { issued, handler_done, ended, endless, lost };
 
   struct frame {
     program root;
@@ -78,7 +78,7 @@ class strand {
   std::string name_;
   std::uint32_t id_;
   std::array<std::uint64_t, 16> registers_{};
-  boost::container::small_vector<frame, 2> frames_;
+  boost::container::small_vector<frame, 1> frames_;
   logical_cpu* cpu_ = nullptr;
   strand* passenger_ = nullptr;
   strand* carrier_ = nullptr;

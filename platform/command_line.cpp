@@ -41,17 +41,29 @@ constexpr std::string_view usage =
 
 const std::vector<std::string> commands{"run", "check", "list", "study"};
 
+/// Options that not every command has.
+struct restricted {
+  std::string name;
+  std::vector<std::string> commands;
+};
+const std::vector<restricted> restricted_options{
+    {"parameter", {"run", "check", "study"}}, {"until", {"run", "check", "study"}},
+    {"seed", {"run", "check", "study"}},      {"stepped", {"run", "check", "study"}},
+    {"out", {"run", "study"}},                {"trace", {"run"}},
+    {"jobs", {"study"}},
+};
+
 po::options_description described() {
   po::options_description all{"Options"};
   all.add_options()("help,h", "print this")("version", "print the version")(
       "parameter,p", po::value<std::vector<std::string>>()->value_name("PATH=VALUE"),
-      "set a parameter, e.g. -p vms[0].vcpus=4 -p 'vms[*].guest.hz=100' (repeatable)")(
+      "set a parameter, e.g. -p 'vms[0].vcpus=4' -p 'vms[*].guest.hz=100' (repeatable)")(
       "until", po::value<std::string>()->value_name("DURATION"), "end of the run, as -p until=DURATION")(
       "seed", po::value<std::string>()->value_name("N"), "random seed, as -p seed=N")(
       "stepped", po::bool_switch(), "execute every PAUSE and poll one by one, as -p machine.stepped=true")(
-      "out,o", po::value<std::string>()->value_name("DIR"), "write results into DIR")(
+      "out,o", po::value<std::string>()->value_name("DIR"), "write results into DIR (run, study)")(
       "trace", po::value<std::vector<std::string>>()->value_name("kvm=FILE"),
-      "write a trace in the kernel's KVM trace format")("jobs,j", po::value<std::string>()->value_name("N"),
+      "write a trace in the kernel's KVM trace format (run)")("jobs,j", po::value<std::string>()->value_name("N"),
                                                         "worker processes of a study")(
       "json", po::bool_switch(), "one JSON document on standard output")("quiet,q", po::bool_switch(),
                                                                          "no progress on standard error");
@@ -132,10 +144,7 @@ int load_and_run(const options& what, std::ostream& out, std::ostream& err) {
     return loaded.file_missing ? exit_files : exit_usage;
   }
   std::optional<output_directory> directory;
-  if (what.out) {
-    directory.emplace(*what.out);
-    directory->write("effective.json", to_json_text(loaded.config));
-  }
+  if (what.out) directory.emplace(*what.out);
   if (what.kvm_trace) const output_file writable{*what.kvm_trace};  // before the run rather than after it
   return run_command(what, loaded.config, directory ? &*directory : nullptr, out, err);
 }
@@ -157,7 +166,6 @@ int act(const options& what, std::ostream& out, std::ostream& err) {
   }
   std::optional<output_directory> directory;
   if (what.out) directory.emplace(*what.out);
-  if (what.kvm_trace) const output_file writable{*what.kvm_trace};
   return study_command(what, directory ? &*directory : nullptr, out, err);
 }
 
@@ -242,6 +250,12 @@ command_line parse_command_line(const std::vector<std::string>& arguments) {
       return wrong("--jobs takes a number of 1 .. 1024, not \"" + n + '"');
     }
     o.jobs = static_cast<unsigned>(std::stoul(n));
+  }
+  for (const restricted& option : restricted_options) {
+    const bool given_here = option.name == "stepped" ? values["stepped"].as<bool>() : values.count(option.name) != 0;
+    const auto& of = option.commands;
+    if (given_here && std::find(of.begin(), of.end(), o.command) == of.end())
+      return wrong(o.command + " has no use for --" + option.name + "; it is for " + joined(of));
   }
   o.json = values["json"].as<bool>();
   o.quiet = values["quiet"].as<bool>();

@@ -1,9 +1,9 @@
 #include "execution.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <vmxsys/cpu/fact_hash.hpp>
 
-#include "command_line.hpp"
 #include "driver.hpp"
 #include "kvm_trace.hpp"
 #include "run_statistics.hpp"
@@ -19,22 +19,24 @@ std::string hexadecimal(std::uint64_t value) {
 }
 
 void run_to(simulation& s, driver& d, cycles end, const execution_options& options) {
-  constexpr std::uint64_t steps = 256;
-  const cycles from = s.hardware().time().now();
-  for (std::uint64_t i = 1; i <= steps; ++i) {
-    const cycles next = i == steps ? end : from + cycles{(end - from).count() / steps * i};
-    if (next <= s.hardware().time().now()) continue;
+  constexpr double worth_telling = 1.0 / 256;
+  const cycles millisecond{s.preset().tsc_khz};
+  double told = 0;
+  while (s.hardware().time().now() < end) {
+    const cycles next = std::min(end, s.hardware().time().now() + millisecond);
     d.run_until(next);
-    if (interrupted()) throw execution_interrupted{};
-    if (options.progress)
-      options.progress(static_cast<double>(next.count()) / static_cast<double>(s.end().count()), next);
+    if (options.stop && options.stop()) throw execution_interrupted{};
+    const double done = static_cast<double>(next.count()) / static_cast<double>(s.end().count());
+    if (!options.progress || (done - told < worth_telling && next != end)) continue;
+    told = done;
+    options.progress(done, next);
   }
 }
 
 }  // namespace
 
 run_result execute(const run_config& config, const execution_options& options) {
-  simulation s{config};
+  simulation s{config, options.make_policy};
   cpu::fact_hash hash;
   run_statistics statistics{s};
   cpu::fact_bus& facts = s.hardware().facts();

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <boost/json.hpp>
+#include <boost/json/basic_parser_impl.hpp>
 #include <cmath>
+#include <set>
 #include <utility>
 
 #include <vmxsys/platform/json_binding.hpp>
@@ -207,7 +209,9 @@ std::string name_in_force(const json::object& object, const record_type& record)
   return {};
 }
 
-void collect_rows(const record_type& record, const std::string& prefix, std::vector<parameter_row>& rows) {
+/// `object` holds the record's defaults: those of its own type, or what the struct around it initialises it with.
+void collect_rows(const record_type& record, const void* object, const std::string& prefix,
+                  std::vector<parameter_row>& rows) {
   for (const field& f : record.fields()) {
     const parameter& about = *f.about;
     parameter_row row;
@@ -229,7 +233,8 @@ void collect_rows(const record_type& record, const std::string& prefix, std::vec
             f.type->is_list() ? f.type->type_name() : "object, or its \"" + std::string{nested->shorthand()} + "\"";
         rows.push_back(row);
       }
-      collect_rows(*nested, row.path + '.', rows);
+      const bool member = inner == f.type && nested == inner;  // neither in a list nor optional
+      collect_rows(*nested, member ? f.at(object) : nested->defaults(), row.path + '.', rows);
       continue;
     }
     if (about.choices) {
@@ -244,8 +249,8 @@ void collect_rows(const record_type& record, const std::string& prefix, std::vec
       if (row.type != "text" && row.type != "true or false") row.range = range_text(about, print, type_highest);
     }
     json::value value;
-    f.type->write(f.at(record.defaults()), value);
-    row.default_value = value.is_null()     ? "as the policy has it"
+    f.type->write(f.at(object), value);
+    row.default_value = value.is_null()     ? record.selector().empty() ? "as the policy has it" : "none"
                         : value.is_string() ? std::string{view(value.get_string())}
                                             : json::serialize(value);
     rows.push_back(row);
@@ -417,9 +422,89 @@ void optional_type::write(const void* from, json::value& to) const {
 
 std::vector<parameter_row> parameter_rows(const record_type& document) {
   std::vector<parameter_row> rows;
-  collect_rows(document, "", rows);
+  collect_rows(document, document.defaults(), "", rows);
   return rows;
 }
+
+namespace {
+
+/// Looks for keys that an object holds twice: the tree keeps the last and says nothing. Every event has its function.
+class duplicate_finder {
+ public:
+  static constexpr std::size_t max_object_size = -1, max_array_size = -1, max_key_size = -1, max_string_size = -1;
+  explicit duplicate_finder(reading& r) : reading_{r} {}
+
+  bool on_document_begin(json::error_code&) { return true; }
+  bool on_document_end(json::error_code&) { return true; }
+  bool on_object_begin(json::error_code&) {
+    scopes_.push_back({reading_.path.size(), {}, false, 0});
+    return true;
+  }
+  bool on_object_end(std::size_t, json::error_code&) { return close(); }
+  bool on_array_begin(json::error_code&) {
+    scopes_.push_back({reading_.path.size(), {}, true, 0});
+    return next();
+  }
+  bool on_array_end(std::size_t, json::error_code&) { return close(); }
+  bool on_key_part(json::string_view s, std::size_t, json::error_code&) {
+    key_.append(s.data(), s.size());
+    return true;
+  }
+  bool on_key(json::string_view s, std::size_t, json::error_code&) {
+    key_.append(s.data(), s.size());
+    scope& here = scopes_.back();
+    reading_.path.resize(here.path);
+    reading_.path += (reading_.path.empty() ? "" : ".") + key_;
+    if (!here.keys.insert(std::exchange(key_, {})).second && reading_.errors->size() < enough)
+      reading_.errors->push_back({shown(reading_.path), "", "given twice in one object", "", reading_.origin});
+    return true;
+  }
+  bool on_string_part(json::string_view, std::size_t, json::error_code&) { return true; }
+  bool on_string(json::string_view, std::size_t, json::error_code&) { return next(); }
+  bool on_number_part(json::string_view, json::error_code&) { return true; }
+  bool on_int64(std::int64_t, json::string_view, json::error_code&) { return next(); }
+  bool on_uint64(std::uint64_t, json::string_view, json::error_code&) { return next(); }
+  bool on_double(double, json::string_view, json::error_code&) { return next(); }
+  bool on_bool(bool, json::error_code&) { return next(); }
+  bool on_null(json::error_code&) { return next(); }
+  bool on_comment_part(json::string_view, json::error_code&) { return true; }
+  bool on_comment(json::string_view, json::error_code&) { return true; }
+
+ private:
+  static constexpr std::size_t enough = 1000;
+  struct scope {
+    std::size_t path;             // how long the path around it is
+    std::set<std::string> keys;
+    bool is_list;
+    std::size_t index;
+  };
+  bool close() {
+    reading_.path.resize(scopes_.back().path);
+    scopes_.pop_back();
+    return next();
+  }
+  /// After a value, or at the beginning of a list: in a list the path names the next element.
+  bool next() {
+    if (scopes_.empty() || !scopes_.back().is_list) return true;
+    reading_.path.resize(scopes_.back().path);
+    reading_.path += '[' + std::to_string(scopes_.back().index++) + ']';
+    return true;
+  }
+
+  reading& reading_;
+  std::vector<scope> scopes_;
+  std::string key_;
+};
+
+void find_duplicate_keys(std::string_view text, reading& r) {
+  const std::string path = r.path;
+  json::basic_parser<duplicate_finder> parser{json::parse_options{}, r};
+  json::error_code ignored;
+  parser.write_some(false, text.data(), text.size(), ignored);
+  r.path = path;
+}
+
+}  // namespace
 
 std::optional<json::value> parse_json(std::string_view text, reading& r) {
   json::stream_parser parser;
@@ -434,7 +519,10 @@ std::optional<json::value> parse_json(std::string_view text, reading& r) {
     }
   }
   if (!error) parser.finish(error);
-  if (!error) return parser.release();
+  if (!error) {
+    find_duplicate_keys(text, r);
+    return parser.release();
+  }
   const std::string_view before = text.substr(0, std::min(at, text.size()));
   const auto line = 1 + std::count(before.begin(), before.end(), '\n');
   const auto newline = before.rfind('\n');

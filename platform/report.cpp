@@ -43,6 +43,8 @@ void print_exits(std::ostream& out, const run_result& r) {
         << std::setw(12) << readable_ns(static_cast<double>(e.software.mean_ns)) << std::setw(12)
         << readable_ns(static_cast<double>(e.software.max_ns)) << std::setw(14)
         << readable_ns(static_cast<double>(e.all.mean_ns)) << '\n';
+  out << "  Exits still being handled at the end of the measurement are not in this table: its counts may be smaller\n"
+         "  than others by up to the number of vCPUs.\n";
 }
 
 void print_pause_parts(std::ostream& out, const run_result& r) {
@@ -104,9 +106,11 @@ void print_report(std::ostream& out, const run_result& r) {
       << readable_ns(static_cast<double>(r.locks.host_waits.max_ns)) << '\n';
   title(out, "Directed yields");
   out << "  " << grouped(r.yields.handled) << " handler runs looked at " << grouped(r.yields.candidates)
-      << " candidates; " << grouped(r.yields.attempts) << " yield_to: " << grouped(r.yields.accepted) << " accepted ("
-      << grouped(r.yields.futile) << " of them in vain: the yielder was picked again), " << grouped(r.yields.nobody)
-      << " nobody else to run, " << grouped(r.yields.target_running) << " target running\n";
+      << " candidates; " << grouped(r.yields.attempts) << " yield_to: " << grouped(r.yields.accepted) << " accepted, "
+      << grouped(r.yields.nobody) << " nobody else to run, " << grouped(r.yields.target_running) << " target running\n"
+      << "  of the accepted, the target was on the yielder's run queue in " << grouped(r.yields.same_queue)
+      << ", on another in " << grouped(r.yields.other_queue)
+      << "; the yielder's CPU switched to a vCPU of the same VM in " << grouped(r.yields.to_sibling) << ", the yielder was picked again in " << grouped(r.yields.futile) << '\n';
 }
 
 }  // namespace vmxsys::platform

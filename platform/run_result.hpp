@@ -62,11 +62,16 @@ struct yield_summary {
   std::uint64_t candidates = 0;      ///< vCPUs it looked at
   std::uint64_t attempts = 0;        ///< calls of yield_to
   std::uint64_t accepted = 0;        ///< the scheduler took the hint
+  std::uint64_t same_queue = 0;      ///< accepted, and the target was on the yielder's run queue
+  std::uint64_t other_queue = 0;     ///< accepted, and the target was on another CPU's
+  std::uint64_t to_sibling = 0;      ///< accepted, and the yielder's CPU switched to a vCPU of the same VM
   std::uint64_t futile = 0;          ///< accepted, and the yielder was picked again all the same
   std::uint64_t nobody = 0;          ///< both queues hold one task (-ESRCH)
   std::uint64_t target_running = 0;
 };
-BOOST_DESCRIBE_STRUCT(yield_summary, (), (handled, candidates, attempts, accepted, futile, nobody, target_running))
+BOOST_DESCRIBE_STRUCT(yield_summary, (),
+                      (handled, candidates, attempts, accepted, same_queue, other_queue, to_sibling, futile, nobody,
+                       target_running))
 
 struct spin_summary {
   std::uint64_t episodes = 0;
@@ -92,6 +97,7 @@ struct run_result {
   std::uint64_t facts = 0;
   std::uint64_t seed = 0;
   std::string preset;
+  std::uint64_t tsc_khz = 0;         ///< cycles a millisecond
   std::string policy;
   std::string placement;
   std::uint32_t ple_window_grow = 0;
@@ -105,7 +111,7 @@ struct run_result {
   std::uint64_t exits_in_long_runs = 0;
   std::uint32_t longest_run_vm = 0;
   std::uint32_t longest_run_vcpu = 0;
-  std::uint64_t longest_run_began = 0; ///< cycle
+  std::uint64_t longest_run_began_cycle = 0;
   std::uint64_t largest_ple_window = 0;
   std::uint64_t guest_slice_ns = 0;  ///< mean time from an entry to the PAUSE exit that ends it
   std::uint64_t switches = 0;        ///< of the host
@@ -122,11 +128,11 @@ struct run_result {
   lock_summary locks;
 };
 BOOST_DESCRIBE_STRUCT(run_result, (),
-                      (schema, version, fact_hash, facts, seed, preset, policy, placement, ple_window_grow, simulated_ns,
-                       measured_ns, cpus, events, ple_exits, longest_run, runs_over_100, exits_in_long_runs,
-                       longest_run_vm, longest_run_vcpu, longest_run_began, largest_ple_window, guest_slice_ns,
-                       switches, guest_share, host_share, idle_share, fairness, yields, vms, exits, pause_parts,
-                       cpu_time, spins, locks))
+                      (schema, version, fact_hash, facts, seed, preset, tsc_khz, policy, placement, ple_window_grow,
+                       simulated_ns, measured_ns, cpus, events, ple_exits, longest_run, runs_over_100,
+                       exits_in_long_runs, longest_run_vm, longest_run_vcpu, longest_run_began_cycle,
+                       largest_ple_window, guest_slice_ns, switches, guest_share, host_share, idle_share, fairness,
+                       yields, vms, exits, pause_parts, cpu_time, spins, locks))
 
 /// As JSON text, indented, and back. `from_json` throws std::invalid_argument.
 std::string to_json(const run_result& result);

@@ -164,7 +164,7 @@ void run_statistics::on_kvm_exit(const models::kvm_exit_fact& f, cycles at) {
       result_.longest_run = v.run;
       result_.longest_run_vm = f.vm;
       result_.longest_run_vcpu = f.vcpu;
-      result_.longest_run_began = v.run_began.count();
+      result_.longest_run_began_cycle = v.run_began.count();
     }
   } else {
     end_run(v);
@@ -192,6 +192,9 @@ void run_statistics::on_switch(const models::sched_switch_fact& f, cycles at) {
     add_difference(v->parts, snapshot(f.cpu), v->at_switch);
     v->on_cpu = false;
     v->off_since = at;
+    if (const vcpu_record* next = by_pid(f.next_pid);
+        v->yield_accepted && !v->switched && next != nullptr && next->vm == v->vm)
+      ++result_.yields.to_sibling;
     v->switched = true;
   }
   if (vcpu_record* v = by_pid(f.next_pid); v != nullptr && v->exited && !v->on_cpu) {
@@ -207,6 +210,7 @@ void run_statistics::on_yield(const models::yield_to_fact& f) {
   switch (static_cast<outcome>(f.outcome)) {
     case outcome::yielded:
       ++result_.yields.accepted;
+      ++(f.cpu == f.target_cpu ? result_.yields.same_queue : result_.yields.other_queue);
       if (vcpu_record* v = by_pid(f.pid)) v->yield_accepted = true;
       break;
     case outcome::nobody_to_switch: ++result_.yields.nobody; break;
@@ -310,7 +314,8 @@ run_result run_statistics::finish() {
   run_result r = result_;
   r.seed = of_.config().seed;
   r.preset = of_.preset().name;
-  r.policy = of_.config().host.spin_policy.name;
+  r.tsc_khz = of_.preset().tsc_khz;
+  r.policy = of_.hypervisor().policy().name();
   r.placement = of_.config().host.placement;
   r.ple_window_grow = of_.config().host.ple_window_grow;
   r.simulated_ns = ns(now.count());

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <ostream>
 
+#include "command_line.hpp"
 #include "execution.hpp"
 #include "report.hpp"
 
@@ -50,6 +51,7 @@ int run_command(const options& what, const run_config& config, const output_dire
                 std::ostream& err) {
   std::optional<output_file> trace;
   execution_options how;
+  how.stop = interrupted;
   if (what.kvm_trace) how.kvm_trace = &trace.emplace(*what.kvm_trace).stream();
 
   const clock::time_point start = clock::now();
@@ -66,7 +68,10 @@ int run_command(const options& what, const run_config& config, const output_dire
   }
   const double wall = seconds_since(start);
 
-  if (directory != nullptr) directory->write("stats.json", to_json(result));
+  if (directory != nullptr) {
+    directory->write("effective.json", to_json_text(config));
+    directory->write("stats.json", to_json(result));
+  }
   if (trace) trace->commit();
   if (what.json) {
     out << to_json(result);

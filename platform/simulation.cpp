@@ -1,6 +1,7 @@
 #include "simulation.hpp"
 
 #include <stdexcept>
+#include <utility>
 #include <vmxsys/models/schedulers/cfs.hpp>
 #include <vmxsys/models/schedulers/round_robin.hpp>
 #include <vmxsys/vmx/capability.hpp>
@@ -64,7 +65,8 @@ models::kernel_config simulation::kernel_settings(const scheduler_config& s, uns
   return k;
 }
 
-simulation::simulation(const run_config& config) : config_{config}, preset_{find_preset(config.machine.preset)} {
+simulation::simulation(const run_config& config, models::spin_policy_maker make_policy)
+    : config_{config}, preset_{find_preset(config.machine.preset)} {
   if (preset_ == nullptr) throw std::invalid_argument("no preset '" + config.machine.preset + "'");
   cpu::machine_config hw;
   hw.shape = {config.machine.sockets, config.machine.cores, config.machine.threads};
@@ -83,11 +85,12 @@ simulation::simulation(const run_config& config) : config_{config}, preset_{find
 
   models::kvm_config kvm;
   kvm.spin_policy = config.host.spin_policy.name;
+  kvm.make_policy = std::move(make_policy);
   kvm.ple_gap = config.host.ple_gap;
   kvm.ple_window = {config.host.ple_window, config.host.ple_window_grow, config.host.ple_window_shrink,
                     config.host.ple_window_max};
   kvm.costs = preset_->kvm;
-  kvm_ = std::make_unique<models::kvm>(*host_, kvm);
+  kvm_ = std::make_unique<models::kvm>(*host_, std::move(kvm));
 
   physical_address memory = first_vm_memory;
   unsigned first_vcpu = 0;

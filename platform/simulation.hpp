@@ -12,11 +12,12 @@
 namespace vmxsys::platform {
 
 /// A machine put together from a configuration: the hardware of the preset, the host kernel with its hypervisor, the
-/// guests with their workloads. Free of SystemC; `run_under_systemc` (sc_runner.hpp) puts it under a kernel.
+/// guests with their workloads. Free of SystemC; make_systemc_driver (driver.hpp) puts it under a SystemC kernel.
 class simulation {
  public:
-  /// `config` must be free of faults (load_config); std::invalid_argument otherwise.
-  explicit simulation(const run_config& config);
+  /// `config` must be free of faults (load_config); std::invalid_argument otherwise. `make_policy`, when set, makes the
+  /// host's spin policy instead of the name in `config`.
+  explicit simulation(const run_config& config, models::spin_policy_maker make_policy = {});
   ~simulation();
   simulation(const simulation&) = delete;
   simulation& operator=(const simulation&) = delete;

@@ -12,7 +12,7 @@ namespace vmxsys::platform {
 namespace {
 
 constexpr double width = 960;
-constexpr double left = 190;
+constexpr double left = 205;
 constexpr double right = 30;
 
 class svg {
@@ -24,8 +24,8 @@ class svg {
   void bar(double x, double y, double w, double h, const char* colour) {
     print("<rect x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.1f\" fill=\"%s\"/>\n", x, y, std::max(w, 0.4), h, colour);
   }
-  void line(double x1, double y1, double x2, double y2) {
-    print("<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"#bbb\"/>\n", x1, y1, x2, y2);
+  void line(double x1, double y1, double x2, double y2, const char* colour = "#bbb") {
+    print("<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\"/>\n", x1, y1, x2, y2, colour);
   }
   std::string finish(double height) const {
     char head[300];
@@ -48,8 +48,9 @@ class svg {
 constexpr const char* guest_colour = "#e8853a";
 constexpr const char* host_colour = "#3a6ea8";
 constexpr const char* off_colour = "#ececec";
-constexpr const char* stacked_colour = "#b5483a";
-constexpr const char* spread_colour = "#6a9a58";
+constexpr const char* storm_colour = "#b5483a";
+constexpr const char* calm_colour = "#6a9a58";
+constexpr const char* grid_colour = "#ddd";
 
 double draw_lanes(svg& out, const ple_storm_excerpt& excerpt, const ple_storm_case& of, const run_result& result, double y) {
   out.text(20, y, "Who has the CPU: " + std::to_string(result.longest_run) + " PAUSE exits in a row at one address (" +
@@ -87,33 +88,63 @@ double draw_lanes(svg& out, const ple_storm_excerpt& excerpt, const ple_storm_ca
   return y + 40;
 }
 
+std::string group_of(const ple_storm_case& c) {
+  return c.placement + (c.grow == 0 ? ", fixed window" : ", doubling window");
+}
+
 double draw_cases(svg& out, const std::vector<ple_storm_case>& cases, const std::vector<run_result>& results, double y) {
-  out.text(20, y, "PLE exits of each case (logarithmic), with the longest run", "font-size=\"15\" font-weight=\"bold\"");
-  y += 20;
+  constexpr double row = 18, heading = 24, labels = 150;
+  out.text(20, y,
+           "PLE exits of each case (logarithmic), with the longest run of one vCPU at one RIP",
+           "font-size=\"15\" font-weight=\"bold\"");
+  y += 24;
+  out.bar(left, y - 11, 14, 14, storm_colour);
+  out.text(left + 20, y, "with runs of more than 100 exits");
+  out.bar(left + 280, y - 11, 14, 14, calm_colour);
+  out.text(left + 300, y, "without");
+  y += 26;
+
   std::uint64_t most = 10;
   for (const run_result& r : results) most = std::max(most, r.ple_exits);
-  const double scale = (width - left - right - 170) / std::log10(static_cast<double>(most) + 1);
-  for (std::size_t i = 0; i < cases.size(); ++i) {
-    const ple_storm_case& c = cases[i];
-    const bool off = c.policy == "none";
-    out.text(20, y + 12, c.placement + (off ? "" : c.grow == 0 ? ", fixed" : ", grow " + std::to_string(c.grow)) + ", " + c.policy,
-             "font-size=\"11\"");
-    const double w = std::log10(static_cast<double>(results[i].ple_exits) + 1) * scale;
-    out.bar(left + 20, y, w, 14, c.placement == "stacked" ? stacked_colour : spread_colour);
-    out.text(left + 28 + w, y + 12,
-             off ? "PLE off" : grouped(results[i].ple_exits) + ", longest " + grouped(results[i].longest_run),
-             "font-size=\"11\" fill=\"#333\"");
-    y += 18;
+  const double decades = std::ceil(std::log10(static_cast<double>(most)));
+  const double scale = (width - left - right - labels) / decades;
+  double height = 0;
+  for (std::size_t i = 0; i < cases.size(); ++i)
+    height += row + (i == 0 || group_of(cases[i]) != group_of(cases[i - 1]) ? heading : 0);
+  std::uint64_t count = 1;
+  for (int d = 0; d <= static_cast<int>(decades); ++d, count *= 10) {
+    const double x = left + d * scale;
+    out.text(x, y, grouped(count), "text-anchor=\"middle\" font-size=\"11\" fill=\"#555\"");
+    out.line(x, y + 5, x, y + 5 + height, grid_colour);
   }
-  return y + 12;
+  y += 5;
+
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    const run_result& r = results[i];
+    if (i == 0 || group_of(cases[i]) != group_of(cases[i - 1])) {
+      y += heading;
+      out.text(20, y - 6, group_of(cases[i]), "font-weight=\"bold\" font-size=\"12\"");
+    }
+    out.text(36, y + 12, cases[i].policy, "font-size=\"12\"");
+    const double w = std::log10(static_cast<double>(std::max<std::uint64_t>(1, r.ple_exits))) * scale;
+    if (r.ple_exits != 0) out.bar(left, y, w, 14, r.runs_over_100 != 0 ? storm_colour : calm_colour);
+    out.text(left + 8 + w, y + 12,
+             cases[i].policy == "none" ? "PLE off"
+             : r.ple_exits == 0        ? "none"
+                                       : grouped(r.ple_exits) + ", longest " + grouped(r.longest_run),
+             "font-size=\"11\" fill=\"#333\" stroke=\"#fff\" stroke-width=\"3\" paint-order=\"stroke\"");
+    y += row;
+  }
+  return y + 16;
 }
 
 }  // namespace
 
 std::string ple_storm_picture(const std::vector<ple_storm_case>& cases, const std::vector<run_result>& results,
-                              const ple_storm_excerpt& excerpt, std::size_t excerpt_of) {
+                              const ple_storm_excerpt& excerpt, std::optional<std::size_t> excerpt_of) {
   svg out;
-  double y = draw_lanes(out, excerpt, cases[excerpt_of], results[excerpt_of], 30);
+  double y = 30;
+  if (excerpt_of) y = draw_lanes(out, excerpt, cases[*excerpt_of], results[*excerpt_of], y);
   y = draw_cases(out, cases, results, y);
   return out.finish(y);
 }

@@ -78,33 +78,53 @@ class findings {
                       : "Runs of more than 100 PLE exits of one vCPU at one RIP arose " + where + ".");
   }
 
+  static std::string of(std::uint64_t part, std::uint64_t all) {
+    const auto whole = static_cast<double>(std::max<std::uint64_t>(1, all));
+    return grouped(part) + " (" + percent(static_cast<double>(part) / whole) + ")";
+  }
+  /// What became of the accepted yields, as counted.
+  static std::string yields_of(const run_result& r) {
+    const yield_summary& y = r.yields;
+    if (y.accepted == 0) return "no yield was accepted";
+    return "of " + grouped(y.accepted) + " accepted yields the target was on the yielder's own run queue in " +
+           of(y.same_queue, y.accepted) + " and on another one in " + of(y.other_queue, y.accepted) +
+           "; the yielder's CPU switched to a vCPU of the same VM in " + of(y.to_sibling, y.accepted) +
+           ", and the yielder was picked again in " + of(y.futile, y.accepted);
+  }
+
   void flat_slices() {
     const run_result* r = find("stacked", 2, "ipi_receivers");
     if (r == nullptr || r->ple_exits == 0) return;
-    const double switched = 1 - static_cast<double>(r->yields.futile) / static_cast<double>(std::max<std::uint64_t>(1, r->yields.accepted));
-    say("Stacked siblings: a spinner yields to its sibling on the same run queue and is switched out in " +
-        percent(switched) + " of the accepted yields; each switch-in resets its window to ple_window, so its guest slice stays at " +
-        us(r->guest_slice_ns) + " on average and it exits again soon. The sibling spins too, and yields back.");
+    std::string text = "Stacked siblings with a doubling window (ipi_receivers): " + yields_of(*r) + ".";
+    if (r->yields.to_sibling > r->yields.same_queue)
+      text += " A yielder is switched out whoever the target is: yield_to marks it SKIP, and the next pick of its CPU "
+              "is the other thread there, its sibling.";
+    if (cases_.front().config.host.ple_window_shrink == 0)
+      text += " Each switch-in resets the window to ple_window;";
+    say(text + " the mean guest slice is " + us(r->guest_slice_ns) + ".");
   }
 
   void spread() {
     const run_result* s = find("stacked", 2, "ipi_receivers");
     const run_result* r = find("spread", 2, "ipi_receivers");
-    if (r == nullptr || s == nullptr) return;
-    say("Spread siblings with a doubling window: " + grouped(r->ple_exits) + " PLE exits instead of " +
-        grouped(s->ple_exits) + ", mean guest slice " + us(r->guest_slice_ns) + ", longest run " + grouped(r->longest_run) +
-        ", window up to " + grouped(r->largest_ple_window) +
-        " cycles: nothing on the spinner's run queue is worth yielding to, it stays, and each exit doubles what it may spin.");
+    if (r == nullptr || s == nullptr || r->ple_exits + s->ple_exits == 0) return;
+    say("Spread siblings with a doubling window (ipi_receivers): " + grouped(r->ple_exits) + " PLE exits instead of " +
+        grouped(s->ple_exits) + " when stacked, mean guest slice " + us(r->guest_slice_ns) + ", longest run " +
+        grouped(r->longest_run) + ", window up to " + grouped(r->largest_ple_window) + " cycles; " + yields_of(*r) +
+        ". A spinner that is not switched out keeps its window, and each exit doubles what it may spin.");
   }
 
   void fixed_window() {
     const run_result* r = find("spread", 0, "ipi_receivers");
     const run_result* d = find("spread", 2, "ipi_receivers");
-    if (r == nullptr || d == nullptr) return;
-    say("Spread siblings with a fixed window: " + grouped(r->ple_exits) + " PLE exits, " +
-        (d->ple_exits == 0 ? std::string{"from none"} : grouped(r->ple_exits / std::max<std::uint64_t>(1, d->ple_exits)) + " times as many") +
-        ", longest run " + grouped(r->longest_run) + ", and no context switch behind them (" + grouped(r->switches) +
-        " switches): a flat guest slice alone does not tell a switch-out from a window that does not grow.");
+    if (r == nullptr || d == nullptr || r->ple_exits == 0) return;
+    const std::string times = d->ple_exits == 0
+                                  ? "where a doubling window has none"
+                                  : grouped(r->ple_exits / d->ple_exits) + " times those of a doubling one";
+    say("Spread siblings with a fixed window (ipi_receivers): " + grouped(r->ple_exits) + " PLE exits, " + times +
+        ", longest run " + grouped(r->longest_run) + ", mean guest slice " + us(r->guest_slice_ns) + ", and " +
+        grouped(r->switches) + " context switches in all: a flat guest slice alone does not tell a switch-out from a "
+        "window that does not grow.");
   }
 
   void refusals() {
@@ -112,14 +132,13 @@ class findings {
     for (const run_result& r : results_)
       if (worst == nullptr || r.yields.futile > worst->yields.futile) worst = &r;
     if (worst == nullptr || worst->yields.futile == 0) {
-      say("CFS honoured every directed yield it accepted.");
+      const bool any = std::any_of(results_.begin(), results_.end(), [](const auto& r) { return r.yields.accepted != 0; });
+      say(any ? "No yielder was picked again after a directed yield that CFS had accepted."
+              : "No directed yield was accepted in any case.");
       return;
     }
-    say("CFS refused the boost in " + grouped(worst->yields.futile) + " of " + grouped(worst->yields.accepted) +
-        " accepted yields of " + worst->placement + " / grow " + std::to_string(worst->ple_window_grow) + " / " +
-        worst->policy +
-        ": yield_to reported success, but the target was further than the wakeup granularity behind the yielder (or on "
-        "another queue), and the next pick was the yielder again.");
+    say("CFS accepted a directed yield and picked the yielder again most often in " + worst->placement + " / grow " +
+        std::to_string(worst->ple_window_grow) + " / " + worst->policy + ": " + yields_of(*worst) + ".");
   }
 
   void parts() {
@@ -132,24 +151,25 @@ class findings {
     std::string list;
     for (std::size_t i = 0; i < sorted.size() && i < 5; ++i)
       list += (i == 0 ? "" : ", ") + sorted[i].part + " " + readable_ns(sorted[i].mean_ns);
-    say("A PAUSE exit of the stacked case takes " + readable_ns(all) + " on average from the guest's last cycle to its next, all of it named: " + list + ", and " +
-        std::to_string(sorted.size() > 5 ? sorted.size() - 5 : 0) + " smaller parts.");
+    say("A PAUSE exit of the stacked case (doubling window, ipi_receivers) takes " + readable_ns(all) +
+        " on average from the guest's last cycle to its next, all of it named: " + list + ", and " +
+        std::to_string(sorted.size() > 5 ? sorted.size() - 5 : 0) +
+        " smaller parts. Costs of host paths are assumed values (vmxsys list costs).");
   }
 
   void work() {
     for (const char* placement : {"stacked", "spread"}) {
       const run_result* none = find(placement, 2, "none");
-      const run_result* best = nullptr;
-      for (std::size_t i = 0; i < cases_.size(); ++i)
-        if (cases_[i].placement == placement && !results_[i].vms.empty() &&
-            (best == nullptr || results_[i].vms[0].work > best->vms[0].work))
-          best = &results_[i];
-      if (none == nullptr || best == nullptr || none->vms.empty() || none->vms[0].work == 0) continue;
-      char ratio[32];
-      std::snprintf(ratio, sizeof ratio, "%.2f", static_cast<double>(best->vms[0].work) / static_cast<double>(none->vms[0].work));
+      if (none == nullptr || none->vms.empty()) continue;
+      std::uint64_t least = ~std::uint64_t{0}, most = 0;
+      for (std::size_t i = 0; i < cases_.size(); ++i) {
+        if (cases_[i].placement != placement || cases_[i].policy == "none") continue;
+        least = std::min(least, results_[i].vms[0].work);
+        most = std::max(most, results_[i].vms[0].work);
+      }
       say(std::string{"Work of "} + none->vms[0].name + ", " + placement + ": " + grouped(none->vms[0].work) +
-          " units without PLE; most under " + best->policy + " with grow " + std::to_string(best->ple_window_grow) + ", " +
-          grouped(best->vms[0].work) + " (" + ratio + " times).");
+          " units without PLE, " + grouped(least) + " to " + grouped(most) +
+          " over the policies and windows with it. This is one seed; differences of a few percent say nothing.");
     }
   }
 
@@ -163,7 +183,11 @@ class findings {
 class excerpt_writer final : public cpu::fact_observer {
  public:
   excerpt_writer(const run_config& config, const run_result& of, unsigned rounds)
-      : config_{config}, vm_{of.longest_run_vm}, vcpu_{of.longest_run_vcpu}, from_{of.longest_run_began}, rounds_{rounds} {
+      : config_{config},
+        vm_{of.longest_run_vm},
+        vcpu_{of.longest_run_vcpu},
+        from_{of.longest_run_began_cycle},
+        rounds_{rounds} {
     std::uint32_t pid = 1;
     for (const vm_config& v : config.vms)
       for (std::uint32_t i = 0; i < v.vcpus; ++i, ++pid) {
@@ -182,12 +206,12 @@ class excerpt_writer final : public cpu::fact_observer {
     const cycles at = fact.header().at;
     if (at.count() < from_ || seen_ > rounds_) return;
     last_ = at;
+    if (const auto* f = fact.as<models::kvm_exit_fact>(); f != nullptr && mine(f->vm, f->vcpu)) cpu_ = f->cpu;
     draw(fact, at);
     if (const auto* f = fact.as<models::kvm_exit_fact>(); f != nullptr && mine(f->vm, f->vcpu)) {
       if (++seen_ > rounds_) return;
       char rip[32];
       std::snprintf(rip, sizeof rip, "0x%llx", static_cast<unsigned long long>(f->rip));
-      cpu_ = f->cpu;
       line(at, std::string{"kvm_exit   "} + vmx::kvm_name_of(f->reason) + " rip " + rip,
            entered_ == cycles{0} ? "" : "after " + time(at - entered_) + " in the guest");
       exited_ = at;
@@ -195,7 +219,7 @@ class excerpt_writer final : public cpu::fact_observer {
       line(at, "ple_window " + std::to_string(w->from) + " -> " + std::to_string(w->to),
            w->to > w->from ? "grows at the exit" : "reset: the vCPU was switched in");
     } else if (const auto* y = fact.as<models::yield_to_fact>(); y != nullptr && y->pid == me_) {
-      line(at, "yield_to   " + name(y->target_pid),
+      line(at, "yield_to   " + name(y->target_pid) + " (on CPU " + std::to_string(y->target_cpu) + ")",
            static_cast<models::yield_to_outcome>(y->outcome) == models::yield_to_outcome::yielded
                ? "accepted: NEXT on the target, SKIP on the yielder"
                : "refused: " + refusal(y->outcome));
@@ -275,10 +299,30 @@ std::vector<std::string> ple_storm_findings(const std::vector<ple_storm_case>& c
   return findings{cases, results}.all();
 }
 
+std::optional<std::size_t> ple_storm_excerpt_of(const std::vector<ple_storm_case>& cases,
+                                                const std::vector<run_result>& results) {
+  for (const bool any : {false, true}) {
+    std::optional<std::size_t> found;
+    for (std::size_t i = 0; i < cases.size(); ++i)
+      if ((any || cases[i].grow == 2) && results[i].longest_run > (found ? results[*found].longest_run : 0)) found = i;
+    if (found) return found;
+  }
+  return std::nullopt;
+}
+
+std::optional<traced_means> traced_means_of(const run_result& result) {
+  for (const exit_row& e : result.exits)
+    if (e.number == static_cast<std::uint32_t>(vmx::exit_reason::pause) && e.software.count != 0) {
+      const std::uint64_t period = e.all.mean_ns + result.guest_slice_ns;
+      return traced_means{e.software.mean_ns, period - e.software.mean_ns, period};
+    }
+  return std::nullopt;
+}
+
 ple_storm_excerpt take_ple_storm_excerpt(const run_config& config, const run_result& result, unsigned rounds) {
   run_config again = config;
   const std::uint64_t tsc_khz = find_preset(config.machine.preset)->tsc_khz;
-  const std::uint64_t end = result.longest_run_began + tsc_khz;  // a millisecond is plenty
+  const std::uint64_t end = result.longest_run_began_cycle + tsc_khz;  // a millisecond is plenty
   again.until = duration::from_cycles(std::min(end, config.until.to_cycles(tsc_khz).count()));
   again.measure_from = duration{};
   excerpt_writer writer{again, result, rounds};

@@ -1,6 +1,9 @@
 #pragma once
 #include <boost/describe.hpp>
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "config.hpp"
@@ -43,11 +46,25 @@ struct ple_storm_excerpt {
 };
 BOOST_DESCRIBE_STRUCT(ple_storm_excerpt, (), (lines, segments))
 
+/// The case whose longest run is worth an excerpt: the longest with a doubling window, else of all; none if no vCPU took
+/// a PLE exit.
+std::optional<std::size_t> ple_storm_excerpt_of(const std::vector<ple_storm_case>& cases,
+                                                const std::vector<run_result>& results);
+
+/// Means of a run's PAUSE exits as a tracer sees them, so that they can stand beside a published trace.
+struct traced_means {
+  std::uint64_t exit_to_entry_ns = 0;  ///< kvm_exit to kvm_entry
+  std::uint64_t entry_to_exit_ns = 0;  ///< the guest's slice with the hardware's part of entry and exit
+  std::uint64_t period_ns = 0;
+};
+BOOST_DESCRIBE_STRUCT(traced_means, (), (exit_to_entry_ns, entry_to_exit_ns, period_ns))
+std::optional<traced_means> traced_means_of(const run_result& result);
+
 /// The first rounds of the longest run of `result`: re-runs `config`, which gives the same facts.
 ple_storm_excerpt take_ple_storm_excerpt(const run_config& config, const run_result& result, unsigned rounds);
 
-/// The study as a picture (SVG): who has the CPU during the excerpt, and the PLE exits of every case.
+/// The study as a picture (SVG): who has the CPU during the excerpt, if there is one, and the PLE exits of every case.
 std::string ple_storm_picture(const std::vector<ple_storm_case>& cases, const std::vector<run_result>& results,
-                              const ple_storm_excerpt& excerpt, std::size_t excerpt_of);
+                              const ple_storm_excerpt& excerpt, std::optional<std::size_t> excerpt_of);
 
 }  // namespace vmxsys::platform

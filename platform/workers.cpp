@@ -72,11 +72,12 @@ worker start(std::size_t number, const std::function<std::string(std::size_t)>& 
   return {number, process, ends[0], {}};
 }
 
-/// Waits for output of any worker and reads it; the index of one that has closed its pipe, if there is one.
+/// Waits a moment for output of any worker and reads it; the index of one that has closed its pipe, if there is one.
 std::optional<std::size_t> read_some(std::vector<worker>& running) {
   std::vector<pollfd> polls;
   for (const worker& w : running) polls.push_back({w.pipe, POLLIN, 0});
-  if (::poll(polls.data(), polls.size(), -1) < 0) return std::nullopt;
+  constexpr int moment_ms = 200;
+  if (::poll(polls.data(), polls.size(), moment_ms) <= 0) return std::nullopt;
   for (std::size_t i = 0; i < polls.size(); ++i) {
     if ((polls[i].revents & (POLLIN | POLLHUP)) == 0) continue;
     char buffer[65536];
@@ -87,24 +88,28 @@ std::optional<std::size_t> read_some(std::vector<worker>& running) {
   return std::nullopt;
 }
 
-int finish(const worker& w) {
+/// How a process ended. A killed one may have said a part of its result, which is not what went wrong.
+int finish(worker& w) {
   ::close(w.pipe);
   int status = 0;
   while (::waitpid(w.process, &status, 0) < 0 && errno == EINTR) {
   }
-  return WIFEXITED(status) ? WEXITSTATUS(status) : exit_invariant;
+  if (WIFEXITED(status)) return WEXITSTATUS(status);
+  w.output = "a worker process was killed by signal " + std::to_string(WTERMSIG(status));
+  return exit_invariant;
 }
 
 void stop(std::vector<worker>& running) {
   for (const worker& w : running) ::kill(w.process, SIGKILL);
-  for (const worker& w : running) finish(w);
+  for (worker& w : running) finish(w);
   running.clear();
 }
 
 }  // namespace
 
 std::vector<std::string> run_in_workers(std::size_t count, unsigned jobs, const std::function<std::string(std::size_t)>& job,
-                                        const std::function<void(std::size_t)>& done) {
+                                        const std::function<void(std::size_t)>& done,
+                                        const std::function<bool()>& stop_now) {
   std::cout.flush();
   std::cerr.flush();
   std::vector<std::string> results(count);
@@ -113,6 +118,10 @@ std::vector<std::string> run_in_workers(std::size_t count, unsigned jobs, const 
   while (finished < count) {
     while (next < count && running.size() < std::max(1u, jobs)) running.push_back(start(next++, job));
     const std::optional<std::size_t> closed = read_some(running);
+    if (stop_now && stop_now()) {
+      stop(running);
+      throw worker_error(exit_interrupted, "interrupted");
+    }
     if (!closed) continue;
     worker w = std::move(running[*closed]);
     running.erase(running.begin() + static_cast<std::ptrdiff_t>(*closed));

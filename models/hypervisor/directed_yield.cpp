@@ -42,7 +42,8 @@ constexpr rules table[] = {
      .order = scan::two_passes_after_last, .look_before_me = true, .first = want::ready,
      .mode = user_mode::preempted_only},
     {.name = "posted_receivers", .kernel = "v5.13",
-     .description = "also siblings preempted in user mode to which an interrupt is posted",
+     .description = "also siblings preempted in user mode to which an interrupt is posted; without posted interrupts "
+                    "the same as ipi_receivers",
      .order = scan::two_passes_after_last, .look_before_me = true, .first = want::ready,
      .mode = user_mode::preempted_without_posted_interrupt},
     {.name = "single_scan_as_released", .kernel = "v6.13",

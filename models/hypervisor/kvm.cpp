@@ -9,8 +9,12 @@ namespace vmxsys::models {
 namespace isa = cpu::isa;
 
 kvm::kvm(kernel& host, kvm_config config)
-    : host_{host}, config_{std::move(config)}, policy_{make_spin_policy(config_.spin_policy)} {
-  if (!policy_) throw std::invalid_argument("unknown spin policy '" + config_.spin_policy + "'");
+    : host_{host},
+      config_{std::move(config)},
+      policy_{config_.make_policy ? config_.make_policy() : make_spin_policy(config_.spin_policy)} {
+  if (!policy_)
+    throw std::invalid_argument(config_.make_policy ? "make_policy made no spin policy"
+                                                    : "unknown spin policy '" + config_.spin_policy + "'");
   for (unsigned i = 0; i < host.cpus(); ++i) vmxon_regions_.push_back(host.memory().take(4096, 4096));
   current_vmcs_.assign(host.cpus(), 0);
   msr_bitmap_ = host.memory().take(4096, 4096);

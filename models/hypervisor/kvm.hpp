@@ -18,7 +18,8 @@ class kvm;
 class virtual_machine;
 
 struct kvm_config {
-  std::string spin_policy = "ipi_receivers";
+  std::string spin_policy = "ipi_receivers";  ///< a name of spin_policies()
+  spin_policy_maker make_policy;              ///< when set, makes the policy instead of the name
   std::uint32_t ple_gap = 128;         ///< TSC cycles; 0 turns PAUSE-loop exiting off
   ple_window_parameters ple_window;    ///< window, grow, shrink, max
   kvm_costs costs;
@@ -39,6 +40,12 @@ class vcpu final : public switch_notifier {
   std::uint32_t ple_window() const { return window_.value(); }
   apic::local_apic& virtual_apic() { return apic_; }
   physical_address vmcs() const { return vmcs_; }
+  // What a spin handler sees of it, in KVM's words.
+  bool preempted() const { return preempted_; }
+  bool preempted_in_kernel() const { return preempted_in_kernel_; }
+  bool ready() const { return ready_; }
+  bool blocking() const { return blocking_; }
+  bool in_guest_mode() const { return mode_ != run_mode::outside_guest; }
 
   cpu::program sched_out(models::thread& self) override;
   cpu::program sched_in(models::thread& self) override;
@@ -74,6 +81,8 @@ class vcpu final : public switch_notifier {
   cpu::program run();
   cpu::program create();
   cpu::program enter_guest();
+  cpu::task<bool> get_ready();
+  cpu::vm_entry_instruction entry_instruction();
   cpu::program prepare_entry();
   cpu::program inject();
   cpu::program program_preemption_timer();
@@ -107,6 +116,7 @@ class vcpu final : public switch_notifier {
   mp_state state_ = mp_state::uninitialized;
   run_mode mode_ = run_mode::outside_guest;
   bool start_pending_ = false;          // a SIPI arrived
+  bool halted_with_interrupts_ = false; // RFLAGS.IF at the HLT
   bool launched_ = false;
   bool window_exiting_ = false;         // "interrupt-window exiting" is set in the VMCS
   bool preemption_timer_set_ = false;   // the VMCS holds something else than the largest value

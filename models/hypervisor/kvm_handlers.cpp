@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <vmxsys/apic/destination.hpp>
 #include <vmxsys/vmx/control.hpp>
+#include <vmxsys/vmx/event.hpp>
 
 #include "kvm.hpp"
 #include "kvm_code.hpp"
@@ -18,6 +19,17 @@ constexpr std::uint64_t hypercall_unknown = static_cast<std::uint64_t>(-1000);  
 }
 
 cpu::program vcpu::handle_exit(const vmx::exit_info& exit) {
+  {
+    kernel& host = vm_.kvm_.host_;
+    const unsigned cpu = host.index_of(co_await isa::this_cpu());
+    const vmx::vmcs& active = *host.hardware().active_vmcs().find(vmcs_);
+    host.facts().state(host.fact_source(cpu), host.hardware().time().now(),
+                       kvm_exit_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
+                                     static_cast<std::uint16_t>(cpu), thread_->pid, exit.reason,
+                                     active.read(field::guest_rip), exit.qualification, exit.interruption_information},
+                       (co_await isa::this_cpu()).last_cause());
+    co_await host.trace();
+  }
   co_await isa::compute(vm_.kvm_.costs().exit_dispatch);
   // With interrupts still off: the interrupt that the exit acknowledged.
   if (exit.reason == vmx::exit_reason::external_interrupt) co_await handle_external_interrupt(exit);
@@ -46,8 +58,9 @@ cpu::program vcpu::skip_instruction(std::uint32_t length) {
   const std::uint64_t rip = co_await isa::vmread(field::guest_rip);
   co_await isa::vmwrite(field::guest_rip, rip + length);
   const vmx::vmcs& active = *vm_.kvm_.host_.hardware().active_vmcs().find(vmcs_);
-  if (active.read(field::guest_interruptibility_state) != 0)
-    co_await isa::vmwrite(field::guest_interruptibility_state, 0);
+  constexpr std::uint64_t shadows = vmx::interruptibility::sti | vmx::interruptibility::mov_ss;
+  const std::uint64_t state = active.read(field::guest_interruptibility_state);
+  if ((state & shadows) != 0) co_await isa::vmwrite(field::guest_interruptibility_state, state & ~shadows);
 }
 
 cpu::program vcpu::handle_external_interrupt(const vmx::exit_info& exit) {
@@ -69,6 +82,8 @@ cpu::program vcpu::handle_hlt() {
   auto here = co_await isa::in(code::kvm_vcpu_block);
   co_await isa::compute(vm_.kvm_.costs().emulate_hlt);
   co_await skip_instruction(1);
+  const std::uint64_t rflags = co_await isa::vmread(field::guest_rflags);
+  halted_with_interrupts_ = (rflags & vmx::rflags_bits::interrupt_flag) != 0;
   state_ = mp_state::halted;
 }
 
@@ -156,13 +171,13 @@ class on_spin_context final : public spin_context {
   unsigned me() const override { return me_.index_; }
   bool kernel_mode() const override { return true; }
   unsigned& last_boosted() override { return vm_.last_boosted_; }
-  bool& in_spin_loop(unsigned i) override { return vm_.cpu(i).in_spin_loop_; }
-  bool& dy_eligible(unsigned i) override { return vm_.cpu(i).dy_eligible_; }
+  bool& in_spin_loop(unsigned i) override { return candidate(i).in_spin_loop_; }
+  bool& dy_eligible(unsigned i) override { return candidate(i).dy_eligible_; }
 
   cpu::task<spin_candidate> check(unsigned i) override {
+    vcpu& v = candidate(i);
     ++candidates_;
     owed_ += vm_.kvm_.costs().candidate;
-    vcpu& v = vm_.cpu(i);
     co_await isa::load(*v.line_);
     spin_candidate c;
     c.running_in_guest = v.mode_ != vcpu::run_mode::outside_guest;
@@ -176,12 +191,13 @@ class on_spin_context final : public spin_context {
   }
 
   cpu::task<int> yield_to(unsigned i) override {
+    vcpu& target = candidate(i);
     ++attempts_;
     owed_ += vm_.kvm_.costs().yield_target;
     co_await settle();
     const vcpu_yield_rules rules = vm_.kvm_.policy().yield_rules();
-    if (rules.rejects_guest_mode && vm_.cpu(i).mode_ != vcpu::run_mode::outside_guest) co_return 0;
-    const int result = co_await vm_.kvm_.host().yield_to(vm_.cpu(i).thread(), true, {.esrch_test = rules.esrch_test});
+    if (rules.rejects_guest_mode && target.mode_ != vcpu::run_mode::outside_guest) co_return 0;
+    const int result = co_await vm_.kvm_.host().yield_to(target.thread(), true, {.esrch_test = rules.esrch_test});
     if (result > 0) accepted_ = i + 1;
     co_return result;
   }
@@ -214,6 +230,16 @@ class on_spin_context final : public spin_context {
   }
 
  private:
+  /// What a policy names must be there: a policy may be anybody's.
+  vcpu& candidate(unsigned i) {
+    if (i >= vm_.vcpus())
+      throw cpu::invariant_error("spin policy '" + std::string{vm_.kvm_.policy().name()} + "' names vCPU " +
+                                     std::to_string(i) + ", and '" + vm_.name() + "' has " +
+                                     std::to_string(vm_.vcpus()) + " (numbered from 0)",
+                                 vm_.kvm_.host().hardware().time().now());
+    return vm_.cpu(i);
+  }
+
   vcpu& me_;
   virtual_machine& vm_;
   cycles owed_;

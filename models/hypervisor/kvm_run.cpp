@@ -114,7 +114,7 @@ cpu::program vcpu::sched_in(models::thread&) {
   preempted_ = false;
   ready_ = false;
   co_await isa::store(*line_, 0);
-  window_changed(window_.on_sched_in());
+  if (vm_.kvm_.pause_loop_exiting()) window_changed(window_.on_sched_in());
   co_await isa::compute(vm_.kvm_.costs().vcpu_load);
   if (guest_ != nullptr) co_await load_on(vm_.kvm_.host_.index_of(co_await isa::this_cpu()));
 }
@@ -130,17 +130,33 @@ void vcpu::window_changed(const ple_window_change& change) {
 
 // -- entering ---------------------------------------------------------------------------------------------------------
 
+// Only this frame stays while the guest runs.
 cpu::program vcpu::enter_guest() {
   auto here = co_await isa::in(code::vcpu_enter_guest);
-  kvm& k = vm_.kvm_;
-  kernel& host = k.host_;
+  const bool ready = co_await get_ready();
+  if (!ready) co_return;
+  const vmx::exit_info exit = co_await entry_instruction();
+  mode_ = run_mode::outside_guest;
+  guest_ = thread_->strand.passenger();
+  co_await handle_exit(exit);
+}
+
+cpu::vm_entry_instruction vcpu::entry_instruction() {
+  if (launched_) return isa::vmresume();
+  launched_ = true;
+  return isa::vmlaunch();
+}
+
+// Up to the entry, with interrupts off at the end. False: something else has to be done first, and they are on.
+cpu::task<bool> vcpu::get_ready() {
+  kernel& host = vm_.kvm_.host_;
   co_await host.load_extended_state(*thread_);
   co_await isa::cli();
   co_await prepare_entry();
   const unsigned cpu = host.index_of(co_await isa::this_cpu());
   if (host.need_resched(cpu) || state_ != mp_state::runnable) {
     co_await isa::sti();
-    co_return;
+    co_return false;
   }
   mode_ = run_mode::in_guest;
   const vmx::vmcs& active = *host.hardware().active_vmcs().find(vmcs_);
@@ -148,24 +164,8 @@ cpu::program vcpu::enter_guest() {
                      kvm_entry_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
                                     static_cast<std::uint16_t>(cpu), thread_->pid, active.read(field::guest_rip)});
   co_await host.trace();
-
-  vmx::exit_info exit;
-  if (launched_) {
-    exit = co_await isa::vmresume();
-  } else {
-    launched_ = true;
-    exit = co_await isa::vmlaunch();
-  }
-
-  mode_ = run_mode::outside_guest;
-  guest_ = thread_->strand.passenger();
-  host.facts().state(host.fact_source(cpu), host.hardware().time().now(),
-                     kvm_exit_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
-                                   static_cast<std::uint16_t>(cpu), thread_->pid, exit.reason,
-                                   active.read(field::guest_rip), exit.qualification, exit.interruption_information},
-                     (co_await isa::this_cpu()).last_cause());
-  co_await host.trace();
-  co_await handle_exit(exit);
+  co_await program_preemption_timer();  // the last thing before the entry: it counts from there
+  co_return true;
 }
 
 // vcpu_enter_guest with interrupts off: what must be in the VMCS before the entry.
@@ -179,7 +179,6 @@ cpu::program vcpu::prepare_entry() {
   }
   if (window_.take_dirty() && vm_.kvm_.pause_loop_exiting())
     co_await isa::vmwrite(field::ple_window, window_.value());
-  co_await program_preemption_timer();
   if (apic_.highest_request() >= 0) co_await inject();
 }
 
@@ -204,9 +203,13 @@ cpu::program vcpu::program_preemption_timer() {
 // Injects the highest pending interrupt, or asks for the window in which it can be (inject_pending_event).
 cpu::program vcpu::inject() {
   auto here = co_await isa::in(code::inject_interrupt);
+  const vmx::vmcs& active = *vm_.kvm_.host_.hardware().active_vmcs().find(vmcs_);
+  // An entry that was called off has left one staged: it goes first.
+  const bool staged = vmx::is_injecting(static_cast<std::uint32_t>(active.read(field::vm_entry_interruption_information)));
   const std::uint64_t rflags = co_await isa::vmread(field::guest_rflags);
   const std::uint64_t blocked = co_await isa::vmread(field::guest_interruptibility_state);
-  if ((rflags & vmx::rflags_bits::interrupt_flag) != 0 && blocked == 0) {
+  constexpr std::uint64_t shadows = vmx::interruptibility::sti | vmx::interruptibility::mov_ss;
+  if (!staged && (rflags & vmx::rflags_bits::interrupt_flag) != 0 && (blocked & shadows) == 0) {
     co_await isa::compute(vm_.kvm_.costs().apic_inject);
     const std::uint8_t vec = apic_.acknowledge();
     kernel& host = vm_.kvm_.host_;
@@ -223,7 +226,11 @@ cpu::program vcpu::inject() {
 
 // -- blocking ---------------------------------------------------------------------------------------------------------
 
-bool vcpu::runnable() const { return state_ == mp_state::runnable || start_pending_ || apic_.highest_request() >= 0; }
+// A halted guest with interrupts off wakes for nothing that this APIC can bring.
+bool vcpu::runnable() const {
+  return state_ == mp_state::runnable || start_pending_ ||
+         (apic_.highest_request() >= 0 && (state_ != mp_state::halted || halted_with_interrupts_));
+}
 
 // kvm_vcpu_block: sleeps until something is there to run for.
 cpu::program vcpu::block() {

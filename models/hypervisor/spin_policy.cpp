@@ -11,11 +11,11 @@ namespace {
 
 std::vector<spin_policy_entry> all_policies() {
   std::vector<spin_policy_entry> all{
-      {"none", "", "PAUSE-loop exiting stays off"},
-      {"sleep", "v2.6.33", "the spinner sleeps for 100 us"},
+      {"none", "", "PAUSE-loop exiting stays off", [] { return std::make_unique<no_spin_policy>(); }},
+      {"sleep", "v2.6.33", "the spinner sleeps for 100 us", [] { return std::make_unique<sleep_on_spin>(); }},
   };
   for (const directed_yield_rules& era : directed_yield_eras())
-    all.push_back({era.name, era.kernel, era.description});
+    all.push_back({era.name, era.kernel, era.description, [&era] { return std::make_unique<directed_yield>(era); }});
   return all;
 }
 
@@ -27,9 +27,8 @@ std::span<const spin_policy_entry> spin_policies() {
 }
 
 std::unique_ptr<spin_policy> make_spin_policy(std::string_view name) {
-  if (name == "none") return std::make_unique<no_spin_policy>();
-  if (name == "sleep") return std::make_unique<sleep_on_spin>();
-  if (const directed_yield_rules* era = find_directed_yield(name)) return std::make_unique<directed_yield>(*era);
+  for (const spin_policy_entry& entry : spin_policies())
+    if (name == entry.name) return entry.make();
   return nullptr;
 }
 

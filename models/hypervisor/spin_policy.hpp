@@ -7,6 +7,7 @@
 #include <vmxsys/cpu/program.hpp>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -66,11 +67,14 @@ class spin_policy {
   virtual cpu::program on_spin(spin_context& context) = 0;
 };
 
+using spin_policy_maker = std::function<std::unique_ptr<spin_policy>()>;
+
 /// A built-in policy.
 struct spin_policy_entry {
   const char* name;
   const char* kernel;  ///< the first Linux release that was read with these rules; empty if not a matter of releases
   const char* description;
+  spin_policy_maker make;
 };
 
 /// The built-in policies, in the order of their history.

@@ -75,6 +75,11 @@ bool kernel::shares_cache(unsigned a, unsigned b) const {
   return shape.socket_of(a) == shape.socket_of(b);
 }
 
+unsigned kernel::cache_size() const {
+  const cpu::topology& shape = hw_.config().shape;
+  return config_.cpus == shape.cpus() ? shape.cores * shape.threads : config_.cpus;
+}
+
 // -- bringing CPUs up -------------------------------------------------------------------------------------------------
 
 thread& kernel::add_thread(std::string name, std::function<cpu::program(thread&)> body, const cpu::code_location& where,
@@ -105,7 +110,13 @@ cpu::strand& kernel::boot_cpu(unsigned index) {
 
 cpu::strand& kernel::boot(cpu::logical_cpu& c, physical_address) { return boot_cpu(c.number()); }
 
+// What was needed to come up is gone when the CPU idles: a big machine has many of these.
 cpu::program kernel::boot_program(unsigned index) {
+  co_await bring_up(index);
+  co_await idle_loop(index);
+}
+
+cpu::program kernel::bring_up(unsigned index) {
   cpu::logical_cpu& c = co_await isa::this_cpu();
   c.set_idtr_base(idtr_base_);
   c.set_gs_base(gs_base_of(index));
@@ -131,7 +142,6 @@ cpu::program kernel::boot_program(unsigned index) {
     }
     co_await start_threads();
   }
-  co_await idle_loop(index);
 }
 
 cpu::program kernel::start_threads() {
@@ -148,9 +158,17 @@ cpu::program kernel::start_threads() {
 }
 
 cpu::program kernel::thread_main(thread& t, std::function<cpu::program(thread&)> body) {
+  co_await begin_thread();
+  co_await body(t);
+  co_await end_thread(t);
+}
+
+cpu::program kernel::begin_thread() {
   co_await finish_switch();
   co_await isa::sti();
-  co_await body(t);
+}
+
+cpu::program kernel::end_thread(thread& t) {
   for (;;) {
     co_await isa::cli();
     prepare_to_sleep(t);
@@ -162,21 +180,26 @@ cpu::program kernel::idle_loop(unsigned index) {
   auto here = co_await isa::in(code::do_idle);
   per_cpu& p = cpus_[index];
   for (;;) {
-    if ((co_await isa::this_cpu()).interrupts_enabled()) co_await isa::cli();
     if (p.need_resched) {
       co_await schedule();
-      continue;
+    } else {
+      co_await halt_until_work(p);
     }
-    p.tick_armed = false;  // an idle CPU does without its tick
-    co_await program_deadline(p);
-    co_await isa::compute(costs().idle_entry);
-    if (p.need_resched) continue;
-    p.idle_since = now_ns();
-    co_await isa::sti();
-    co_await isa::hlt();
-    p.idle_time.idled_for(now_ns() - p.idle_since);
-    co_await isa::compute(costs().idle_exit);
   }
+}
+
+// With interrupts off on entry and on return.
+cpu::program kernel::halt_until_work(per_cpu& p) {
+  p.tick_armed = false;  // an idle CPU does without its tick
+  co_await program_deadline(p);
+  co_await isa::compute(costs().idle_entry);
+  if (p.need_resched) co_return;
+  p.idle_since = now_ns();
+  co_await isa::sti();
+  co_await isa::hlt();
+  p.idle_time.idled_for(now_ns() - p.idle_since);
+  co_await isa::compute(costs().idle_exit);
+  co_await isa::cli();
 }
 
 // -- small pieces -----------------------------------------------------------------------------------------------------
@@ -223,6 +246,14 @@ cpu::program kernel::entry(cpu::logical_cpu&, std::uint8_t vec) {
   if (s.interrupted_location().cpl == 3 && cpus_[cpu].need_resched) co_await schedule();
 }
 
+cpu::program kernel::exit_to_user() {
+  const unsigned cpu = index_of(co_await isa::this_cpu());
+  if (!cpus_[cpu].need_resched) co_return;
+  co_await isa::cli();
+  co_await schedule();
+  co_await isa::sti();
+}
+
 cpu::program kernel::handle_irq(std::uint8_t vec) {
   auto here = co_await isa::in(code::irq_enter);
   const unsigned cpu = index_of(co_await isa::this_cpu());
@@ -267,8 +298,10 @@ cpu::program kernel::timer_interrupt() {
   p.armed_deadline = cycles::never();
   for (;;) {
     const cycles now = hw_.time().now();
-    const auto due = std::find_if(p.timers.begin(), p.timers.end(), [&](timer_event* t) { return t->due_ <= now; });
-    if (due == p.timers.end()) break;
+    const auto due = std::min_element(p.timers.begin(), p.timers.end(), [](const timer_event* x, const timer_event* y) {
+      return x->due_ != y->due_ ? x->due_ < y->due_ : x->number_ < y->number_;
+    });
+    if (due == p.timers.end() || (*due)->due_ > now) break;
     timer_event& t = **due;
     p.timers.erase(due);
     t.due_ = cycles::never();
@@ -297,10 +330,17 @@ cpu::program kernel::tick(per_cpu& p) {
   }
 }
 
+/// Where in its period this kernel ticks: kernels of one machine have booted at different times.
+std::uint64_t kernel::tick_phase() const {
+  std::uint64_t h = 0xcbf29ce484222325ULL + id_;
+  for (char c : config_.name) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+  return (h >> 16) % tick_period().count();
+}
+
 // Ticks of different CPUs are spread over the period, so that no CPU's always comes first.
 cpu::program kernel::start_tick(per_cpu& p) {
   const std::uint64_t period = tick_period().count();
-  const std::uint64_t offset = period / config_.cpus * p.index;
+  const std::uint64_t offset = (tick_phase() + period / config_.cpus * p.index) % period;
   const std::uint64_t now = hw_.time().now().count();
   p.tick_armed = true;
   p.tick_due = cycles{now < offset ? offset : offset + ((now - offset) / period + 1) * period};
@@ -320,6 +360,7 @@ cpu::program kernel::arm(timer_event& timer, cycles due) {
   per_cpu& p = cpus_[index_of(co_await isa::this_cpu())];
   timer.due_ = due;
   timer.cpu_ = p.index;
+  if (timer.number_ == 0) timer.number_ = ++timers_known_;
   p.timers.push_back(&timer);
   if (due < p.armed_deadline) co_await program_deadline(p);
 }

@@ -39,6 +39,7 @@ class timer_event {
   friend class kernel;
   cycles due_ = cycles::never();
   unsigned cpu_ = 0;
+  std::uint64_t number_ = 0;  // timers due together expire in the order in which they were first armed
 };
 
 struct kernel_config {
@@ -112,6 +113,8 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   // -- what its programs call ----------------------------------------------------------------------------------------
   /// Straight-line work at `where`.
   cpu::program work(const cpu::code_location& where, cycles duration);
+  /// What the end of a system call does on its way back to user mode: gives up the CPU if that was asked for.
+  cpu::program exit_to_user();
   /// An enabled tracepoint's cost, none if tracing is off.
   cpu::program trace();
   /// Gives up the CPU if something else should run, or if the current thread sleeps. Interrupts are off inside and, as
@@ -174,7 +177,6 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
     std::uint64_t ticks = 0;
     nanoseconds idle_since = 0;
     idle_estimate idle_time;
-    wakee_flips flips;
   };
   class environment;
 
@@ -185,10 +187,18 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   bool shares_cache(unsigned a, unsigned b) const override;
 
   cpu::program boot_program(unsigned index);
+  cpu::program bring_up(unsigned index);
   cpu::program idle_loop(unsigned index);
+  cpu::program halt_until_work(per_cpu& p);
+  cpu::program begin_thread();
+  cpu::program end_thread(thread& t);
   cpu::program thread_main(thread& t, std::function<cpu::program(thread&)> body);
-  cpu::program switch_to(per_cpu& p, thread& prev, thread& next);
+  cpu::task<thread*> choose_next();
+  cpu::program leave(per_cpu& p, thread& prev, thread& next);
   cpu::program finish_switch();
+  cpu::task<bool> wake_queued(thread& t);
+  cpu::task<bool> wake_sleeper(thread& t);
+  cpu::program announce_wakeup(thread& t, unsigned target);
   cpu::program timer_interrupt();
   cpu::program tick(per_cpu& p);
   cpu::program start_tick(per_cpu& p);
@@ -199,6 +209,8 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   cpu::program unlock_both(unsigned a, unsigned b);
   cpu::program start_threads();
   unsigned select_cpu(thread& t, unsigned this_cpu, unsigned& looked_at);
+  unsigned cache_size() const;
+  std::uint64_t tick_phase() const;
   cycles tick_period() const { return cycles{config_.tsc_khz * 1000 / config_.hz}; }
 
   cpu::machine& hw_;
@@ -213,6 +225,7 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   std::vector<std::unique_ptr<thread>> threads_;
   std::uint32_t next_pid_ = 1;
   unsigned online_ = 0;
+  std::uint64_t timers_known_ = 0;
 };
 
 }  // namespace vmxsys::models

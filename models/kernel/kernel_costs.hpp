@@ -25,7 +25,7 @@ struct kernel_costs {
   cycles yield_to{150};             ///< yield_to around its two locks
   cycles idle_entry{200};           ///< into the idle loop's HLT
   cycles idle_exit{200};            ///< from the idle loop to schedule
-  cycles tracepoint{1500};          ///< one enabled tracepoint with its record; charged only when tracing is on
+  cycles tracepoint{1500};          ///< one enabled tracepoint with its record; kvm_entry and kvm_exit when tracing is on
 };
 BOOST_DESCRIBE_STRUCT(kernel_costs, (), (interrupt_entry, interrupt_exit, tick, hrtimer, schedule, pick_next, switch_mm,
                                          switch_to, enqueue, dequeue, try_to_wake_up, select_cpu, balance, yield_to,

@@ -35,17 +35,18 @@ struct sched_migrate_fact {
 };
 BOOST_DESCRIBE_STRUCT(sched_migrate_fact, (), (kernel, pid, from, to))
 
-/// A directed yield and what became of it; `outcome` is a yield_to_outcome, `ran` whether the target is what the
-/// caller's CPU switched to.
+/// A directed yield and what became of it; `outcome` is a yield_to_outcome. `cpu` is the caller's, `target_cpu` the one
+/// whose run queue the target belongs to.
 struct yield_to_fact {
   static constexpr const char* fact_name = "yield_to";
   std::uint16_t kernel;
   std::uint16_t cpu;
   std::uint32_t pid;
   std::uint32_t target_pid;
+  std::uint16_t target_cpu;
   std::uint8_t outcome;
 };
-BOOST_DESCRIBE_STRUCT(yield_to_fact, (), (kernel, cpu, pid, target_pid, outcome))
+BOOST_DESCRIBE_STRUCT(yield_to_fact, (), (kernel, cpu, pid, target_pid, target_cpu, outcome))
 
 /// One unit of a workload's work was done.
 struct work_fact {

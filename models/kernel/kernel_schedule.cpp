@@ -11,8 +11,18 @@ namespace vmxsys::models {
 
 namespace isa = cpu::isa;
 
+// Only this frame stays while the thread is off its CPU; what comes before the switch is gone by then.
 cpu::program kernel::schedule() {
   auto here = co_await isa::in(code::schedule);
+  thread* next = co_await choose_next();
+  if (next == nullptr) co_return;
+  co_await isa::switch_to(next->strand);
+  co_await finish_switch();
+}
+
+// Picks and prepares the switch. Null: the current thread goes on. Else the queue's lock stays taken across the switch,
+// and the next thread releases it.
+cpu::task<thread*> kernel::choose_next() {
   const unsigned cpu = index_of(co_await isa::this_cpu());
   per_cpu& p = cpus_[cpu];
   thread& prev = *p.current;
@@ -25,23 +35,25 @@ cpu::program kernel::schedule() {
   }
   co_await isa::compute(costs().pick_next);
   sched_entity* picked = policy_->pick_next(cpu, now_ns());
-  if (picked == nullptr && co_await pull_task(p, balance_reason::newly_idle)) picked = policy_->pick_next(cpu, now_ns());
+  if (picked == nullptr) {
+    const bool pulled = co_await pull_task(p, balance_reason::newly_idle);
+    if (pulled) picked = policy_->pick_next(cpu, now_ns());
+  }
   p.need_resched = false;
   p.preempt_requested = false;
   thread& next = picked != nullptr ? *static_cast<thread*>(picked->owner) : *p.idle;
   if (&next == &prev) {
     co_await p.queue_lock->release();
-  } else {
-    co_await switch_to(p, prev, next);
+    co_return nullptr;
   }
+  co_await leave(p, prev, next);
+  co_return &next;
 }
 
-// The queue's lock stays taken across the switch; the next thread releases it.
-cpu::program kernel::switch_to(per_cpu& p, thread& prev, thread& next) {
+cpu::program kernel::leave(per_cpu& p, thread& prev, thread& next) {
   const char state = prev.state == thread_state::sleeping ? 'S' : prev.preempted ? 'P' : 'R';
   facts().state(p.source, hw_.time().now(),
                 sched_switch_fact{id_, static_cast<std::uint16_t>(p.index), prev.pid, next.pid, state});
-  co_await trace();
   if (prev.notifier != nullptr) co_await prev.notifier->sched_out(prev);
   if (prev.extended_state_loaded) {
     auto here = co_await isa::in(code::fpu_switch);
@@ -54,8 +66,6 @@ cpu::program kernel::switch_to(per_cpu& p, thread& prev, thread& next) {
   p.switched_from = &prev;
   next.on_cpu = true;
   p.queue_lock->hand_over(next.strand, hw_.time().now());
-  co_await isa::switch_to(next.strand);
-  co_await finish_switch();
 }
 
 // The first thing a thread does on the CPU that it was switched to.
@@ -82,7 +92,7 @@ unsigned kernel::select_cpu(thread& t, unsigned this_cpu, unsigned& looked_at) {
   const auto& allowed = t.entity->affinity;
   if (!allowed.empty() && std::count(allowed.begin(), allowed.end(), true) == 1)
     return static_cast<unsigned>(std::find(allowed.begin(), allowed.end(), true) - allowed.begin());
-  wakee_flips& flips = cpus_[this_cpu].flips;
+  wakee_flips& flips = cpus_[this_cpu].current->flips;
   flips.record(t.pid, now_ns());
   wake_query wake;
   wake.this_cpu = this_cpu;
@@ -91,7 +101,7 @@ unsigned kernel::select_cpu(thread& t, unsigned this_cpu, unsigned& looked_at) {
   idle_query idle;
   idle.prev_cpu = t.entity->cpu;
   idle.task = t.entity.get();
-  const idle_choice choice = select_cpu_for_wakeup(*this, wake, idle, flips.count(), 0, config_.cpus);
+  const idle_choice choice = select_cpu_for_wakeup(*this, wake, idle, flips.count(), t.flips.count(), cache_size());
   looked_at += choice.cpus_scanned;
   return choice.cpu;
 }
@@ -101,43 +111,61 @@ cpu::task<bool> kernel::wake_up(thread& t) {
   const bool enabled = co_await irq_save();
   co_await isa::compute(costs().try_to_wake_up);
   bool woken = false;
-  // It may be on its way to sleep and still queued: then taking the mark back under the lock is all.
-  while (t.state == thread_state::sleeping && t.entity->on_rq) {
-    const unsigned on = t.entity->cpu;
-    co_await cpus_[on].queue_lock->acquire();
-    if (t.state == thread_state::sleeping && t.entity->on_rq && t.entity->cpu == on) {
-      t.state = thread_state::runnable;
-      woken = true;
-    }
-    co_await cpus_[on].queue_lock->release();
-  }
-  while (!woken && t.state == thread_state::sleeping && t.on_cpu) co_await isa::pause();  // not switched away from yet
-  if (!woken && t.state == thread_state::sleeping) {
-    const unsigned this_cpu = index_of(co_await isa::this_cpu());
-    unsigned looked_at = 0;
-    const unsigned target = select_cpu(t, this_cpu, looked_at);
-    co_await isa::compute(costs().select_cpu * looked_at);
-    per_cpu& p = cpus_[target];
-    co_await p.queue_lock->acquire();
-    if (t.state == thread_state::sleeping && !t.entity->on_rq) {
-      woken = true;
-      t.state = thread_state::runnable;
-      if (t.entity->cpu != target)
-        facts().state(cpus_[this_cpu].source, hw_.time().now(),
-                      sched_migrate_fact{id_, t.pid, static_cast<std::uint16_t>(t.entity->cpu),
-                                         static_cast<std::uint16_t>(target)});
-      policy_->enqueue(target, *t.entity, enqueue_reason::wakeup, now_ns());
-      co_await isa::compute(costs().enqueue);
-      facts().state(cpus_[this_cpu].source, hw_.time().now(),
-                    sched_wakeup_fact{id_, static_cast<std::uint16_t>(target), t.pid});
-      co_await trace();
-      if (!p.need_resched && (p.current->idle() || policy_->wakeup_preempts(target, *t.entity, now_ns())))
-        co_await resched(target);
-    }
-    co_await p.queue_lock->release();
+  while (!woken && t.state == thread_state::sleeping) {
+    if (t.entity->on_rq) woken = co_await wake_queued(t);
+    else if (t.on_cpu) co_await isa::pause();  // off its queue, but not switched away from yet
+    else woken = co_await wake_sleeper(t);
   }
   co_await irq_restore(enabled);
   co_return woken;
+}
+
+// On its way to sleep and still queued: taking the mark back under the lock is all.
+cpu::task<bool> kernel::wake_queued(thread& t) {
+  const unsigned on = t.entity->cpu;
+  bool woken = false;
+  co_await cpus_[on].queue_lock->acquire();
+  if (t.state == thread_state::sleeping && t.entity->on_rq && t.entity->cpu == on) {
+    woken = true;
+    t.state = thread_state::runnable;
+    co_await announce_wakeup(t, on);
+  }
+  co_await cpus_[on].queue_lock->release();
+  co_return woken;
+}
+
+// Chooses a CPU and queues the thread there. Another waker may have been faster, and the thread may even have run and
+// gone back to sleep meanwhile: everything is looked at again under the lock.
+cpu::task<bool> kernel::wake_sleeper(thread& t) {
+  const unsigned this_cpu = index_of(co_await isa::this_cpu());
+  unsigned looked_at = 0;
+  const unsigned target = select_cpu(t, this_cpu, looked_at);
+  co_await isa::compute(costs().select_cpu * looked_at);
+  bool woken = false;
+  co_await cpus_[target].queue_lock->acquire();
+  if (t.state == thread_state::sleeping && !t.entity->on_rq && !t.on_cpu) {
+    woken = true;
+    t.state = thread_state::runnable;
+    if (t.entity->cpu != target)
+      facts().state(cpus_[this_cpu].source, hw_.time().now(),
+                    sched_migrate_fact{id_, t.pid, static_cast<std::uint16_t>(t.entity->cpu),
+                                       static_cast<std::uint16_t>(target)});
+    policy_->enqueue(target, *t.entity, enqueue_reason::wakeup, now_ns());
+    co_await isa::compute(costs().enqueue);
+    co_await announce_wakeup(t, target);
+  }
+  co_await cpus_[target].queue_lock->release();
+  co_return woken;
+}
+
+// With the queue's lock held: the wake-up is a fact, and what runs there may have to give way.
+cpu::program kernel::announce_wakeup(thread& t, unsigned target) {
+  per_cpu& p = cpus_[target];
+  const unsigned this_cpu = index_of(co_await isa::this_cpu());
+  facts().state(cpus_[this_cpu].source, hw_.time().now(),
+                sched_wakeup_fact{id_, static_cast<std::uint16_t>(target), t.pid});
+  if (p.need_resched || p.current == &t) co_return;
+  if (p.current->idle() || policy_->wakeup_preempts(target, *t.entity, now_ns())) co_await resched(target);
 }
 
 cpu::program kernel::lock_both(unsigned a, unsigned b) {
@@ -157,8 +185,9 @@ cpu::task<int> kernel::yield_to(thread& target, bool preempt, yield_to_rules rul
   const unsigned cpu = index_of(co_await isa::this_cpu());
   thread& self = current(cpu);
   yield_to_completion done;
+  unsigned other = 0;  // the target's queue
   for (;;) {
-    const unsigned other = target.entity->cpu;
+    other = target.entity->cpu;
     const yield_to_verdict early = yield_to_before_locks(nr_running(cpu), nr_running(other), rules);
     if (!early.go_on) {
       done.outcome = early.outcome;
@@ -183,30 +212,28 @@ cpu::task<int> kernel::yield_to(thread& target, bool preempt, yield_to_rules rul
   }
   facts().state(cpus_[cpu].source, hw_.time().now(),
                 yield_to_fact{id_, static_cast<std::uint16_t>(cpu), self.pid, target.pid,
-                              static_cast<std::uint8_t>(done.outcome)});
+                              static_cast<std::uint16_t>(other), static_cast<std::uint8_t>(done.outcome)});
   if (done.schedule_self) co_await schedule();
   co_await irq_restore(enabled);
   co_return kernel_result(done.outcome);
 }
 
-// Looks for a thread to take over from a longer queue. With newly_idle the own lock is held, and is again on return;
-// with periodic it is not.
+// Looks for a thread to take over from a longer queue. With newly_idle the own lock is held on entry and on return, but
+// not while looking; with periodic it is not.
 cpu::task<bool> kernel::pull_task(per_cpu& p, balance_reason why) {
   const bool locked = why == balance_reason::newly_idle;
   if (config_.cpus == 1 || (locked && !p.idle_time.worth(500'000))) co_return false;
   auto here = co_await isa::in(code::load_balance);
+  if (locked) co_await p.queue_lock->release();
   co_await isa::compute(costs().balance * config_.cpus);
   const cache_heat heat = p.balance.heat({.hz = config_.hz});
   const std::optional<pull_decision> found = find_pull(*policy_, *this, p.index, now_ns(), heat);
-  if (!found) {
-    p.balance.nothing_to_pull();
-    co_return false;
+  if (!found || found->entity == nullptr) {
+    if (found) p.balance.failed(why);
+    else p.balance.nothing_to_pull();
+    if (locked) co_await p.queue_lock->acquire();
+    co_return locked && nr_running(p.index) > 0;  // somebody may have been woken here meanwhile
   }
-  if (found->entity == nullptr) {
-    p.balance.failed(why);
-    co_return false;
-  }
-  if (locked) co_await p.queue_lock->release();
   co_await lock_both(p.index, found->from);
   sched_entity* moved = nr_running(found->from) >= 2
                             ? policy_->pull_candidate(found->from, p.index, now_ns(), heat)

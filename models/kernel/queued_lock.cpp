@@ -44,7 +44,7 @@ cpu::program queued_lock::queue(waiting wait) {
   queue_nodes& nodes = environment_.nodes_of(cpu);
   const unsigned level = nodes.depth++;
   if (level < queue_nodes::levels) {
-    co_await wait_in_queue(nodes.level[level], encode_tail(cpu, level), wait);
+    co_await wait_in_queue(environment_.node_of(cpu, level), encode_tail(cpu, level), wait);
   } else {
     co_await take_without_node();
     end_wait(wait);
@@ -107,7 +107,7 @@ cpu::program queued_lock::pass_on(queue_node& node, std::uint64_t next) {
 
 queue_node& queued_lock::node_of(std::uint64_t tail) {
   const auto cpu = static_cast<unsigned>((tail >> 18) - 1);
-  return environment_.nodes_of(cpu).level[tail >> 16 & 3];
+  return environment_.node_of(cpu, static_cast<unsigned>(tail >> 16 & 3));
 }
 
 void queued_lock::took_effect(cpu::strand& by, const cpu::instruction& i, cycles now) {

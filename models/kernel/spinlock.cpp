@@ -28,13 +28,16 @@ unsigned lock_environment::this_cpu(const cpu::logical_cpu& cpu) const { return 
 cpu::word& lock_environment::take_line() { return machine_.physical().word_at(region_.take(line, line)); }
 
 void lock_environment::prepare_queue_nodes() {
-  if (!nodes_.empty()) return;
-  nodes_.resize(cpus_);
-  for (queue_nodes& of : nodes_)
-    for (queue_node& node : of.level) {
-      node.next = &take_line();
-      node.locked = &machine_.physical().word_at(node.next->address() + 8);
-    }
+  if (nodes_.empty()) nodes_.resize(cpus_);
+}
+
+queue_node& lock_environment::node_of(unsigned cpu, unsigned level) {
+  queue_node& node = nodes_.at(cpu).level[level];
+  if (node.next == nullptr) {  // most CPUs never wait in an interrupt
+    node.next = &take_line();
+    node.locked = &machine_.physical().word_at(node.next->address() + 8);
+  }
+  return node;
 }
 
 spinlock::spinlock(lock_kind kind, lock_environment& in)

@@ -63,7 +63,7 @@ struct queue_nodes {
 /// CPU numbers are not those of the machine (a guest) derives from it. Must outlive its locks.
 class lock_environment {
  public:
-  /// Lines are taken from `region`: one per lock, and one per queue node when the first queued lock is made. `cpus` is
+  /// Lines are taken from `region`: one per lock, and one per queue node when it is first used. `cpus` is
   /// how many CPUs the kernel has; `fact_source` states `lock_wait_fact`.
   lock_environment(cpu::machine& on, cpu::region_allocator& region, unsigned cpus, std::uint32_t fact_source)
       : machine_{on}, region_{region}, cpus_{cpus}, fact_source_{fact_source} {}
@@ -84,6 +84,8 @@ class lock_environment {
   /// Called by each queued lock when it is made.
   void prepare_queue_nodes();
   queue_nodes& nodes_of(unsigned cpu) { return nodes_.at(cpu); }
+  /// The node of one nesting level; its line is taken when it is first used.
+  queue_node& node_of(unsigned cpu, unsigned level);
 
  private:
   cpu::machine& machine_;

@@ -4,6 +4,7 @@
 #include <string>
 
 #include <vmxsys/cpu/strand.hpp>
+#include <vmxsys/models/schedulers/placement.hpp>
 #include <vmxsys/models/schedulers/scheduler.hpp>
 
 namespace vmxsys::models {
@@ -37,6 +38,7 @@ class thread {
   bool extended_state = false;            ///< has FPU state worth saving
   bool extended_state_loaded = false;     ///< and it is in the registers of its CPU
   switch_notifier* notifier = nullptr;
+  wakee_flips flips;                      ///< how often it wakes different threads
   std::unique_ptr<sched_entity> entity;   ///< none for idle threads
   cpu::strand strand;
 };

@@ -1,5 +1,4 @@
 #include <gtest/gtest.h>
-
 #include <set>
 
 #include "rig.hpp"
@@ -62,8 +61,10 @@ TEST(fact_hash, every_part_of_a_fact_counts) {
   const auto hash = [](const variant& v) {
     bus_with_hash b;
     for (int i = 0; i < (v.twice ? 2 : 1); ++i) {
-      if (v.renamed) b.bus.state(v.source, v.at, other_name{v.fact.a, v.fact.b, v.fact.c}, v.cause);
-      else b.bus.state(v.source, v.at, v.fact, v.cause);
+      if (v.renamed)
+        b.bus.state(v.source, v.at, other_name{v.fact.a, v.fact.b, v.fact.c}, v.cause);
+      else
+        b.bus.state(v.source, v.at, v.fact, v.cause);
     }
     return b.hash.value();
   };

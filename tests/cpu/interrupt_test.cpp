@@ -88,9 +88,12 @@ TEST(interrupts, other_instructions_are_not_interrupted_in_the_middle) {
     r.interrupt(0, cycles{995 + shift}, 0x50);
     r.hw.run_until(cycles{10'000});
     const std::uint64_t at = 995 + shift;
-    if (at <= 1000) ASSERT_EQ(r.seen.at(0).at, at);
-    else if (at <= 1110) ASSERT_EQ(r.seen.at(0).at, 1110u);
-    else ASSERT_EQ(r.seen.at(0).at, at);
+    if (at <= 1000)
+      ASSERT_EQ(r.seen.at(0).at, at);
+    else if (at <= 1110)
+      ASSERT_EQ(r.seen.at(0).at, 1110u);
+    else
+      ASSERT_EQ(r.seen.at(0).at, at);
     if (at > 1000) ASSERT_EQ(loaded, at <= 1110 ? 1110 + entry_cost + 50 + wrmsr_x2apic + iret_cost : 1110) << at;
   }
 }
@@ -114,6 +117,33 @@ TEST(interrupts, cli_holds_them_and_sti_lets_them_in_after_one_more_instruction)
   EXPECT_EQ(marks[0], 1004u);
   EXPECT_EQ(r.seen[0].at, 1044u);
   EXPECT_GT(marks[1], 1044u + entry_cost);
+}
+
+TEST(interrupts, the_shadow_of_sti_covers_one_instruction_of_a_compute_too) {
+  for (const std::uint64_t length : {1, 2, 500}) {
+    noting_rig r;
+    r.run(0, [&]() -> program {
+      co_await rig::accept_interrupts();
+      co_await isa::cli();
+      co_await isa::compute(cycles{1000 - r.now().count()});
+      co_await isa::sti();
+      co_await isa::compute(cycles{length});
+      co_await rig::sleep();
+    });
+    r.interrupt(0, cycles{500}, 0x50);
+    r.hw.run_until(cycles{10'000});
+    ASSERT_EQ(r.seen.size(), 1u);
+    EXPECT_EQ(r.seen[0].at, 1000 + sti_cost + 1) << length;
+  }
+}
+
+TEST(interrupts, an_nmi_waits_for_the_iret_of_the_one_before) {
+  noting_rig r;
+  r.run(0, rig::sleep);
+  for (std::uint64_t at : {1000, 1100, 1200}) r.interrupt(0, cycles{at}, 0, apic::delivery_mode::nmi);
+  r.hw.run_until(cycles{10'000});
+  const std::uint64_t handler = entry_cost + 50 + wrmsr_x2apic + iret_cost;
+  EXPECT_EQ(r.seen, (std::vector<handled>{{1000, 2}, {1000 + handler, 2}})) << "one is remembered, not two";
 }
 
 TEST(interrupts, sti_with_interrupts_enabled_casts_no_shadow) {
@@ -218,8 +248,8 @@ TEST(interrupts, handlers_nest_by_priority_class_when_they_enable_interrupts) {
   r.interrupt(0, cycles{5600}, 0x40);  // lower class: last
   r.interrupt(0, cycles{6000}, 0, apic::delivery_mode::nmi);
   r.hw.run_until(cycles{30'000});
-  EXPECT_EQ(seen, (std::vector<std::string>{"+80 depth 2", "+96 depth 3", "+2 depth 4", "-2", "-96", "-80", "+95 depth 2",
-                                            "-95", "+64 depth 2", "-64"}));
+  EXPECT_EQ(seen, (std::vector<std::string>{"+80 depth 2", "+96 depth 3", "+2 depth 4", "-2", "-96", "-80",
+                                            "+95 depth 2", "-95", "+64 depth 2", "-64"}));
   EXPECT_EQ(s.depth(), 1u);
   EXPECT_TRUE(r.hw.cpu(0).interrupts_enabled());
   r.hw.check_accounting();
@@ -387,7 +417,26 @@ TEST(ipi, messages_of_one_cycle_arrive_in_the_order_of_their_senders) {
   for (const auto& f : r.log.of<ipi_arrived_fact>()) arrived.push_back(f->vector);
   for (const handled& h : r.seen) taken.push_back(h.vector);
   EXPECT_EQ(arrived, (std::vector<int>{0x21, 0x31, 0x71, 0x91}));
-  EXPECT_EQ(taken, (std::vector<int>{0x21, 0x31, 0x91, 0x71})) << "the first of the cycle found the CPU at work";
+  EXPECT_EQ(taken, (std::vector<int>{0x21, 0x91, 0x71, 0x31})) << "all of a cycle arrive before its boundary";
+}
+
+TEST(ipi, of_two_senders_in_one_cycle_the_lower_number_comes_first_whoever_sent_first) {
+  machine_config c = bare_config(1);
+  c.shape = {2, 2, 1};
+  noting_rig r{c};
+  for (unsigned i = 0; i < 4; ++i)
+    r.run(i, [&, i]() -> program {
+      co_await rig::accept_interrupts();
+      // CPU 3 is on the other socket and sends 420 cycles before CPU 1 does.
+      co_await isa::compute(cycles{(i == 3 ? 5000 : 5420) - r.now().count()});
+      if (i == 3 || i == 1) co_await isa::wrmsr(apic::msr::icr, 0x40 + i);
+      co_await rig::sleep();
+    });
+  r.hw.run_until(cycles{20'000});
+  std::vector<std::pair<std::uint64_t, int>> arrived;
+  for (const auto& f : r.log.of<ipi_arrived_fact>())
+    if (f.header.id.source == 0) arrived.emplace_back(f.at().count(), f->vector);
+  EXPECT_EQ(arrived, (std::vector<std::pair<std::uint64_t, int>>{{5980, 0x41}, {5980, 0x43}}));
 }
 
 TEST(ipi, without_flight_is_an_error) {
@@ -463,14 +512,19 @@ TEST(startup, init_stops_whatever_a_processor_does) {
         co_await isa::wrmsr(apic::msr::tsc_deadline, 50'000);
         co_await isa::compute(cycles{1900 - r.now().count()});
         switch (what) {
-          case spinning: co_await isa::spin_while(w, spin_predicate::while_equal(0), test_spin); break;
+          case spinning:
+            co_await isa::spin_while(w, spin_predicate::while_equal(0), test_spin);
+            break;
           case halted:
-          case waking: co_await isa::hlt(); break;
+          case waking:
+            co_await isa::hlt();
+            break;
           case loading:
             co_await isa::compute(cycles{50});
             co_await isa::load(w);
             break;
-          default: break;
+          default:
+            break;
         }
         co_await rig::sleep();
       });

@@ -1,5 +1,4 @@
 #include <gtest/gtest.h>
-
 #include <string>
 
 #include "rig.hpp"
@@ -113,7 +112,7 @@ TEST(program, faults_are_thrown_where_the_instruction_is_awaited) {
     } catch (const fault& f) {
       seen.push_back(f.what());
       EXPECT_EQ(f.what_fault(), std::string{f.what()} == "#UD" ? instruction_fault::invalid_opcode
-                                                                : instruction_fault::general_protection);
+                                                               : instruction_fault::general_protection);
     } catch (const vm_fail& f) {
       seen.push_back(f.what());
     }
@@ -160,12 +159,31 @@ TEST(program, faults_are_thrown_where_the_instruction_is_awaited) {
     co_await rig::sleep();
   });
   r.hw.run_until(cycles{100'000});
-  EXPECT_EQ(seen, (std::vector<std::string>{
-                      "#UD", "#UD", "#UD", "#GP(0)", "#GP(0)", "#GP(0)", "VMfailInvalid", "#GP(0)",  // VMX off
-                      "VMfailInvalid", "VMfailInvalid",                                              // no current VMCS
-                      "VMfailValid(1)", "VMfailValid(2)", "VMfailValid(3)", "VMfailValid(5)", "VMfailValid(7)",
-                      "VMfailValid(9)", "VMfailValid(10)", "VMfailValid(11)", "VMfailValid(12)", "VMfailValid(15)", "ok",
-                      "#GP(0)", "#GP(0)", "ok", "#UD"}));
+  EXPECT_EQ(seen, (std::vector<std::string>{"#UD",
+                                            "#UD",
+                                            "#UD",
+                                            "#GP(0)",
+                                            "#GP(0)",
+                                            "#GP(0)",
+                                            "VMfailInvalid",
+                                            "#GP(0)",  // VMX off
+                                            "VMfailInvalid",
+                                            "VMfailInvalid",  // no current VMCS
+                                            "VMfailValid(1)",
+                                            "VMfailValid(2)",
+                                            "VMfailValid(3)",
+                                            "VMfailValid(5)",
+                                            "VMfailValid(7)",
+                                            "VMfailValid(9)",
+                                            "VMfailValid(10)",
+                                            "VMfailValid(11)",
+                                            "VMfailValid(12)",
+                                            "VMfailValid(15)",
+                                            "ok",
+                                            "#GP(0)",
+                                            "#GP(0)",
+                                            "ok",
+                                            "#UD"}));
 }
 
 TEST(program, a_long_chain_of_awaits_does_not_grow_the_stack) {
@@ -326,8 +344,9 @@ TEST(strand, switching_gives_the_strand_that_was_left) {
                                             "a after b"}));
   std::vector<std::pair<std::uint32_t, std::uint32_t>> stacks;
   for (const auto& s : r.log.of<switch_fact>()) stacks.emplace_back(s->from, s->to);
-  EXPECT_EQ(stacks, (std::vector<std::pair<std::uint32_t, std::uint32_t>>{
-                        {a->id(), b->id()}, {b->id(), c->id()}, {c->id(), a->id()}, {a->id(), b->id()}, {b->id(), a->id()}}));
+  EXPECT_EQ(stacks,
+            (std::vector<std::pair<std::uint32_t, std::uint32_t>>{
+                {a->id(), b->id()}, {b->id(), c->id()}, {c->id(), a->id()}, {a->id(), b->id()}, {b->id(), a->id()}}));
 }
 
 // A preempting kernel: the handler of one thread's interrupt switches to another thread; it ends when it is back.
@@ -443,10 +462,18 @@ program busy(rig& r, int& alive, word& w, random_numbers next) {
     counted inner{alive};
     auto here = co_await isa::in(next.one_in(2) ? user_code : test_code);
     switch (next.below(6)) {
-      case 0: co_await isa::compute(cycles{next.between(1, 300)}); break;
-      case 1: co_await isa::spin_while(w, spin_predicate::while_equal(w.peek()), test_spin, nullptr, 20); break;
-      case 2: co_await isa::fetch_add(w, 1); break;
-      case 3: (void)co_await text_of(1); break;
+      case 0:
+        co_await isa::compute(cycles{next.between(1, 300)});
+        break;
+      case 1:
+        co_await isa::spin_while(w, spin_predicate::while_equal(w.peek()), test_spin, nullptr, 20);
+        break;
+      case 2:
+        co_await isa::fetch_add(w, 1);
+        break;
+      case 3:
+        (void)co_await text_of(1);
+        break;
       case 4:
         co_await isa::wrmsr(apic::msr::icr, next.below(r.hw.cpus()) << 32 | (0x40 + next.below(2) * 0x40));
         break;
@@ -509,8 +536,10 @@ TEST(strand, a_guest_strand_that_moves_to_another_host_strand_is_forgotten_by_th
   vmcs_setup setup;
   strand* a = nullptr;
   const auto enter = [&](bool first) -> program {
-    if (first) co_await isa::vmlaunch();
-    else co_await isa::vmresume();
+    if (first)
+      co_await isa::vmlaunch();
+    else
+      co_await isa::vmresume();
     co_await isa::vmwrite(vmx::field::guest_rip, test_guest.rip() + 2);
   };
   strand& b = r.make("b", [&]() -> program {

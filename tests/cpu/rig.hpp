@@ -38,13 +38,17 @@ class random_numbers {
   std::uint64_t below(std::uint64_t n) { return (*this)() % n; }
   std::uint64_t between(std::uint64_t low, std::uint64_t high) { return low + below(high - low + 1); }
   bool one_in(std::uint64_t n) { return below(n) == 0; }
-  template <class C> auto& pick(C& from) { return from[below(from.size())]; }
+  template <class C>
+  auto& pick(C& from) {
+    return from[below(from.size())];
+  }
 
  private:
   std::uint64_t state_;
 };
 
-template <class F> struct stated {
+template <class F>
+struct stated {
   fact_header header;
   F fact;
   cycles at() const { return header.at; }
@@ -63,7 +67,8 @@ class fact_log final : public fact_observer {
     payloads_.emplace_back();
     keep(fact, payloads_.back());
   }
-  template <class F> std::vector<stated<F>> of() const {
+  template <class F>
+  std::vector<stated<F>> of() const {
     std::vector<stated<F>> found;
     for (std::size_t i = 0; i < all_.size(); ++i)
       if (all_[i].header.kind == &kind_of<F>) {
@@ -76,7 +81,8 @@ class fact_log final : public fact_observer {
   std::string text() const {
     std::string out;
     for (const record& r : all_) {
-      out += std::to_string(r.header.at.count()) + " [" + std::to_string(r.header.id.source) + "] " + r.header.kind->name;
+      out +=
+          std::to_string(r.header.at.count()) + " [" + std::to_string(r.header.id.source) + "] " + r.header.kind->name;
       for (std::uint64_t v : r.values) out += " " + std::to_string(v);
       out += " <- " + std::to_string(r.header.cause.source) + ":" + std::to_string(r.header.cause.index) + "\n";
     }
@@ -89,7 +95,8 @@ class fact_log final : public fact_observer {
     fact_header header;
     std::vector<std::uint64_t> values;
   };
-  template <class F> static bool keep_as(const fact_view& v, std::vector<unsigned char>& to) {
+  template <class F>
+  static bool keep_as(const fact_view& v, std::vector<unsigned char>& to) {
     const F* f = v.as<F>();
     if (f == nullptr) return false;
     to.resize(sizeof(F));
@@ -154,8 +161,7 @@ class rig : public boot_if, public interrupt_table {
 
   cycles now() const { return hw_now(); }
   /// A fixed interrupt (or what `mode` says) from outside that arrives at `at`.
-  void interrupt(unsigned cpu, cycles at, std::uint8_t vector,
-                 apic::delivery_mode mode = apic::delivery_mode::fixed) {
+  void interrupt(unsigned cpu, cycles at, std::uint8_t vector, apic::delivery_mode mode = apic::delivery_mode::fixed) {
     hw.post(cpu, at, hw.cpus(), {mode, vector, false});
   }
 
@@ -233,7 +239,8 @@ class vmx_rig : public rig {
   }
   strand& run_host(code body) {
     host_ = std::move(body);
-    return run(0, [this] { return whole(); }, test_vmm);
+    return run(
+        0, [this] { return whole(); }, test_vmm);
   }
   std::uint64_t field(vmx::field f) { return hw.cpu(0).vmx_state().current->read(f); }
   std::vector<stated<vm_exit_fact>> exits() const { return log.of<vm_exit_fact>(); }

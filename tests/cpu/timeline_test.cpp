@@ -1,10 +1,10 @@
-#include <gtest/gtest.h>
-
 #include <algorithm>
+#include <gtest/gtest.h>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <tuple>
+
 #include <vmxsys/cpu/timeline.hpp>
 
 #include "rig.hpp"
@@ -72,7 +72,8 @@ class sorted_timeline {
 };
 
 /// Arms, disarms, stops and throws at random; whatever it is told goes into `seen`.
-template <class Timeline> class driver {
+template <class Timeline>
+class driver {
  public:
   explicit driver(std::uint64_t seed) : next_{seed} {
     const std::size_t slots = 1 + next_.below(next_.one_in(2) ? 4 : 37);

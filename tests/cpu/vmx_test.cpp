@@ -49,28 +49,32 @@ std::vector<instruction_case> instruction_cases() {
     s.reg(gpr::rax) = rax;
   };
   return {
-      {"cpuid", exit_reason::cpuid, 2,
-       [](std::uint64_t& r) -> program { r = (co_await isa::cpuid(7, 3)).edx; },
+      {"cpuid", exit_reason::cpuid, 2, [](std::uint64_t& r) -> program { r = (co_await isa::cpuid(7, 3)).edx; },
        [](strand& s) {
          EXPECT_EQ(s.reg(gpr::rax), 7u);
          EXPECT_EQ(s.reg(gpr::rcx), 3u);
        },
        [](strand& s) { s.reg(gpr::rdx) = 0xABCD; }, 0xABCD},
-      {"hlt", exit_reason::hlt, 1, [](std::uint64_t& r) -> program { co_await isa::hlt(); r = 1; }, [](strand&) {},
-       [](strand&) {}, 1},
-      {"vmcall", exit_reason::vmcall, 3,
-       [](std::uint64_t& r) -> program { r = co_await isa::vmcall(12, 34); },
+      {"hlt", exit_reason::hlt, 1,
+       [](std::uint64_t& r) -> program {
+         co_await isa::hlt();
+         r = 1;
+       },
+       [](strand&) {}, [](strand&) {}, 1},
+      {"vmcall", exit_reason::vmcall, 3, [](std::uint64_t& r) -> program { r = co_await isa::vmcall(12, 34); },
        [](strand& s) {
          EXPECT_EQ(s.reg(gpr::rax), 12u);
          EXPECT_EQ(s.reg(gpr::rbx), 34u);
        },
        [](strand& s) { s.reg(gpr::rax) = ~std::uint64_t{0} - 37; }, ~std::uint64_t{0} - 37},
-      {"rdmsr", exit_reason::rdmsr, 2,
-       [](std::uint64_t& r) -> program { r = co_await isa::rdmsr(0x1234); },
+      {"rdmsr", exit_reason::rdmsr, 2, [](std::uint64_t& r) -> program { r = co_await isa::rdmsr(0x1234); },
        [](strand& s) { EXPECT_EQ(s.reg(gpr::rcx), 0x1234u); },
        [pair](strand& s) { pair(s, 0x1111'1111, 0xFFFF'FFFF'2222'2222); }, 0x1111'1111'2222'2222},
       {"wrmsr", exit_reason::wrmsr, 2,
-       [](std::uint64_t& r) -> program { co_await isa::wrmsr(0x830, 0x1'0000'00FD); r = 2; },
+       [](std::uint64_t& r) -> program {
+         co_await isa::wrmsr(0x830, 0x1'0000'00FD);
+         r = 2;
+       },
        [](strand& s) {
          EXPECT_EQ(s.reg(gpr::rcx), 0x830u);
          EXPECT_EQ(s.reg(gpr::rdx), 1u);
@@ -79,8 +83,12 @@ std::vector<instruction_case> instruction_cases() {
        [](strand&) {}, 2},
       {"rdtsc", exit_reason::rdtsc, 2, [](std::uint64_t& r) -> program { r = co_await isa::rdtsc(); }, [](strand&) {},
        [pair](strand& s) { pair(s, 5, 6); }, 0x5'0000'0006, vmx::primary::rdtsc_exiting},
-      {"pause", exit_reason::pause, 2, [](std::uint64_t& r) -> program { co_await isa::pause(); r = 3; }, [](strand&) {},
-       [](strand&) {}, 3, vmx::primary::pause_exiting},
+      {"pause", exit_reason::pause, 2,
+       [](std::uint64_t& r) -> program {
+         co_await isa::pause();
+         r = 3;
+       },
+       [](strand&) {}, [](strand&) {}, 3, vmx::primary::pause_exiting},
   };
 }
 
@@ -297,11 +305,14 @@ TEST(transitions, state_their_micro_steps_and_the_privilege_level) {
   r.hw.run_until(cycles{50'000});
   EXPECT_TRUE(r.done);
   std::vector<micro_step> steps;
-  std::uint64_t total = 0;
+  std::uint64_t total = 0, done = r.log.of<vm_entry_fact>().at(0).at().count() - entry_cost;
   for (const auto& f : r.log.of<micro_step_fact>()) {
+    if (f->step == micro_step::record_information) done = r.exits().at(0)->began.count();
     steps.push_back(f->step);
     total += f->duration.count();
+    EXPECT_EQ(f->done.count(), done += f->duration.count()) << "one step follows another";
   }
+  EXPECT_EQ(done, r.exits().at(0).at().count());
   using s = micro_step;
   EXPECT_EQ(steps, (std::vector<s>{s::check_controls, s::check_host_state, s::check_guest_state, s::load_guest_state,
                                    s::entry_flush_translations, s::record_information, s::save_guest_state,
@@ -573,6 +584,24 @@ TEST(injection, an_event_pending_at_entry_exits_from_the_handlers_first_instruct
   EXPECT_TRUE(r.done);
 }
 
+TEST(injection, ends_the_shadow_that_the_entry_loaded) {
+  vmx_rig r;
+  std::uint64_t entered = 0;
+  r.run_guest(rig::sleep);
+  r.run_host([&]() -> program {
+    co_await rig::enable_apic();
+    co_await isa::vmwrite(field::guest_interruptibility_state, vmx::interruptibility::sti);
+    co_await isa::vmwrite(field::vm_entry_interruption_information, 0x8000'0306);  // #UD
+    r.interrupt(0, r.now() + cycles{20}, 0x51);
+    entered = r.now().count() + entry_cost + inject_cost;
+    EXPECT_EQ((co_await isa::vmlaunch()).reason, exit_reason::external_interrupt);
+    EXPECT_EQ(state_of(r).interruptibility, 0u);
+  });
+  r.hw.run_until(cycles{50'000});
+  EXPECT_TRUE(r.done);
+  EXPECT_EQ(r.exits().at(0)->began.count(), entered) << "no instruction of the handler comes first";
+}
+
 TEST(interrupt_window, exits_before_any_instruction_where_it_is_open) {
   vmx_rig r;
   r.setup.options.primary |= vmx::primary::interrupt_window_exiting;
@@ -795,6 +824,64 @@ TEST(halted_guest, with_an_open_window_does_not_halt) {
   EXPECT_TRUE(r.log.of<halt_fact>().empty());
 }
 
+// -- waiting for SIPI, and shutdown -----------------------------------------------------------------------------------
+
+TEST(inactive_guest, waiting_for_sipi_exits_with_the_start_up_vector_and_with_nothing_else) {
+  vmx_rig r;
+  std::uint64_t started = 0;
+  r.setup.more.emplace_back(field::guest_activity_state, 3);
+  r.setup.options.pin |= vmx::pin_based::activate_vmx_preemption_timer;
+  r.setup.more.emplace_back(field::vmx_preemption_timer_value, 1);
+  r.run_guest([&]() -> program {
+    started = r.now().count();
+    co_await isa::cpuid(0);
+  });
+  r.run_host([&]() -> program {
+    co_await rig::enable_apic();
+    vmx::exit_info exit = co_await isa::vmlaunch();
+    EXPECT_EQ(exit.reason, exit_reason::startup_ipi);
+    EXPECT_EQ(exit.qualification, 0x9Au);
+    EXPECT_EQ(r.exits().back()->qualification, 0x9Au);
+    EXPECT_EQ(r.exits().back()->began.count(), 30'000 + wake_latency);
+    EXPECT_EQ(state_of(r).activity, 3u) << "active only after the exit";
+    EXPECT_EQ(r.field(field::guest_rip), test_guest.rip());
+    EXPECT_TRUE(r.hw.cpu(0).local_apic().requests().test(0x51)) << "held back, not lost";
+    EXPECT_EQ(started, 0u);
+    co_await isa::wrmsr(apic::msr::svr, 0xFF);
+    co_await isa::vmwrite(field::guest_activity_state, 0);
+    co_await isa::vmwrite(field::pin_based_controls, r.field(field::pin_based_controls) &
+                                                         ~std::uint64_t{vmx::pin_based::activate_vmx_preemption_timer |
+                                                                        vmx::pin_based::external_interrupt_exiting});
+    co_await isa::vmwrite(field::guest_rflags, 2);
+    exit = co_await isa::vmresume();
+    EXPECT_EQ(exit.reason, exit_reason::cpuid);
+  });
+  r.interrupt(0, cycles{20'000}, 0x51);
+  r.interrupt(0, cycles{30'000}, 0x9A, apic::delivery_mode::startup);
+  r.interrupt(0, cycles{30'010}, 0x9B, apic::delivery_mode::startup);
+  r.hw.run_until(cycles{100'000});
+  EXPECT_TRUE(r.done);
+  EXPECT_GT(started, 30'000u);
+  r.hw.check_accounting();
+}
+
+TEST(inactive_guest, in_shutdown_ignores_interrupts_and_exits_with_an_nmi) {
+  vmx_rig r;
+  r.setup.more.emplace_back(field::guest_activity_state, 2);
+  r.run_guest(rig::sleep);
+  r.run_host([&]() -> program {
+    co_await rig::enable_apic();
+    const vmx::exit_info exit = co_await isa::vmlaunch();
+    EXPECT_EQ(exit.reason, exit_reason::exception_or_nmi);
+    EXPECT_EQ(state_of(r).activity, 2u);
+    EXPECT_EQ(r.exits().back()->began.count(), 30'000 + wake_latency);
+  });
+  r.interrupt(0, cycles{20'000}, 0x51);
+  r.interrupt(0, cycles{30'000}, 0, apic::delivery_mode::nmi);
+  r.hw.run_until(cycles{100'000});
+  EXPECT_TRUE(r.done);
+}
+
 // -- the preemption timer ---------------------------------------------------------------------------------------------
 
 TEST(preemption_timer, expires_at_a_multiple_of_its_tick_in_the_cycle_the_rule_gives) {
@@ -895,8 +982,7 @@ TEST(preemption_timer, saves_what_is_left_where_asked_and_wakes_a_halted_guest) 
       co_await skip(exit);
       EXPECT_EQ((co_await isa::vmresume()).reason, exit_reason::preemption_timer);
       EXPECT_EQ(state_of(r).activity, 1u);
-      EXPECT_EQ(r.exits().back()->began.count(),
-                (((again >> shift) + (save ? rest : 1000)) << shift) + wake_latency);
+      EXPECT_EQ(r.exits().back()->began.count(), (((again >> shift) + (save ? rest : 1000)) << shift) + wake_latency);
     });
     r.hw.run_until(cycles{400'000});
     EXPECT_TRUE(r.done);
@@ -922,6 +1008,36 @@ TEST(exits, of_nmi_and_init) {
   r.hw.run_until(cycles{50'000});
   EXPECT_TRUE(r.done);
   EXPECT_NE(r.hw.cpu(0).active(), nullptr) << "the INIT is spent";
+}
+
+TEST(exits, because_of_an_nmi_block_further_ones_in_the_host_until_iret) {
+  vmx_rig r;
+  std::vector<std::uint64_t> handled;
+  r.handler = [&](logical_cpu&, std::uint8_t vector) {
+    handled.push_back(vector * 100'000 + r.now().count());
+    return rig::acknowledge();
+  };
+  std::uint64_t opened = 0;
+  r.run_guest(rig::sleep);
+  r.run_host([&]() -> program {
+    co_await rig::enable_apic();
+    EXPECT_EQ((co_await isa::vmlaunch()).reason, exit_reason::exception_or_nmi);
+    EXPECT_EQ(r.field(field::guest_interruptibility_state), 0u) << "the guest's blocking was none";
+    co_await isa::compute(cycles{5000});
+    EXPECT_TRUE(handled.empty());
+    r.interrupt(0, r.now() + cycles{100}, 0x51);
+    co_await isa::compute(cycles{200});
+    opened = r.now().count() + 4;
+    co_await isa::sti();
+    co_await isa::pause();
+  });
+  r.interrupt(0, cycles{20'000}, 0, apic::delivery_mode::nmi);
+  r.interrupt(0, cycles{22'000}, 0, apic::delivery_mode::nmi);
+  r.hw.run_until(cycles{50'000});
+  EXPECT_TRUE(r.done);
+  ASSERT_EQ(handled.size(), 2u);
+  EXPECT_EQ(handled[0], 0x51 * 100'000 + opened + 40);
+  EXPECT_EQ(handled[1], 2 * 100'000 + opened + 40 + 200 + 80 + 80) << "the IRET of any handler unblocks";
 }
 
 TEST(exits, an_init_in_root_operation_or_during_a_transition_waits_for_the_guest) {
@@ -1188,8 +1304,10 @@ TEST(entries, with_bad_controls_or_host_state_fail_with_their_numbers) {
   r.run_host([&]() -> program {
     const auto attempt = [&](bool launch) -> program {
       try {
-        if (launch) co_await isa::vmlaunch();
-        else co_await isa::vmresume();
+        if (launch)
+          co_await isa::vmlaunch();
+        else
+          co_await isa::vmresume();
       } catch (const vm_fail& f) {
         numbers.push_back(f.number());
         EXPECT_EQ(r.field(field::vm_instruction_error), f.number());
@@ -1251,7 +1369,7 @@ TEST(entries, with_bad_guest_state_end_as_exit_33_that_loads_the_host_state) {
 }
 
 TEST(entries, to_something_that_is_no_strand_are_errors) {
-  for (const int what : {0, 1, 2, 3}) {
+  for (const int what : {0, 1, 2}) {
     vmx_rig r;
     r.run_guest(rig::sleep);
     strand fresh{r.hw.names(), "not started"};
@@ -1260,7 +1378,6 @@ TEST(entries, to_something_that_is_no_strand_are_errors) {
       if (what == 0) co_await isa::vmwrite(field::guest_rsp, 0x5000);
       if (what == 1) co_await isa::vmwrite(field::guest_rsp, fresh.rsp());
       if (what == 2) co_await isa::vmwrite(field::guest_rsp, host->rsp());
-      if (what == 3) co_await isa::vmwrite(field::guest_activity_state, 3);
       co_await isa::vmlaunch();
     });
     EXPECT_THROW(r.hw.run_until(cycles{50'000}), invariant_error) << what;
@@ -1277,12 +1394,15 @@ TEST(ground_truth, a_guest_strand_is_on_a_cpu_while_its_carrier_is_and_carries_i
     spin_subject subject;
     strand* guests[2];
     for (strand*& g : guests)
-      g = &r.make("guest", []() -> program {
-        for (;;) {
-          co_await isa::compute(cycles{3000});
-          co_await isa::cpuid(0);
-        }
-      }, test_guest);
+      g = &r.make(
+          "guest",
+          []() -> program {
+            for (;;) {
+              co_await isa::compute(cycles{3000});
+              co_await isa::cpuid(0);
+            }
+          },
+          test_guest);
     vmcs_setup setups[2];
     strand* host = nullptr;
     strand& idle = r.make("idle", [&]() -> program {
@@ -1299,8 +1419,10 @@ TEST(ground_truth, a_guest_strand_is_on_a_cpu_while_its_carrier_is_and_carries_i
       for (unsigned turn = 0;; ++turn) {
         const unsigned which = turn % 3 == 2 ? 1 : 0;
         co_await isa::vmptrld(which == 0 ? 0x3000 : 0x4000);
-        if (launched[which]) co_await isa::vmresume();
-        else co_await isa::vmlaunch();
+        if (launched[which])
+          co_await isa::vmresume();
+        else
+          co_await isa::vmlaunch();
         launched[which] = true;
         co_await isa::vmwrite(field::guest_rip, test_guest.rip() + 2);
         if (turn % 4 == 1) co_await isa::switch_to(idle);

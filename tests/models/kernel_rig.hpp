@@ -163,10 +163,14 @@ inline kernel_config kernel_settings(unsigned cpus, scheduler_maker make) {
 
 // -- what threads are made of -----------------------------------------------------------------------------------------
 
-/// Computes until a cycle.
+/// Computes until a cycle: exactly, unless an interrupt comes in the last 100 us.
 inline cpu::program until(cycles when) {
-  const cycles now = (co_await isa::this_cpu()).now();
-  if (when > now) co_await isa::compute(when - now);
+  for (;;) {
+    const cycles now = (co_await isa::this_cpu()).now();
+    if (now >= when) co_return;
+    const cycles left = when - now;
+    co_await isa::compute(left > 100 * us ? left - cycles{left.count() / 4} : left);
+  }
 }
 inline cpu::program compute_for_ever(cycles chunk = 10 * ms) {
   for (;;) co_await isa::compute(chunk);

@@ -406,14 +406,20 @@ TEST(spin_policy, none_wants_no_exits) {
 }
 
 TEST(spin_policy, every_entry_can_be_made_under_its_name) {
+  std::vector<std::string> names;
   for (const spin_policy_entry& e : spin_policies()) {
     const auto policy = make_spin_policy(e.name);
     ASSERT_NE(policy, nullptr) << e.name;
     EXPECT_STREQ(policy->name(), e.name);
+    EXPECT_STREQ(e.make()->name(), e.name);
     EXPECT_GT(std::string{e.description}.size(), 10u);
+    names.push_back(e.name);
   }
+  std::sort(names.begin(), names.end());
+  EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end()) << "a name is given twice";
+  for (const directed_yield_rules& era : directed_yield_eras())
+    EXPECT_TRUE(std::binary_search(names.begin(), names.end(), era.name)) << era.name;
   EXPECT_EQ(make_spin_policy("no such policy"), nullptr);
-  EXPECT_EQ(spin_policies().size(), 12u);
   for (const char* name : {"none", "sleep", "directed", "deprioritize_recent", "preempted_only", "kernel_mode",
                            "ipi_receivers"})
     EXPECT_NE(make_spin_policy(name), nullptr) << name;

@@ -48,7 +48,7 @@ class in_a_directory : public testing::Test {
 TEST(command_line, all_options) {
   const command_line line =
       parse_command_line({"run", "a.json", "-p", "vms[0].vcpus=4", "--until", "1ms", "-p", "seed=2", "--seed", "3",
-                          "--out", "o", "--trace", "kvm=t.txt", "--stepped", "--jobs", "4", "--json", "--quiet"});
+                          "--out", "o", "--trace", "kvm=t.txt", "--stepped", "--json", "--quiet"});
   ASSERT_TRUE(line.to_do) << line.text;
   const options& o = *line.to_do;
   EXPECT_EQ(o.command, "run");
@@ -57,9 +57,11 @@ TEST(command_line, all_options) {
             (std::vector<std::string>{"vms[0].vcpus=4", "seed=2", "until=1ms", "seed=3", "machine.stepped=true"}));
   EXPECT_EQ(o.out, fs::path{"o"});
   EXPECT_EQ(o.kvm_trace, fs::path{"t.txt"});
-  EXPECT_EQ(o.jobs, 4u);
   EXPECT_TRUE(o.json);
   EXPECT_TRUE(o.quiet);
+  const command_line study = parse_command_line({"study", "ple_storm", "--jobs", "4"});
+  ASSERT_TRUE(study.to_do) << study.text;
+  EXPECT_EQ(study.to_do->jobs, 4u);
 }
 
 TEST(command_line, help_and_version) {
@@ -81,8 +83,8 @@ TEST(command_line, mistakes_name_the_nearest) {
                                                                                      {"study"},
                                                                                      {"study", "nothing"},
                                                                                      {"run", "a", "b"},
-                                                                                     {"run", "a", "--jobs", "0"},
-                                                                                     {"run", "a", "--jobs", "x"},
+                                                                                     {"study", "s", "--jobs", "0"},
+                                                                                     {"study", "s", "--jobs", "x"},
                                                                                      {"run", "a", "--trace", "kvm="},
                                                                                      {"run", "a", "-p", "seed"},
                                                                                      {"run", "a", "-p"},

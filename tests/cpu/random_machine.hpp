@@ -1,0 +1,535 @@
+#pragma once
+#include <array>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+
+#include "rig.hpp"
+
+// Small machines drawn at random: hardware, costs, detectors and software, all from one seed.
+namespace vmxsys::cpu::testing {
+
+/// What the programs see, as facts: a value that differs between two runs makes their hashes differ.
+struct note_fact {
+  static constexpr const char* fact_name = "note";
+  std::uint32_t who;
+  std::uint64_t what;
+};
+BOOST_DESCRIBE_STRUCT(note_fact, (), (who, what))
+
+struct random_run {
+  bool stepped = false;
+  std::uint64_t disturb = 0;  ///< seed of materialisations and extra stops; 0: none
+  std::uint64_t length = 200'000;
+  fact_observer* also = nullptr;
+};
+
+struct random_result {
+  std::string error;
+  std::uint64_t hash = 0;
+  std::uint64_t facts = 0;
+  std::uint64_t events = 0;
+  std::uint64_t iterations = 0;  ///< of all spins that ended
+  std::array<std::uint64_t, 64> exits{};
+  std::vector<std::uint64_t> books;
+
+  bool same_as(const random_result& o) const {
+    return error == o.error && hash == o.hash && facts == o.facts && books == o.books && iterations == o.iterations;
+  }
+};
+
+class random_machine final : public boot_if, fact_observer {
+ public:
+  random_machine(std::uint64_t seed, const random_run& how)
+      : draw_{seed}, how_{how}, hw{draw_config(draw_, how.stepped)}, source_{hw.add_fact_source()} {
+    hw.facts().attach(hash_);
+    hw.facts().attach(*this);
+    if (how.also != nullptr) hw.facts().attach(*how.also);
+    disturber_ =
+        hw.time().add_slot(this, [](void* self, cycles now) { static_cast<random_machine*>(self)->disturb(now); });
+    const physical_address base = 0x20'0000;
+    const std::uint64_t stride = draw_.one_in(3) ? 8 : 64;
+    for (std::uint64_t i = 0; i < words_.size(); ++i) words_[i] = &hw.physical().word_at(base + stride * i);
+    host_table_.of = guest_table_.of = this;
+    guest_table_.guest = true;
+    host_table_.base = hw.names().add(host_table_);
+    guest_table_.base = hw.names().add(guest_table_);
+    uses_locks_ = draw_.one_in(2);
+    for (unsigned i = 0; i < hw.cpus(); ++i) add_cpu(i);
+    schedule();
+    hw.connect(*this);
+    for (unsigned i = 1; i < hw.cpus(); ++i)
+      hw.post(i, cycles{draw_.between(1, 3000)}, hw.cpus(), {apic::delivery_mode::startup, 1, false});
+  }
+
+  random_result run() {
+    random_result r;
+    try {
+      random_numbers slices{how_.disturb + 1};
+      if (how_.disturb != 0) hw.time().arm(disturber_, cycles{1 + slices.below(1000)}, phase::timer);
+      for (const outside_write& w : writes_) {
+        advance(w.at, slices);
+        hw.physical().write<std::uint64_t>(words_[w.word]->address(), w.value);
+      }
+      advance(how_.length, slices);
+      hw.check_accounting();
+    } catch (const std::exception& e) {
+      r.error = e.what();
+    }
+    r.hash = hash_.value();
+    r.facts = hash_.count();
+    r.events = hw.time().events();
+    r.iterations = iterations_;
+    r.exits = exits_;
+    for (unsigned i = 0; i < hw.cpus(); ++i)
+      for (world w : {world::root, world::non_root})
+        for (std::size_t b = 0; b < accounting::buckets; ++b)
+          r.books.push_back(hw.cpu(i).account().total(w, static_cast<bucket>(b)).count());
+    return r;
+  }
+
+  std::string describe() const { return description_; }
+
+ private:
+  struct outside_write {
+    std::uint64_t at;
+    std::size_t word;
+    std::uint64_t value;
+  };
+  struct table : interrupt_table {
+    random_machine* of = nullptr;
+    bool guest = false;
+    std::uint64_t base = 0;
+    program entry(logical_cpu& cpu, std::uint8_t vector) override { return of->handler(cpu.number(), guest, vector); }
+  };
+  /// One stream of software: a CPU's own, or a guest's.
+  struct agent {
+    random_numbers next{0};
+    std::uint32_t id = 0;
+    unsigned cpu = 0;
+    bool guest = false;
+    bool physical_interrupts = true;  ///< the APIC it programs is the physical one
+    bool can_halt = true;
+    std::unique_ptr<strand> runs;
+  };
+  struct virtual_cpu {
+    agent* who = nullptr;
+    physical_address region = 0;
+    vmcs_setup setup;
+    bool launched = false;
+    unsigned pending = 0;  ///< vector to inject
+  };
+  struct host {
+    random_numbers next{0};
+    bool vmm = false;
+    bool passthrough = false;
+    bool preemption_timer = false;
+    bool hlt_exits = true;
+    unsigned retry_in = 2;  ///< one in so many PAUSE exits is retried instead of skipped
+    agent self;
+    agent other;  ///< without a hypervisor: a second thread of the CPU
+    std::array<virtual_cpu, 2> guests;
+  };
+
+  static constexpr code_location kernel_code{"kernel", 0xffffffff81300000, 0, 0, bucket::kernel};
+  static constexpr code_location kernel_spin{"kernel_spin", 0xffffffff81310000, 0x10, 0, bucket::spin};
+  static constexpr code_location lock_spin{"lock_spin", 0xffffffff81320000, 0x20, 0, bucket::spin};
+  static constexpr code_location user_text{"user", 0x400000, 0, 3, bucket::user};
+  static constexpr code_location user_spin{"user_spin", 0x410000, 0x10, 3, bucket::spin};
+  static constexpr code_location vmm_text{"vmm", 0xffffffff81400000, 0, 0, bucket::exit_handling};
+  static constexpr std::uint8_t host_tick = 0xE1;
+
+  // -- hardware -------------------------------------------------------------------------------------------------------
+
+  static machine_config draw_config(random_numbers& d, bool stepped) {
+    machine_config c;
+    const auto some = [&](std::uint64_t most) { return cycles{d.between(1, most)}; };
+    constexpr topology shapes[] = {{1, 1, 1}, {1, 2, 1}, {1, 1, 2}, {2, 1, 1},
+                                   {1, 3, 1}, {2, 2, 1}, {1, 2, 2}, {2, 1, 2}};
+    c.shape = shapes[d.below(std::size(shapes))];
+    c.capabilities = vmx::find_capability_row("cascade_lake_sp")->values;
+    c.stepped = stepped;
+    instruction_costs& i = c.costs.instruction;
+    i.pause = some(d.one_in(2) ? 150 : 10);
+    i.load = some(8);
+    i.branch = some(4);
+    i.store = some(8);
+    i.locked = some(30);
+    i.rdtsc = some(30);
+    i.interrupt_flag = some(5);
+    i.hlt = some(12);
+    i.interrupt = some(200);
+    i.iret = some(80);
+    i.wrmsr = some(100);
+    i.wrmsr_x2apic = some(100);
+    i.vmwrite = some(20);
+    i.vmread = some(20);
+    c.costs.transfer = {some(20), some(150), some(350)};
+    c.costs.exit.save_guest_state = some(150);
+    c.costs.entry.load_guest_state = some(150);
+    c.costs.interrupt = {some(80), some(500), some(900)};
+    c.costs.idle_states = {{"C1", some(2500), cycles{0}}};
+    c.timer_clock = {static_cast<std::uint32_t>(d.between(1, 100)), 1};
+    const auto detector = d.below(vmx::spin_detector_table_size());
+    c.make_detector = [detector] { return vmx::spin_detector_table()[detector].make(); };
+    return c;
+  }
+
+  void add_cpu(unsigned number) {
+    hosts_.push_back(std::make_unique<host>());
+    host& h = *hosts_.back();
+    h.next = random_numbers{draw_()};
+    h.vmm = !draw_.one_in(3);
+    set_up_agent(h.self, number, false);
+    if (h.vmm) {
+      h.passthrough = draw_.one_in(3);
+      h.preemption_timer = draw_.one_in(3);
+      h.hlt_exits = !h.passthrough && draw_.one_in(2);
+      h.retry_in = static_cast<unsigned>(draw_.between(1, 4));
+      for (std::size_t g = 0; g < h.guests.size(); ++g) {
+        virtual_cpu& v = h.guests[g];
+        guests_.push_back(std::make_unique<agent>());
+        v.who = guests_.back().get();
+        v.region = 0x10'0000 + 0x10000 * number + 0x1000 * (g + 1);
+        draw_vmcs(h, v);
+        set_up_agent(*v.who, number, true);
+        v.who->physical_interrupts = h.passthrough;
+        start(*v.who, body(*v.who), kernel_code);
+      }
+      start(h.self, vmm(h, number), vmm_text);
+    } else {
+      set_up_agent(h.other, number, false);
+      start(h.self, body(h.self), kernel_code);
+      start(h.other, body(h.other), kernel_code);
+    }
+    description_ += h.vmm ? h.passthrough ? " passthrough" : " vmm" : " bare";
+  }
+
+  void draw_vmcs(const host& h, virtual_cpu& v) {
+    vmx::minimal_vmcs_options& o = v.setup.options;
+    o.pin = vmx::pin_based::nmi_exiting;
+    if (!h.passthrough) o.pin |= vmx::pin_based::external_interrupt_exiting;
+    if (h.preemption_timer) o.pin |= vmx::pin_based::activate_vmx_preemption_timer;
+    o.primary = h.hlt_exits ? vmx::primary::hlt_exiting : 0;
+    if (h.passthrough) o.primary |= vmx::primary::use_msr_bitmaps;
+    if (draw_.one_in(12)) o.primary |= vmx::primary::pause_exiting;
+    o.secondary = draw_.one_in(5) ? 0 : vmx::secondary::pause_loop_exiting;
+    if (draw_.one_in(3)) o.vm_exit &= ~std::uint64_t{vmx::vm_exit_control::acknowledge_interrupt_on_exit};
+    if (h.preemption_timer && draw_.one_in(2)) o.vm_exit |= vmx::vm_exit_control::save_vmx_preemption_timer_value;
+    o.ple_gap = static_cast<std::uint32_t>(draw_.one_in(6) ? 0 : draw_.between(1, 300));
+    o.ple_window = static_cast<std::uint32_t>(draw_.one_in(2) ? draw_.below(60) : draw_.below(5000));
+    o.guest_rflags = draw_.one_in(2) ? 2 : 0x202;
+    v.setup.more = {{vmx::field::host_idtr_base, host_table_.base},
+                    {vmx::field::guest_idtr_base, guest_table_.base},
+                    {vmx::field::msr_bitmap_address, 0x8000},  // a page of zeros
+                    {vmx::field::vmx_preemption_timer_value, 50}};
+  }
+
+  void set_up_agent(agent& a, unsigned cpu, bool guest) {
+    a.next = random_numbers{draw_()};
+    a.id = static_cast<std::uint32_t>(agents_++);
+    a.cpu = cpu;
+    a.guest = guest;
+    a.can_halt = draw_.one_in(2);
+  }
+  void start(agent& a, program what, const code_location& where) {
+    a.runs = std::make_unique<strand>(hw.names(), "agent" + std::to_string(a.id));
+    a.runs->start(std::move(what), where);
+  }
+
+  void schedule() {
+    for (std::uint64_t n = draw_.below(15); n > 0; --n)
+      writes_.push_back({draw_.between(5000, how_.length - 1), 1 + draw_.below(words_.size() - 1), draw_.below(3)});
+    std::sort(writes_.begin(), writes_.end(), [](const auto& a, const auto& b) { return a.at < b.at; });
+    for (std::uint64_t n = draw_.below(60); n > 0; --n) {
+      const auto cpu = static_cast<unsigned>(draw_.below(hw.cpus()));
+      const bool nmi = draw_.one_in(12);
+      const bool init = draw_.one_in(12) && hosts_[cpu]->vmm;  // elsewhere it would end the software
+      const std::uint64_t at = draw_.between(init ? 40'000 : 4000, std::max<std::uint64_t>(how_.length, 50'000));
+      hw.post(cpu, cycles{at}, hw.cpus() + 1,
+              init  ? apic::interrupt_message{apic::delivery_mode::init, 0, false}
+              : nmi ? apic::interrupt_message{apic::delivery_mode::nmi, 0, false}
+                    : apic::interrupt_message{apic::delivery_mode::fixed,
+                                              static_cast<std::uint8_t>(draw_.between(0x30, 0xDF)), false});
+    }
+  }
+
+  // -- running --------------------------------------------------------------------------------------------------------
+
+  void advance(std::uint64_t to, random_numbers& slices) {
+    while (how_.disturb != 0 && hw.time().now().count() < to && !slices.one_in(10)) {
+      hw.run_until(cycles{std::min(to, hw.time().now().count() + 1 + slices.below(slices.one_in(2) ? 60 : 9000))});
+      if (slices.one_in(2)) hw.materialise();
+      if (slices.one_in(2)) hw.check_accounting();
+    }
+    hw.run_until(cycles{to});
+  }
+  void disturb(cycles now) {
+    random_numbers when{how_.disturb ^ now.count() * 77};
+    hw.materialise();
+    hw.time().arm(disturber_, now + cycles{1 + when.below(when.one_in(2) ? 40 : 3000)}, phase::timer);
+  }
+
+  strand& boot(logical_cpu& cpu, physical_address) override {
+    cpu.set_idtr_base(host_table_.base);
+    return *hosts_[cpu.number()]->self.runs;
+  }
+  void observe(const fact_view& f) override {
+    if (const auto* spin = f.as<spin_fact>()) iterations_ += spin->iterations;
+    if (const auto* exit = f.as<vm_exit_fact>()) ++exits_[static_cast<std::size_t>(exit->reason) % exits_.size()];
+  }
+  void note(const agent& a, std::uint64_t what) { hw.facts().state(source_, hw.time().now(), note_fact{a.id, what}); }
+
+  // -- software -------------------------------------------------------------------------------------------------------
+
+  program handler(unsigned cpu, bool guest, std::uint8_t vector) {
+    random_numbers& next = hosts_[cpu]->next;
+    auto here = co_await isa::in(kernel_code);
+    co_await isa::compute(cycles{next.below(200)});
+    if (next.one_in(3)) note(hosts_[cpu]->self, co_await isa::fetch_add(*words_[1], 1));
+    if (vector == 2) co_return;
+    if (next.one_in(4)) {
+      co_await isa::sti();
+      co_await isa::compute(cycles{next.below(300)});
+      co_await isa::cli();
+    }
+    if (vector == host_tick && !guest) co_await rearm(cpu);
+    co_await isa::wrmsr(apic::msr::eoi, 0);
+    if (!guest && !hosts_[cpu]->vmm && next.one_in(3)) co_await switch_threads(cpu);  // preempts
+  }
+  program switch_threads(unsigned cpu) {
+    host& h = *hosts_[cpu];
+    strand& to = hw.cpu(cpu).active() == h.self.runs.get() ? *h.other.runs : *h.self.runs;
+    co_await isa::switch_to(to);
+  }
+
+  program rearm(unsigned cpu) {
+    const std::uint64_t ahead = hosts_[cpu]->next.between(300, 20'000);
+    co_await isa::wrmsr(apic::msr::tsc_deadline, co_await isa::rdtsc() + ahead);
+  }
+  program prepare_apic(unsigned cpu) {
+    co_await isa::wrmsr(apic::msr::svr, 0x1FF);
+    co_await isa::wrmsr(apic::msr::lvt_timer, 0x40000u | host_tick);
+    co_await rearm(cpu);
+  }
+
+  /// What every agent does for ever.
+  program body(agent& a) {
+    random_numbers& next = a.next;
+    if (&a == &hosts_[a.cpu]->self) co_await prepare_apic(a.cpu);
+    if (!next.one_in(6)) co_await isa::sti();
+    for (;;) {
+      word& w = *words_[1 + next.below(words_.size() - 1)];
+      std::uint64_t vector = 0;  // drawn apart: the order of evaluation within an expression is the compiler's
+      switch (next.below(18)) {
+        case 0:
+        case 1:
+          co_await isa::compute(cycles{next.below(next.one_in(2) ? 50 : 2000)});
+          break;
+        case 2:
+        case 3:
+        case 4:
+          co_await wait(a, w);
+          break;
+        case 5:
+          co_await isa::store(w, next.below(3));
+          break;
+        case 6:
+          note(a, co_await isa::fetch_add(w, next.below(2)));
+          break;
+        case 7: {
+          const std::uint64_t expected = next.below(3);
+          note(a, co_await isa::cmpxchg(w, expected, next.below(3)));
+          break;
+        }
+        case 8:
+          co_await isa::store_part(w, 0xFF, next());
+          note(a, co_await isa::exchange_part(w, 0xFF00, next.below(2) << 8));
+          break;
+        case 9:
+          vector = next.between(0x30, 0xDF);
+          co_await isa::wrmsr(apic::msr::icr, next.below(hw.cpus()) << 32 | vector);
+          break;
+        case 10:
+          note(a, co_await isa::rdtsc());
+          break;
+        case 11:
+          for (std::uint64_t n = next.below(40); n > 0; --n) co_await isa::pause();
+          break;
+        case 12:
+          co_await isa::cli();
+          co_await isa::compute(cycles{next.below(500)});
+          if (!next.one_in(5)) co_await isa::sti();
+          break;
+        case 13:
+          if (a.guest) note(a, co_await isa::vmcall(1, 2));
+          note(a, (co_await isa::cpuid(1)).eax);
+          note(a, co_await isa::rdmsr(apic::msr::id));
+          break;
+        case 14:
+          if (a.can_halt) co_await sleep_a_while(a);
+          break;
+        case 15:
+          co_await in_user_mode(a, w);
+          break;
+        case 16:
+          if (!a.guest && !hosts_[a.cpu]->vmm) co_await switch_threads(a.cpu);
+          break;
+        default:
+          if (uses_locks_) co_await locked(a);
+      }
+      note(a, 1);
+    }
+  }
+
+  program wait(agent& a, word& w) {
+    const std::uint64_t seen = co_await isa::load(w);
+    const std::uint64_t limit = a.next.one_in(20) ? 0 : a.next.between(1, a.next.one_in(2) ? 20 : 600);
+    const spin_predicate p =
+        a.next.one_in(4) ? spin_predicate::while_any(~std::uint64_t{0}) : spin_predicate::while_equal(seen);
+    const spin_result r = co_await isa::spin_while(w, p, kernel_spin, a.next.one_in(2) ? &subject_ : nullptr, limit);
+    note(a, r.value);
+    note(a, r.iterations * 2 + r.limit_reached);
+  }
+  program sleep_a_while(agent& a) {
+    if (a.physical_interrupts) co_await isa::wrmsr(apic::msr::tsc_deadline, co_await isa::rdtsc() + a.next.below(6000));
+    co_await isa::sti();
+    if (a.next.one_in(3)) co_await isa::compute(cycles{a.next.below(100)});
+    co_await isa::hlt();
+  }
+  program in_user_mode(agent& a, word& w) {
+    auto here = co_await isa::in(user_text);
+    co_await isa::compute(cycles{a.next.below(3000)});
+    const spin_result r =
+        co_await isa::spin_while(w, spin_predicate::while_equal(w.peek()), user_spin, nullptr, a.next.between(1, 200));
+    note(a, r.iterations);
+    if (a.next.one_in(2)) co_await isa::pause();
+  }
+  program locked(agent& a) {
+    word& lock = *words_[0];
+    while (co_await isa::cmpxchg(lock, 0, 1) != 0)
+      co_await isa::spin_while(lock, spin_predicate::while_not_equal(0), lock_spin, &subject_);
+    subject_.await(a.runs.get(), hw.time().now());
+    co_await isa::compute(cycles{a.next.below(3000)});
+    subject_.await(nullptr, hw.time().now());
+    co_await isa::store(lock, 0);
+  }
+
+  // A hypervisor of two virtual CPUs that handles everything in some legal way, drawn anew each time.
+  program vmm(host& h, unsigned number) {
+    using vmx::field;
+    random_numbers& next = h.next;
+    co_await enter_root_operation(hw, 0x10'0000 + 0x10000 * number);
+    for (virtual_cpu& v : h.guests) co_await make_vmcs(hw, *v.who->runs, v.region, v.setup);
+    co_await prepare_apic(number);
+    std::size_t which = 1;
+    for (;;) {
+      virtual_cpu& v = h.guests[which];
+      if (hw.cpu(number).vmx_state().current_vmcs != v.region) co_await isa::vmptrld(v.region);
+      if (v.pending != 0) co_await inject(v);
+      if (h.preemption_timer && !next.one_in(3))
+        co_await isa::vmwrite(field::vmx_preemption_timer_value, next.below(next.one_in(2) ? 3 : 150));
+      vmx::exit_info exit;
+      if (v.launched)
+        exit = co_await isa::vmresume();
+      else
+        exit = co_await isa::vmlaunch();
+      v.launched = true;
+      if (exit.entry_failure) throw std::runtime_error{"VM entry failed"};
+      co_await isa::compute(cycles{next.below(400)});
+      if (co_await handle(h, v, exit)) which = next.below(h.guests.size());
+    }
+  }
+
+  program inject(virtual_cpu& v) {
+    using vmx::field;
+    const std::uint64_t controls = co_await isa::vmread(field::primary_processor_based_controls);
+    const std::uint64_t rflags = co_await isa::vmread(field::guest_rflags);
+    const std::uint64_t blocking = co_await isa::vmread(field::guest_interruptibility_state);
+    std::uint64_t wanted = controls | vmx::primary::interrupt_window_exiting;
+    if ((rflags & vmx::rflags_bits::interrupt_flag) != 0 && blocking == 0) {
+      co_await isa::vmwrite(field::vm_entry_interruption_information, 0x8000'0000u | v.pending);
+      v.pending = 0;
+      wanted = controls & ~std::uint64_t{vmx::primary::interrupt_window_exiting};
+    }
+    if (wanted != controls) co_await isa::vmwrite(field::primary_processor_based_controls, wanted);
+  }
+
+  /// True: another virtual CPU may run.
+  task<bool> handle(host& h, virtual_cpu& v, vmx::exit_info& exit) {
+    using vmx::exit_reason;
+    using vmx::field;
+    random_numbers& next = h.next;
+    strand& s = *v.who->runs;
+    switch (exit.reason) {
+      case exit_reason::external_interrupt: {
+        const std::uint32_t information = exit.interruption_information;
+        if ((information >> 31) == 0) {
+          co_await isa::sti();
+          co_await isa::compute(cycles{1});
+          co_await isa::cli();
+        } else {
+          if ((information & 0xFF) == host_tick) co_await rearm(s.on_cpu()->number());
+          co_await isa::wrmsr(apic::msr::eoi, 0);
+          if (next.one_in(2)) v.pending = information & 0xFF;
+        }
+        if (next.one_in(8)) co_await isa::vmwrite(field::guest_activity_state, 0);  // a halted guest goes on
+        co_return next.one_in(2);
+      }
+      case exit_reason::pause:
+        if (!next.one_in(h.retry_in)) co_await skip(exit);
+        co_return !next.one_in(3);
+      case exit_reason::hlt:
+        co_await skip(exit);
+        if (next.one_in(2) && !h.passthrough) co_await isa::vmwrite(field::guest_activity_state, 1);
+        co_return true;
+      case exit_reason::preemption_timer:
+      case exit_reason::interrupt_window:
+      case exit_reason::exception_or_nmi:
+      case exit_reason::init_signal:
+        co_return next.one_in(2);
+      case exit_reason::wrmsr:
+        if (s.reg(gpr::rcx) == apic::msr::icr && next.one_in(2))
+          co_await isa::wrmsr(apic::msr::icr, s.reg(gpr::rdx) << 32 | s.reg(gpr::rax));
+        co_await skip(exit);
+        co_return next.one_in(4);
+      case exit_reason::cpuid:
+      case exit_reason::rdmsr:
+      case exit_reason::vmcall:
+        s.reg(gpr::rax) = next.below(1000);
+        co_await skip(exit);
+        co_return next.one_in(4);
+      default:
+        throw std::runtime_error{"exit " + std::to_string(static_cast<int>(exit.reason)) + " was not expected"};
+    }
+  }
+  program skip(const vmx::exit_info& exit) {
+    const std::uint64_t rip = co_await isa::vmread(vmx::field::guest_rip);
+    co_await isa::vmwrite(vmx::field::guest_rip, rip + exit.instruction_length);
+    co_await isa::vmwrite(vmx::field::guest_interruptibility_state, 0);
+  }
+
+  random_numbers draw_;
+  random_run how_;
+  fact_hash hash_;
+  std::uint64_t iterations_ = 0;
+  std::array<std::uint64_t, 64> exits_{};
+
+ public:
+  machine hw;
+
+ private:
+  std::uint32_t source_;
+  slot disturber_{};
+  spin_subject subject_;
+  std::array<word*, 5> words_{};
+  table host_table_, guest_table_;
+  bool uses_locks_ = false;
+  std::size_t agents_ = 0;
+  std::vector<std::unique_ptr<host>> hosts_;
+  std::vector<std::unique_ptr<agent>> guests_;
+  std::vector<outside_write> writes_;
+  std::string description_;
+};
+
+}  // namespace vmxsys::cpu::testing
