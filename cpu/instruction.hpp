@@ -77,13 +77,11 @@ struct instruction {
   std::uint64_t a = 0;                   ///< operands, by opcode; what is left of a compute, in cycles
   std::uint64_t b = 0;
   std::uint64_t result = 0;
-  word* target = nullptr;
-  effect_witness* witness = nullptr;
 
   explicit instruction(opcode c) : code{c} {}
   bool await_ready() const noexcept { return false; }
   template <class P> void await_suspend(std::coroutine_handle<P> self) {
-    detail::post(*self.promise().on, *this, self, &self.promise());
+    detail::post(*self.promise().on, *this, self);
   }
 
  protected:
@@ -92,6 +90,13 @@ struct instruction {
     if (fault == instruction_fault::vm_fail) throw vm_fail{error};
     throw cpu::fault{fault};
   }
+};
+
+/// An instruction that loads or stores a shared word.
+struct memory_instruction : instruction {
+  word* target;
+  effect_witness* witness = nullptr;
+  memory_instruction(opcode c, word& w) : instruction{c}, target{&w} {}
 };
 
 /// When a spin loop goes on: while ((value & mask) == operand) is `equal`.
@@ -115,7 +120,7 @@ struct spin_result {
 /// Where a spin loop stands between two boundaries.
 enum class spin_position : std::uint8_t { before_load, in_load, before_pause, in_pause };
 
-struct spin_instruction : instruction {
+struct spin_instruction : memory_instruction {
   spin_predicate predicate;
   const code_location* site;             ///< of the PAUSE; the load is two bytes on
   spin_subject* subject;
@@ -126,9 +131,7 @@ struct spin_instruction : instruction {
   cycles futile{0};
 
   spin_instruction(word& w, spin_predicate p, const code_location& at, spin_subject* s, std::uint64_t most)
-      : instruction{opcode::spin_while}, predicate{p}, site{&at}, subject{s}, limit{most} {
-    target = &w;
-  }
+      : memory_instruction{opcode::spin_while, w}, predicate{p}, site{&at}, subject{s}, limit{most} {}
   spin_result await_resume() const { return {result, iterations, limit != 0 && iterations >= limit && predicate(result)}; }
 };
 
@@ -161,6 +164,16 @@ template <class R> struct operation : instruction {
   }
 };
 
+template <class R> struct memory_operation : memory_instruction {
+  memory_operation(opcode c, word& w, std::uint64_t first = 0, std::uint64_t second = 0) : memory_instruction{c, w} {
+    a = first;
+    b = second;
+  }
+  R await_resume() const {
+    if constexpr (!std::is_void_v<R>) return result;
+  }
+};
+
 struct cpuid_operation : instruction {
   cpuid_result registers{};
   cpuid_operation() : instruction{opcode::cpuid} {}
@@ -181,46 +194,33 @@ inline operation<void> compute(cycles duration) {
   op.a = duration.count();
   return op;
 }
-inline operation<std::uint64_t> load(word& from) {
-  operation<std::uint64_t> op{opcode::load};
-  op.target = &from;
-  return op;
-}
-namespace detail {
-template <class R> operation<R> memory_operation(opcode code, word& w, std::uint64_t a, std::uint64_t b = 0) {
-  operation<R> op{code};
-  op.target = &w;
-  op.a = a;
-  op.b = b;
-  return op;
-}
-}  // namespace detail
+inline memory_operation<std::uint64_t> load(word& from) { return {opcode::load, from}; }
 /// A store of the bits of `mask` only, as a narrower MOV does; the others keep what they hold when it takes effect.
-inline operation<void> store_part(word& to, std::uint64_t mask, std::uint64_t value) {
-  return detail::memory_operation<void>(opcode::store, to, value, mask);
+inline memory_operation<void> store_part(word& to, std::uint64_t mask, std::uint64_t value) {
+  return {opcode::store, to, value, mask};
 }
-inline operation<void> store(word& to, std::uint64_t value) { return store_part(to, ~std::uint64_t{0}, value); }
+inline memory_operation<void> store(word& to, std::uint64_t value) { return store_part(to, ~std::uint64_t{0}, value); }
 /// LOCK CMPXCHG: the old value; `desired` was stored if it equals `expected`.
-inline operation<std::uint64_t> cmpxchg(word& at, std::uint64_t expected, std::uint64_t desired) {
-  return detail::memory_operation<std::uint64_t>(opcode::cmpxchg, at, expected, desired);
+inline memory_operation<std::uint64_t> cmpxchg(word& at, std::uint64_t expected, std::uint64_t desired) {
+  return {opcode::cmpxchg, at, expected, desired};
 }
 /// XCHG, LOCK XADD, and LOCK OR/AND with the old value as result. `exchange_part` swaps the bits of `mask` only, as a
 /// narrower XCHG does, and its result is the old value of these bits, in place.
-inline operation<std::uint64_t> exchange_part(word& at, std::uint64_t mask, std::uint64_t v) {
-  return detail::memory_operation<std::uint64_t>(opcode::exchange, at, v, mask);
+inline memory_operation<std::uint64_t> exchange_part(word& at, std::uint64_t mask, std::uint64_t v) {
+  return {opcode::exchange, at, v, mask};
 }
-inline operation<std::uint64_t> exchange(word& at, std::uint64_t v) { return exchange_part(at, ~std::uint64_t{0}, v); }
-inline operation<std::uint64_t> fetch_add(word& at, std::uint64_t v) {
-  return detail::memory_operation<std::uint64_t>(opcode::fetch_add, at, v);
+inline memory_operation<std::uint64_t> exchange(word& at, std::uint64_t v) { return exchange_part(at, ~std::uint64_t{0}, v); }
+inline memory_operation<std::uint64_t> fetch_add(word& at, std::uint64_t v) {
+  return {opcode::fetch_add, at, v};
 }
-inline operation<std::uint64_t> fetch_or(word& at, std::uint64_t v) {
-  return detail::memory_operation<std::uint64_t>(opcode::fetch_or, at, v);
+inline memory_operation<std::uint64_t> fetch_or(word& at, std::uint64_t v) {
+  return {opcode::fetch_or, at, v};
 }
-inline operation<std::uint64_t> fetch_and(word& at, std::uint64_t v) {
-  return detail::memory_operation<std::uint64_t>(opcode::fetch_and, at, v);
+inline memory_operation<std::uint64_t> fetch_and(word& at, std::uint64_t v) {
+  return {opcode::fetch_and, at, v};
 }
 /// The same instruction, with somebody told of its effect.
-template <class R> operation<R> witnessed(operation<R> op, effect_witness& by) {
+template <class R> memory_operation<R> witnessed(memory_operation<R> op, effect_witness& by) {
   op.witness = &by;
   return op;
 }

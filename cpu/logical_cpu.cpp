@@ -150,6 +150,7 @@ bool logical_cpu::begin(instruction& i, cycles now) {
 bool logical_cpu::execute(instruction& i, cycles now) {
   const instruction_costs& cost = machine_.costs().instruction;
   memory& m = machine_.physical();
+  const auto target = [&i]() -> word& { return *static_cast<memory_instruction&>(i).target; };
   switch (i.code) {
     case opcode::compute: compute(i, now); return activity_ == activity::computing;
     case opcode::spin_while: begin_spin(static_cast<spin_instruction&>(i), now); return true;
@@ -158,17 +159,17 @@ bool logical_cpu::execute(instruction& i, cycles now) {
   book(now);
   switch (i.code) {
     case opcode::load:
-      i.hit = m.load_hits(*i.target, number_);
-      if (i.hit) i.result = i.target->peek();
-      run_for(m.issue_load(*i.target, number_, now) - now, now, phase::read);
+      i.hit = m.load_hits(target(), number_);
+      if (i.hit) i.result = target().peek();
+      run_for(m.issue_load(target(), number_, now) - now, now, phase::read);
       return true;
-    case opcode::store: run_for(m.issue_store(*i.target, number_, now) - now, now, phase::effect); return true;
+    case opcode::store: run_for(m.issue_store(target(), number_, now) - now, now, phase::effect); return true;
     case opcode::cmpxchg:
     case opcode::exchange:
     case opcode::fetch_add:
     case opcode::fetch_or:
     case opcode::fetch_and:
-      run_for(m.issue_locked(*i.target, number_, now) - now, now, phase::effect);
+      run_for(m.issue_locked(target(), number_, now) - now, now, phase::effect);
       return true;
     case opcode::pause: run_for(cost.pause, now, phase::read); return true;
     case opcode::hlt: run_for(cost.hlt, now, phase::read); return true;
@@ -210,24 +211,14 @@ bool logical_cpu::raise(instruction& i, instruction_fault what) {
 
 // The completion of an instruction that took its time.
 void logical_cpu::finish(instruction& i, cycles now) {
-  memory& m = machine_.physical();
-  const auto modify = [&](auto change) {
-    i.result = m.complete_load(*i.target, number_);
-    m.complete_store(*i.target, number_, now, change(i.result));
-  };
   switch (i.code) {
     case opcode::load:
-      if (!i.hit) i.result = m.complete_load(*i.target, number_);
-      break;
-    case opcode::store: m.complete_store(*i.target, number_, now, (i.target->peek() & ~i.b) | (i.a & i.b)); break;
-    case opcode::cmpxchg: modify([&](std::uint64_t old) { return old == i.a ? i.b : old; }); break;
+    case opcode::store:
+    case opcode::cmpxchg:
     case opcode::exchange:
-      modify([&](std::uint64_t old) { return (old & ~i.b) | (i.a & i.b); });
-      i.result &= i.b;
-      break;
-    case opcode::fetch_add: modify([&](std::uint64_t old) { return old + i.a; }); break;
-    case opcode::fetch_or: modify([&](std::uint64_t old) { return old | i.a; }); break;
-    case opcode::fetch_and: modify([&](std::uint64_t old) { return old & i.a; }); break;
+    case opcode::fetch_add:
+    case opcode::fetch_or:
+    case opcode::fetch_and: finish_memory(static_cast<memory_instruction&>(i), now); return;
     case opcode::hlt:
       i.started = true;
       halt(now);
@@ -264,6 +255,30 @@ void logical_cpu::finish(instruction& i, cycles now) {
         interrupts_enabled_ = false;
       }
       break;
+    default: break;
+  }
+  complete(i);
+}
+
+void logical_cpu::finish_memory(memory_instruction& i, cycles now) {
+  memory& m = machine_.physical();
+  const auto modify = [&](auto change) {
+    i.result = m.complete_load(*i.target, number_);
+    m.complete_store(*i.target, number_, now, change(i.result));
+  };
+  switch (i.code) {
+    case opcode::load:
+      if (!i.hit) i.result = m.complete_load(*i.target, number_);
+      break;
+    case opcode::store: m.complete_store(*i.target, number_, now, (i.target->peek() & ~i.b) | (i.a & i.b)); break;
+    case opcode::cmpxchg: modify([&](std::uint64_t old) { return old == i.a ? i.b : old; }); break;
+    case opcode::exchange:
+      modify([&](std::uint64_t old) { return (old & ~i.b) | (i.a & i.b); });
+      i.result &= i.b;
+      break;
+    case opcode::fetch_add: modify([&](std::uint64_t old) { return old + i.a; }); break;
+    case opcode::fetch_or: modify([&](std::uint64_t old) { return old | i.a; }); break;
+    case opcode::fetch_and: modify([&](std::uint64_t old) { return old & i.a; }); break;
     default: break;
   }
   if (i.witness != nullptr) i.witness->took_effect(*active_, i, now);

@@ -91,6 +91,7 @@ class logical_cpu final : private line_watcher {
   bool execute(instruction& i, cycles now);
   bool begin_bus_access(instruction& i, cycles now);
   void finish(instruction& i, cycles now);
+  void finish_memory(memory_instruction& i, cycles now);
   void complete(instruction& i) { i.started = false; active_->frames_.back().in_flight = nullptr; }
   bool raise(instruction& i, instruction_fault what);
   void run_for(cycles cost, cycles now, phase in);

@@ -59,11 +59,13 @@ void memory::write(physical_address at, const void* from, std::size_t bytes) {
 
 word& memory::word_at(physical_address at) {
   if (at % 8 != 0) throw std::invalid_argument("a shared word must be aligned to 8 bytes");
-  if (auto known = words_.find(at); known != words_.end()) return *known->second;
+  cache_line& line = lines_[at / 64];
+  for (word* w = line.words; w != nullptr; w = w->next_)
+    if (w->address_ == at) return *w;
   if (watched_pages_[at >> 12]++ == 0)
     for (watched_page_listener* who : listeners_) who->page_became_watched(at & ~(page_size - 1));
-  store_.push_back(word{at, page_bytes(at) + at % page_size / 8, &lines_[at / 64]});
-  words_[at] = &store_.back();
+  store_.push_back(word{at, page_bytes(at) + at % page_size / 8, &line, line.words});
+  line.words = &store_.back();
   return store_.back();
 }
 

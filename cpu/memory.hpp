@@ -17,6 +17,7 @@
 namespace vmxsys::cpu {
 
 class spin_subject;
+class word;
 
 /// Told when the line it polls is taken away. Spinning CPUs implement it.
 class line_watcher {
@@ -44,7 +45,8 @@ struct cache_line {
   cycles busy_until{0};        ///< the last queued request is served then
   unsigned owner = no_owner;   ///< the last CPU in the queue that asked for the line exclusively
   cpu_set valid;               ///< CPUs that hold a copy now
-  boost::container::small_vector<line_watcher*, 2> watchers;
+  boost::container::small_vector<line_watcher*, 1> watchers;
+  word* words = nullptr;       ///< the shared words on it
 };
 
 /// A shared 64-bit word of simulated memory: a lock, a flag, a counter that several CPUs touch. Plain code never reads
@@ -60,10 +62,12 @@ class word {
 
  private:
   friend class memory;
-  word(physical_address at, std::uint64_t* bytes, cache_line* line) : address_{at}, bytes_{bytes}, line_{line} {}
+  word(physical_address at, std::uint64_t* bytes, cache_line* line, word* next)
+      : address_{at}, bytes_{bytes}, line_{line}, next_{next} {}
   physical_address address_;
   std::uint64_t* bytes_;
   cache_line* line_;
+  word* next_;  // on the same line
 };
 
 /// Hands out addresses of one region, for model objects that need some.
@@ -137,7 +141,6 @@ class memory final : public physical_memory {
   topology shape_;
   const hardware_costs& costs_;
   std::unordered_map<std::uint64_t, std::unique_ptr<page>> pages_;
-  std::unordered_map<physical_address, word*> words_;
   std::unordered_map<std::uint64_t, cache_line> lines_;
   std::unordered_map<std::uint64_t, unsigned> watched_pages_;
   std::deque<word> store_;

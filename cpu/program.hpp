@@ -16,14 +16,13 @@ namespace detail {
 struct promise_base {
   strand* on = nullptr;
   std::coroutine_handle<> caller;
-  promise_base* caller_promise = nullptr;
   std::exception_ptr error;
 };
 
 // The strand's side of the trampoline; defined in strand.cpp. Symmetric transfer would overflow the stack without
 // optimisation, so a coroutine never resumes another: it leaves the next handle with the strand and returns to it.
-void resume_next(strand& on, std::coroutine_handle<> next, promise_base* promise);
-void post(strand& on, instruction& issued, std::coroutine_handle<> then, promise_base* promise);
+void resume_next(strand& on, std::coroutine_handle<> next);
+void post(strand& on, instruction& issued, std::coroutine_handle<> then);
 
 }  // namespace detail
 
@@ -47,8 +46,7 @@ template <class T> struct task_awaiter {
   template <class P> void await_suspend(std::coroutine_handle<P> caller) {
     child.promise().on = caller.promise().on;
     child.promise().caller = caller;
-    child.promise().caller_promise = &caller.promise();
-    resume_next(*caller.promise().on, child, &child.promise());
+    resume_next(*caller.promise().on, child);
   }
   T await_resume() {
     if (child.promise().error) std::rethrow_exception(child.promise().error);
@@ -64,7 +62,7 @@ struct task_promise_common : promise_base {
   struct final_awaiter {
     bool await_ready() const noexcept { return false; }
     template <class P> void await_suspend(std::coroutine_handle<P> self) noexcept {
-      resume_next(*self.promise().on, self.promise().caller, self.promise().caller_promise);
+      resume_next(*self.promise().on, self.promise().caller);
     }
     void await_resume() const noexcept {}
   };

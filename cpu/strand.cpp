@@ -9,22 +9,19 @@ namespace vmxsys::cpu {
 
 namespace detail {
 
-void resume_next(strand& on, std::coroutine_handle<> next, promise_base* promise) {
+void resume_next(strand& on, std::coroutine_handle<> next) {
   on.frames_.back().next = next;
-  on.frames_.back().next_promise = promise;
 }
 
-void post(strand& on, instruction& issued, std::coroutine_handle<> then, promise_base* promise) {
+void post(strand& on, instruction& issued, std::coroutine_handle<> then) {
   strand::frame& top = on.frames_.back();
   top.in_flight = &issued;
   top.next = then;
-  top.next_promise = promise;
 }
 
 }  // namespace detail
 
 strand::strand(name_space& names, std::string name) : names_{names}, name_{std::move(name)}, id_{names.add(*this)} {
-  registers_[static_cast<std::size_t>(gpr::rsp)] = rsp();
 }
 
 strand::~strand() {
@@ -49,8 +46,7 @@ std::uint64_t strand::rsp() const { return name_space::rsp_of(id_); }
 void strand::start(program root, const code_location& where) {
   root.handle().promise().on = this;
   const auto first = root.handle();
-  detail::promise_base* promise = &root.handle().promise();
-  frames_.push_back({std::move(root), first, promise, nullptr, &where, false});
+  frames_.push_back({std::move(root), first, nullptr, &where, false});
 }
 
 void strand::push(program handler, const code_location& where, bool interrupts_enabled) {

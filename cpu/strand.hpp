@@ -3,6 +3,7 @@
 #include <boost/container/small_vector.hpp>
 #include <coroutine>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "code.hpp"
@@ -37,7 +38,10 @@ class strand {
   /// The stack pointer that names this strand in VMCS fields and registers.
   std::uint64_t rsp() const;
 
-  std::uint64_t& reg(gpr r) { return registers_[static_cast<std::size_t>(r)]; }
+  std::uint64_t& reg(gpr r) {
+    if (!registers_) registers_ = std::make_unique<std::array<std::uint64_t, 16>>();  // most strands never exit
+    return (*registers_)[static_cast<std::size_t>(r)];
+  }
   const code_location& location() const { return *frames_.back().location; }
   /// In an interrupt handler: where the interrupted code is.
   const code_location& interrupted_location() const { return *frames_[frames_.size() - 2].location; }
@@ -54,15 +58,14 @@ class strand {
   friend class spin_subject;
   friend class code_scope;
   friend class name_space;
-  friend void detail::resume_next(strand&, std::coroutine_handle<>, detail::promise_base*);
-  friend void detail::post(strand&, instruction&, std::coroutine_handle<>, detail::promise_base*);
+  friend void detail::resume_next(strand&, std::coroutine_handle<>);
+  friend void detail::post(strand&, instruction&, std::coroutine_handle<>);
 
   enum class state { issued, handler_done, ended, endless, lost };
 
   struct frame {
     program root;
     std::coroutine_handle<> next;
-    detail::promise_base* next_promise;
     instruction* in_flight;
     const code_location* location;
     bool interrupts_enabled;  // of the interrupted code
@@ -77,12 +80,12 @@ class strand {
   name_space& names_;
   std::string name_;
   std::uint32_t id_;
-  std::array<std::uint64_t, 16> registers_{};
+  std::unique_ptr<std::array<std::uint64_t, 16>> registers_;
   boost::container::small_vector<frame, 1> frames_;
   logical_cpu* cpu_ = nullptr;
   strand* passenger_ = nullptr;
   strand* carrier_ = nullptr;
-  boost::container::small_vector<spin_subject*, 2> subjects_;
+  boost::container::small_vector<spin_subject*, 1> subjects_;
 };
 
 /// The code location of a strand for as long as this object lives: what traces show and where time is booked.

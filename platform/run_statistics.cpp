@@ -54,6 +54,7 @@ void run_statistics::add_difference(totals& to, const totals& after, const total
 void run_statistics::begin() {
   measuring_ = true;
   from_ = of_.hardware().time().now();
+  of_.hardware().check_accounting();  // settles how much of a spin under way was futile
   cpu_at_begin_.clear();
   for (unsigned c = 0; c < of_.hardware().cpus(); ++c) cpu_at_begin_.push_back(snapshot(c));
   for (vcpu_record& v : vcpus_) {

@@ -63,7 +63,7 @@ class lock_bound final : public workload {
     }
     co_await lock.release();
     co_await isa::compute(syscall_exit);
-    co_await on_.exit_to_user();
+    co_await on_.cond_resched();
   }
 
   kernel& on_;

@@ -50,6 +50,7 @@ virtual_machine::virtual_machine(kvm& of, unsigned number, virtual_machine_confi
     v.thread_->address_space = number + 1;
   }
   vcpus_[0]->state_ = vcpu::mp_state::runnable;
+  config_.affinity = {};  // the threads have it
 }
 
 vcpu::vcpu(virtual_machine& of, unsigned index)

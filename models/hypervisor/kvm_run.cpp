@@ -26,11 +26,7 @@ cpu::program vcpu::run() {
     } else {
       co_await enter_guest();
     }
-    if (host.need_resched(host.index_of(co_await isa::this_cpu()))) {
-      co_await isa::cli();
-      co_await host.schedule();
-      co_await isa::sti();
-    }
+    co_await host.cond_resched();
   }
 }
 

@@ -51,7 +51,6 @@ kernel::kernel(cpu::machine& hw, kernel_config config)
     p.current = p.idle.get();
     p.queue_lock = make_spinlock(config_.locks, *locks_);
     p.balance = balance_state{config_.cpus};
-    p.call_word = &hw.physical().word_at(memory_.take(64, 64));
   }
 }
 
@@ -246,7 +245,7 @@ cpu::program kernel::entry(cpu::logical_cpu&, std::uint8_t vec) {
   if (s.interrupted_location().cpl == 3 && cpus_[cpu].need_resched) co_await schedule();
 }
 
-cpu::program kernel::exit_to_user() {
+cpu::program kernel::cond_resched() {
   const unsigned cpu = index_of(co_await isa::this_cpu());
   if (!cpus_[cpu].need_resched) co_return;
   co_await isa::cli();
@@ -273,6 +272,7 @@ cpu::program kernel::handle_irq(std::uint8_t vec) {
 cpu::program kernel::call_on(unsigned cpu, std::function<cpu::program()> call) {
   auto here = co_await isa::in(code::smp_call_function);
   const unsigned self = index_of(co_await isa::this_cpu());
+  if (cpus_[self].call_word == nullptr) cpus_[self].call_word = &hw_.physical().word_at(memory_.take(64, 64));
   cpu::word& done = *cpus_[self].call_word;
   co_await isa::store(done, 1);
   cpus_[cpu].calls.push_back({std::move(call), &done});

@@ -113,8 +113,8 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   // -- what its programs call ----------------------------------------------------------------------------------------
   /// Straight-line work at `where`.
   cpu::program work(const cpu::code_location& where, cycles duration);
-  /// What the end of a system call does on its way back to user mode: gives up the CPU if that was asked for.
-  cpu::program exit_to_user();
+  /// Gives up the CPU if that was asked for: at the end of a system call, and in loops that may go on for long.
+  cpu::program cond_resched();
   /// An enabled tracepoint's cost, none if tracing is off.
   cpu::program trace();
   /// Gives up the CPU if something else should run, or if the current thread sleeps. Interrupts are off inside and, as

@@ -29,7 +29,7 @@ cpu::program queued_lock::slow_path(std::uint64_t value) {
   if ((value & ~locked_mask) == 0) {
     value = co_await isa::witnessed(isa::fetch_or(word_, pending), *this);
     if ((value & ~locked_mask) == 0) {
-      if (value != 0) co_await isa::spin_while(word_, spin_predicate::while_any(locked_mask), pending_spin, &subject_);
+      if (value != 0) co_await spin(word_, spin_predicate::while_any(locked_mask), pending_spin, &subject_);
       co_await isa::witnessed(isa::store_part(word_, locked_pending_mask, locked), *this);
       end_wait(wait);
       co_return;
@@ -37,6 +37,13 @@ cpu::program queued_lock::slow_path(std::uint64_t value) {
     if ((value & pending_mask) == 0) co_await isa::witnessed(isa::store_part(word_, pending_mask, 0), *this);
   }
   co_await queue(wait);
+}
+
+// A frame of its own: a waiter's other frames stay for as long as it waits, and there can be thousands of them.
+cpu::task<cpu::spin_result> queued_lock::spin(cpu::word& on, cpu::spin_predicate until, const cpu::code_location& site,
+                               cpu::spin_subject* subject) {
+  const cpu::spin_result end = co_await isa::spin_while(on, until, site, subject);
+  co_return end;
 }
 
 cpu::program queued_lock::queue(waiting wait) {
@@ -55,7 +62,7 @@ cpu::program queued_lock::queue(waiting wait) {
 cpu::program queued_lock::take_without_node() {
   std::uint64_t before = locked;
   while (before != 0) {
-    co_await isa::spin_while(word_, spin_predicate::while_not_equal(0), no_node_spin, &subject_);
+    co_await spin(word_, spin_predicate::while_not_equal(0), no_node_spin, &subject_);
     before = co_await isa::witnessed(isa::cmpxchg(word_, 0, locked), *this);
   }
 }
@@ -75,13 +82,13 @@ cpu::program queued_lock::wait_in_queue(queue_node& node, std::uint64_t tail, wa
   const std::uint64_t before = co_await isa::witnessed(isa::exchange_part(word_, tail_mask, tail), *this);
   if (before != 0) {
     co_await isa::store(*node_of(before).next, tail);
-    co_await isa::spin_while(*node.locked, spin_predicate::while_equal(0), node_spin, &subject_);
+    co_await spin(*node.locked, spin_predicate::while_equal(0), node_spin, &subject_);
     next = co_await isa::load(*node.next);
   }
 
   // The head. The tail keeps newcomers away from the word, so nobody takes it in between; only the tail may change.
   const cpu::spin_result free =
-      co_await isa::spin_while(word_, spin_predicate::while_any(locked_pending_mask), head_spin, &subject_);
+      co_await spin(word_, spin_predicate::while_any(locked_pending_mask), head_spin, &subject_);
   if (free.value == tail) {
     value = co_await isa::witnessed(isa::cmpxchg(word_, tail, locked), *this);
     if (value == tail) {
@@ -99,7 +106,7 @@ cpu::program queued_lock::pass_on(queue_node& node, std::uint64_t next) {
   if (next == 0) {
     successor_.await(queue_.empty() ? nullptr : queue_.front(), environment_.now());
     const cpu::spin_result linked =
-        co_await isa::spin_while(*node.next, spin_predicate::while_equal(0), link_spin, &successor_);
+        co_await spin(*node.next, spin_predicate::while_equal(0), link_spin, &successor_);
     next = linked.value;
   }
   co_await isa::store(*node_of(next).locked, 1);
@@ -135,7 +142,7 @@ void queued_lock::stored(cpu::strand& by, const cpu::instruction& i, cycles now)
 }
 
 void queued_lock::taken(cpu::strand& by, cycles now) {
-  if (!queue_.empty() && queue_.front() == &by) queue_.pop_front();
+  if (!queue_.empty() && queue_.front() == &by) queue_.erase(queue_.begin());
   settle(&by, now);
 }
 

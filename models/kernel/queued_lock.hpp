@@ -1,7 +1,7 @@
 #pragma once
 #include <vmxsys/models/kernel/spinlock.hpp>
 
-#include <deque>
+#include <boost/container/small_vector.hpp>
 
 namespace vmxsys::models {
 
@@ -58,6 +58,7 @@ class queued_lock final : public spinlock {
  private:
   cpu::program slow_path(std::uint64_t value);
   cpu::program queue(waiting wait);
+  cpu::task<cpu::spin_result> spin(cpu::word& on, cpu::spin_predicate until, const cpu::code_location& site, cpu::spin_subject* subject);
   cpu::program take_without_node();
   cpu::program wait_in_queue(queue_node& node, std::uint64_t tail, waiting wait);
   cpu::program pass_on(queue_node& node, std::uint64_t next);
@@ -70,7 +71,7 @@ class queued_lock final : public spinlock {
 
   // The truth: the owner of the pending bit and the queue in order.
   cpu::strand* pending_ = nullptr;
-  std::deque<cpu::strand*> queue_;
+  boost::container::small_vector<cpu::strand*, 1> queue_;
   cpu::spin_subject successor_;  // whom an owner in link_spin waits for
 };
 

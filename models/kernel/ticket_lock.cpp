@@ -30,7 +30,7 @@ void ticket_lock::took_effect(cpu::strand& by, const cpu::instruction& i, cycles
     cpu::strand* next = nullptr;
     if (!waiters_.empty()) {
       next = waiters_.front();
-      waiters_.pop_front();
+      waiters_.erase(waiters_.begin());
     }
     set_truth(next, nullptr, now);
   } else if ((i.result & head_mask) == i.result >> tail_shift) {

@@ -1,7 +1,7 @@
 #pragma once
 #include <vmxsys/models/kernel/spinlock.hpp>
 
-#include <deque>
+#include <boost/container/small_vector.hpp>
 
 namespace vmxsys::models {
 
@@ -26,7 +26,7 @@ class ticket_lock final : public spinlock {
   void took_effect(cpu::strand& by, const cpu::instruction& i, cycles now) override;
 
   std::uint64_t serving_ = 0;          // the holder's ticket
-  std::deque<cpu::strand*> waiters_;   // the truth: who drew a ticket, in order, without the owner of the head
+  boost::container::small_vector<cpu::strand*, 1> waiters_;   // the truth: who drew a ticket, in order, without the owner of the head
 };
 
 }  // namespace vmxsys::models

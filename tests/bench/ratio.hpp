@@ -2,7 +2,7 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
-#include <chrono>
+#include <ctime>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,10 +11,11 @@
 // the pairs counts; absolute times are information only.
 namespace vmxsys::bench {
 
+/// Processor time of this process, which other load on the machine disturbs less than the wall clock.
 template <class F> double seconds(F&& work) {
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();
   work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
 }
 
 /// Median of time(slow) / time(fast) over `pairs` pairs, each normalised to what it did.

@@ -7,7 +7,7 @@ namespace {
 
 using cpu::testing::spin_rig;
 
-/// Seconds of wall time per simulated cycle.
+/// Seconds per simulated cycle.
 double spin_under_vmm(bool stepped, std::uint64_t until) {
   spin_rig rig{stepped};
   return seconds([&] { rig.hw.run_until(cycles{until}); }) / static_cast<double>(until);
@@ -16,7 +16,7 @@ double spin_under_vmm(bool stepped, std::uint64_t until) {
 // PAUSE takes 40 cycles; the window of 4096 makes an exit every hundred of them.
 void spin_under_a_ten_line_vmm(benchmark::State& state) {
   for (auto _ : state)
-    at_least(state, median_ratio(9, [] { return spin_under_vmm(true, 4'000'000); }, [] { return spin_under_vmm(false, 8'000'000); }), 4);
+    at_least(state, median_ratio(9, [] { return spin_under_vmm(true, 20'000'000); }, [] { return spin_under_vmm(false, 200'000'000); }), 4);
 }
 BENCHMARK(spin_under_a_ten_line_vmm)->Iterations(1)->Unit(benchmark::kMillisecond);
 
@@ -68,7 +68,7 @@ double hold_for_a_millisecond(bool stepped, std::uint64_t rounds) {
 
 void lock_held_for_a_millisecond(benchmark::State& state) {
   for (auto _ : state)
-    at_least(state, median_ratio(5, [] { return hold_for_a_millisecond(true, 4); }, [] { return hold_for_a_millisecond(false, 4'000); }), 1000);
+    at_least(state, median_ratio(5, [] { return hold_for_a_millisecond(true, 8); }, [] { return hold_for_a_millisecond(false, 20'000); }), 1000);
 }
 BENCHMARK(lock_held_for_a_millisecond)->Iterations(1)->Unit(benchmark::kMillisecond);
 

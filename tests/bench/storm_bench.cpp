@@ -108,7 +108,7 @@ struct exit_counter final : cpu::fact_observer {
   std::uint64_t exits = 0;
 };
 
-/// Wall time per VM exit once everything has booted.
+/// Time per VM exit once everything has booted.
 class exit_cost {
  public:
   explicit exit_cost(unsigned copies) : s_{replicated(copies)} {

@@ -1,0 +1,37 @@
+#pragma once
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <vmxsys/platform/config_loader.hpp>
+#include <vmxsys/platform/execution.hpp>
+#include <vmxsys/platform/study_ple_storm.hpp>
+
+namespace vmxsys::platform::testing {
+
+/// The study's configuration, short.
+inline run_config short_study(const std::vector<std::string>& more = {}) {
+  std::vector<std::string> overrides{"until=12ms", "measure_from=2ms"};
+  overrides.insert(overrides.end(), more.begin(), more.end());
+  const loaded_config c = load_config_text(ple_storm_configuration(), overrides, "ple_storm.json");
+  EXPECT_TRUE(c.ok()) << c.report();
+  return c.config;
+}
+
+inline run_result run_bare(const run_config& config, cpu::fact_observer* observer = nullptr, std::ostream* trace = nullptr) {
+  execution_options how;
+  how.bare = true;
+  how.observer = observer;
+  how.kvm_trace = trace;
+  return execute(config, how);
+}
+
+/// All that a run says but how much work the engine had with it.
+inline std::string document(run_result r) {
+  r.events = 0;
+  return to_json(r);
+}
+
+}  // namespace vmxsys::platform::testing
