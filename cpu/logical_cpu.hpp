@@ -176,7 +176,7 @@ class logical_cpu final : private line_watcher {
   bool in_guest_ = false;
   bool interrupts_enabled_ = false;
   bool shadow_ = false;                  // blocking by STI
-  bool shadowed_ = false;                // the guest's instruction about to issue is the one after STI
+  bool shadowed_ = false;                // the instruction about to issue is the one after STI
   vmx::activity_state guest_activity_ = vmx::activity_state::active;
   int sipi_pending_ = -1;                // vector of a start-up IPI for a guest that waits for it
   bool init_pending_ = false;

@@ -34,6 +34,14 @@ strand::~strand() {
   names_.remove(id_);
 }
 
+std::uint64_t& strand::reg(gpr r) {
+  if (!registers_) {
+    registers_ = std::make_unique<std::array<std::uint64_t, 16>>();
+    (*registers_)[static_cast<std::size_t>(gpr::rsp)] = rsp();
+  }
+  return (*registers_)[static_cast<std::size_t>(r)];
+}
+
 void strand::abandon() {
   while (!frames_.empty()) {
     { program last = std::move(frames_.back().root); }  // scopes inside still find their frame

@@ -38,10 +38,8 @@ class strand {
   /// The stack pointer that names this strand in VMCS fields and registers.
   std::uint64_t rsp() const;
 
-  std::uint64_t& reg(gpr r) {
-    if (!registers_) registers_ = std::make_unique<std::array<std::uint64_t, 16>>();  // most strands never exit
-    return (*registers_)[static_cast<std::size_t>(r)];
-  }
+  /// A general register; RSP holds `rsp()` until somebody writes it. Made at the first use: most strands never exit.
+  std::uint64_t& reg(gpr r);
   const code_location& location() const { return *frames_.back().location; }
   /// In an interrupt handler: where the interrupted code is.
   const code_location& interrupted_location() const { return *frames_[frames_.size() - 2].location; }

@@ -374,6 +374,22 @@ TEST(kernel_wake, is_never_lost_while_switching_to_another_thread) {
   EXPECT_GT(queued, 100u);
 }
 
+TEST(kernel_wake, is_never_lost_when_the_thread_wakes_up_on_another_cpu) {
+  // It may wake on CPU 2 while CPU 1 still switches away from it: a strand is never on two CPUs.
+  unsigned stayed = 0, moved = 0;
+  for (cycles at = goes_to_sleep - cycles{1'500}; at < goes_to_sleep + cycles{2'500}; at += cycles{1}) {
+    sleeper s;
+    kernel_rig r{3};
+    thread& t = r.add("sleeper", {1, 2}, s.body(r, goes_to_sleep));
+    r.add("waker", {0}, waker(r, s, t, {at}));
+    r.run_until(goes_to_sleep + 60 * us);
+    ASSERT_EQ(s.wakes, 1u) << at.count();
+    ++(t.entity->cpu == 2 ? moved : stayed);
+  }
+  EXPECT_GT(stayed, 100u);
+  EXPECT_GT(moved, 100u);
+}
+
 TEST(kernel_wake, two_wakers_wake_once) {
   for (std::uint64_t offset = 0; offset < 1'500; offset += 7) {
     sleeper s;

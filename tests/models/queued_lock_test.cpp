@@ -201,7 +201,8 @@ TEST(queued_lock, nodes_have_lines_of_their_own) {
   const auto lock = rig.make(lock_kind::queued);
   std::vector<physical_address> lines{lock->address() / 64};
   for (unsigned c = 0; c < 4; ++c)
-    for (const queue_node& n : rig.locks.nodes_of(c).level) {
+    for (unsigned level = 0; level < queue_nodes::levels; ++level) {
+      const queue_node& n = rig.locks.node_of(c, level);
       EXPECT_EQ(n.next->address() / 64, n.locked->address() / 64);
       EXPECT_EQ(std::count(lines.begin(), lines.end(), n.next->address() / 64), 0);
       lines.push_back(n.next->address() / 64);

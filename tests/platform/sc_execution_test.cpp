@@ -37,18 +37,18 @@ TEST(sc_execution, the_study_is_the_same_with_a_quantum_of_1_ms) {
 
 // A quantum shorter than a cycle: the kernel is told of every event, as in lock-step.
 TEST(sc_execution, the_study_is_the_same_in_lock_step) {
-  const run_config config = short_study({"until=4ms"});
+  const run_config config = short_study({"until=40ms"});
   EXPECT_EQ(document(under_systemc(config, {1, sc_core::SC_PS})), document(run_bare(config)));
 }
 
 TEST(sc_execution, stepped_is_the_same) {
-  const run_config config = short_study({"until=5ms"});
-  EXPECT_EQ(document(under_systemc(short_study({"until=5ms", "machine.stepped=true"}), sc_core::SC_ZERO_TIME)),
+  const run_config config = short_study({"until=30ms"});
+  EXPECT_EQ(document(under_systemc(short_study({"until=30ms", "machine.stepped=true"}), sc_core::SC_ZERO_TIME)),
             document(run_bare(config)));
 }
 
 TEST(sc_execution, a_run_that_ends_between_two_cycles_of_the_kernel) {
-  const run_config config = short_study({"until=9876543cycles", "measure_from=1234567cycles"});
+  const run_config config = short_study({"until=98765432cycles", "measure_from=12345678cycles"});
   EXPECT_EQ(document(under_systemc(config, {77'777, sc_core::SC_NS})), document(run_bare(config)));
 }
 
