@@ -4,9 +4,10 @@ namespace vmxsys::cpu {
 
 const char* bucket_name(bucket b) {
   constexpr const char* names[] = {
-      "user",        "kernel",         "scheduler",  "interrupt",  "spin",        "spin futile",      "tracing",
-      "exit handling", "handle pause", "handle msr", "handle hlt", "handle cpuid", "handle hypercall", "handle interrupt",
-      "handle timer", "vcpu switch",   "idle",       "vm exit",    "vm entry",    "wait for SIPI"};
+      "user",        "kernel",       "scheduler",        "interrupt",        "spin",
+      "spin futile", "tracing",      "exit handling",    "handle pause",     "handle msr",
+      "handle hlt",  "handle cpuid", "handle hypercall", "handle interrupt", "handle timer",
+      "vcpu switch", "idle",         "vm exit",          "vm entry",         "wait for SIPI"};
   static_assert(std::size(names) == accounting::buckets);
   return names[static_cast<std::size_t>(b)];
 }

@@ -11,13 +11,13 @@ namespace vmxsys::cpu {
 /// What one instruction costs on an idle machine, in TSC cycles (a preset converts from core clocks).
 /// Each value is the time from issue to completion; 0 is not legal for an instruction.
 struct instruction_costs {
-  cycles pause{40};          ///< PAUSE, issue to next issue
-  cycles load{4};            ///< load that hits the first-level cache
-  cycles store{4};           ///< store to a line held exclusively
-  cycles locked{20};         ///< locked read-modify-write on a line held exclusively
-  cycles branch{2};          ///< compare and branch that closes a spin iteration
+  cycles pause{40};   ///< PAUSE, issue to next issue
+  cycles load{4};     ///< load that hits the first-level cache
+  cycles store{4};    ///< store to a line held exclusively
+  cycles locked{20};  ///< locked read-modify-write on a line held exclusively
+  cycles branch{2};   ///< compare and branch that closes a spin iteration
   cycles rdtsc{25};
-  cycles cpuid{100};         ///< CPUID where it does not exit
+  cycles cpuid{100};  ///< CPUID where it does not exit
   cycles rdmsr{60};
   cycles wrmsr{100};
   cycles wrmsr_x2apic{80};   ///< WRMSR to the x2APIC range (not serializing, SDM Vol. 3A §13.12.3)
@@ -25,23 +25,24 @@ struct instruction_costs {
   cycles hlt{10};            ///< from issue to the halted state
   cycles interrupt{200};     ///< recognition to first handler instruction, through the IDT
   cycles iret{80};
-  cycles stack_switch{20};   ///< loading RSP and callee-saved registers of another strand
+  cycles stack_switch{20};  ///< loading RSP and callee-saved registers of another strand
   cycles vmread{30};
   cycles vmwrite{30};
   cycles vmptrld{200};
   cycles vmclear{200};
   cycles vmxon{200};
-  cycles vmcall{20};         ///< VMCALL in root operation (it fails there); in a guest it exits
-  cycles xsave{200};         ///< save of the extended state of one thread
-  cycles xrstor{200};        ///< restore of it
+  cycles vmcall{20};   ///< VMCALL in root operation (it fails there); in a guest it exits
+  cycles xsave{200};   ///< save of the extended state of one thread
+  cycles xrstor{200};  ///< restore of it
 };
-BOOST_DESCRIBE_STRUCT(instruction_costs, (), (pause, load, store, locked, branch, rdtsc, cpuid, rdmsr, wrmsr,
-                                              wrmsr_x2apic, interrupt_flag, hlt, interrupt, iret, stack_switch, vmread,
-                                              vmwrite, vmptrld, vmclear, vmxon, vmcall, xsave, xrstor))
+BOOST_DESCRIBE_STRUCT(instruction_costs, (),
+                      (pause, load, store, locked, branch, rdtsc, cpuid, rdmsr, wrmsr, wrmsr_x2apic, interrupt_flag,
+                       hlt, interrupt, iret, stack_switch, vmread, vmwrite, vmptrld, vmclear, vmxon, vmcall, xsave,
+                       xrstor))
 
 /// One-way transfer of a cache line by distance, in TSC cycles.
 struct transfer_costs {
-  cycles same_core{17};     ///< between hyper-threads of one core
+  cycles same_core{17};  ///< between hyper-threads of one core
   cycles same_socket{110};
   cycles other_socket{310};
 };
@@ -49,24 +50,25 @@ BOOST_DESCRIBE_STRUCT(transfer_costs, (), (same_core, same_socket, other_socket)
 
 /// Micro-steps of a VM exit in the order of SDM Vol. 3C §30; their sum is the hardware's part.
 struct exit_costs {
-  cycles record_information{40};   ///< §30.2
-  cycles save_guest_state{110};    ///< §30.3
-  cycles load_host_state{90};      ///< §30.5
-  cycles flush_translations{8};    ///< TLB effect without VPID (§31.4)
+  cycles record_information{40};  ///< §30.2
+  cycles save_guest_state{110};   ///< §30.3
+  cycles load_host_state{90};     ///< §30.5
+  cycles flush_translations{8};   ///< TLB effect without VPID (§31.4)
 };
 BOOST_DESCRIBE_STRUCT(exit_costs, (), (record_information, save_guest_state, load_host_state, flush_translations))
 
 /// Micro-steps of a VM entry in the order of SDM Vol. 3C §29.
 struct entry_costs {
-  cycles check_controls{50};       ///< §29.2.1
-  cycles check_host_state{40};     ///< §29.2.2
-  cycles check_guest_state{50};    ///< §29.3.1
-  cycles load_guest_state{100};    ///< §29.3.2
+  cycles check_controls{50};     ///< §29.2.1
+  cycles check_host_state{40};   ///< §29.2.2
+  cycles check_guest_state{50};  ///< §29.3.1
+  cycles load_guest_state{100};  ///< §29.3.2
   cycles flush_translations{8};
-  cycles inject_event{60};         ///< §29.6, only when an event is injected
+  cycles inject_event{60};  ///< §29.6, only when an event is injected
 };
-BOOST_DESCRIBE_STRUCT(entry_costs, (), (check_controls, check_host_state, check_guest_state, load_guest_state,
-                                        flush_translations, inject_event))
+BOOST_DESCRIBE_STRUCT(entry_costs, (),
+                      (check_controls, check_host_state, check_guest_state, load_guest_state, flush_translations,
+                       inject_event))
 
 /// Flight of an interrupt message from the write of the ICR to the target's IRR, in TSC cycles.
 struct interrupt_costs {
@@ -79,7 +81,7 @@ BOOST_DESCRIBE_STRUCT(interrupt_costs, (), (flight_self, flight_same_socket, fli
 /// Idle states by depth; the first is what HLT enters.
 struct idle_state {
   std::string name;
-  cycles exit_latency;       ///< wake event to first instruction
+  cycles exit_latency;  ///< wake event to first instruction
   cycles target_residency;
 };
 BOOST_DESCRIBE_STRUCT(idle_state, (), (name, exit_latency, target_residency))

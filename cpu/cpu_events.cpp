@@ -1,4 +1,5 @@
 #include <utility>
+
 #include <vmxsys/apic/startup.hpp>
 #include <vmxsys/vmx/non_root.hpp>
 
@@ -35,12 +36,19 @@ void logical_cpu::take_messages(cycles now) {
 void logical_cpu::accept(const apic::interrupt_message& message, cycles now) {
   switch (message.mode) {
     case apic::delivery_mode::fixed:
-    case apic::delivery_mode::lowest_priority: apic_.accept(message.vector, message.level); break;
-    case apic::delivery_mode::nmi: nmi_pending_ = true; break;
+    case apic::delivery_mode::lowest_priority:
+      apic_.accept(message.vector, message.level);
+      break;
+    case apic::delivery_mode::nmi:
+      nmi_pending_ = true;
+      break;
     case apic::delivery_mode::init:
-      if (in_guest_) init_pending_ = true;
-      else if (vmx_.mode != vmx::operation::off) vmx_.latched_init = true;  // also in the midst of a VM exit
-      else reset_to_wait_for_sipi(now);
+      if (in_guest_)
+        init_pending_ = true;
+      else if (vmx_.mode != vmx::operation::off)
+        vmx_.latched_init = true;  // also in the midst of a VM exit
+      else
+        reset_to_wait_for_sipi(now);
       break;
     case apic::delivery_mode::startup:
       if (activity_ == activity::wait_for_sipi && number_ != 0) {
@@ -50,7 +58,8 @@ void logical_cpu::accept(const apic::interrupt_message& message, cycles now) {
       if (in_guest_ && guest_activity_ == vmx::activity_state::wait_for_sipi && sipi_pending_ < 0)
         sipi_pending_ = message.vector;
       break;  // dropped in every other state
-    default: break;
+    default:
+      break;
   }
   disturb(now);
 }
@@ -72,8 +81,10 @@ void logical_cpu::reset_to_wait_for_sipi(cycles now) {
 
 void logical_cpu::arm_apic_timer(cycles now) {
   const cycles next = apic_.next_timer_event();
-  if (next == cycles::never()) time_.disarm(apic_timer_slot_);
-  else time_.arm(apic_timer_slot_, max(next, now + cycles{1}), phase::timer);
+  if (next == cycles::never())
+    time_.disarm(apic_timer_slot_);
+  else
+    time_.arm(apic_timer_slot_, max(next, now + cycles{1}), phase::timer);
 }
 
 void logical_cpu::apic_timer_due(cycles now) {
@@ -96,11 +107,14 @@ void logical_cpu::disturb(cycles now) {
       // A boundary in the middle of the block, after everything else that arrives in this cycle.
       if (wakes()) time_.arm(step_, now, phase::read);
       break;
-    case activity::spinning: materialise(now); break;
+    case activity::spinning:
+      materialise(now);
+      break;
     case activity::halted:
       if (wakes()) wake(now);
       break;
-    default: break;
+    default:
+      break;
   }
 }
 
@@ -125,9 +139,9 @@ vmx::boundary_event logical_cpu::due_in_guest(bool shadow) const {
   if (apic_.highest_request() < 0 && !init_pending_ && sipi_pending_ < 0 && !nmi_pending_ &&
       !preemption_timer_expired_ && !window)
     return event::none;
-  const vmx::guest_blocking blocking{interrupts_enabled_ ? vmx::rflags_bits::interrupt_flag : 0,
-                                     (shadow ? vmx::interruptibility::sti : 0) |
-                                         (nmi_blocked_ ? vmx::interruptibility::nmi : 0)};
+  const vmx::guest_blocking blocking{
+      interrupts_enabled_ ? vmx::rflags_bits::interrupt_flag : 0,
+      (shadow ? vmx::interruptibility::sti : 0) | (nmi_blocked_ ? vmx::interruptibility::nmi : 0)};
   vmx::pending_events pending;
   pending.set(event::init, init_pending_)
       .set(event::sipi, sipi_pending_ >= 0)
@@ -135,8 +149,8 @@ vmx::boundary_event logical_cpu::due_in_guest(bool shadow) const {
       .set(event::nmi, nmi_pending_ && blocking.nmi_window_open())
       .set(event::interrupt_window, window && blocking.interrupt_window_open())
       .set(event::external_interrupt,
-           apic_.highest_request() >= 0 && vmx::respond_to_external_interrupt(v, guest_activity_, blocking) !=
-                                               vmx::interrupt_response::held);
+           apic_.highest_request() >= 0 &&
+               vmx::respond_to_external_interrupt(v, guest_activity_, blocking) != vmx::interrupt_response::held);
   return vmx::highest(vmx::unblocked(pending, guest_activity_));
 }
 
@@ -157,8 +171,12 @@ bool logical_cpu::recognise_in_guest(cycles now) {
       info.reason = vmx::exit_reason::startup_ipi;
       info.qualification = static_cast<std::uint64_t>(std::exchange(sipi_pending_, -1));
       break;
-    case event::preemption_timer: info.reason = vmx::exit_reason::preemption_timer; break;
-    case event::interrupt_window: info.reason = vmx::exit_reason::interrupt_window; break;
+    case event::preemption_timer:
+      info.reason = vmx::exit_reason::preemption_timer;
+      break;
+    case event::interrupt_window:
+      info.reason = vmx::exit_reason::interrupt_window;
+      break;
     case event::nmi:
       nmi_pending_ = false;
       if (!vmx::nmi_exits(v)) {
@@ -175,7 +193,8 @@ bool logical_cpu::recognise_in_guest(cycles now) {
       }
       info = vmx::external_interrupt_exit(v, vmx::acknowledges_interrupt(v) ? apic_.acknowledge() : std::uint8_t{0});
       break;
-    default: return false;
+    default:
+      return false;
   }
   shadowed_ = false;
   begin_exit(info, now);
@@ -191,9 +210,9 @@ void logical_cpu::deliver(std::uint8_t vector, cycles now, cycles cost) {
   }
   interrupt_table* table = machine_.names().table_at(idtr_base_);
   if (table == nullptr)
-    throw invariant_error("interrupt " + std::to_string(vector) + " on CPU " + std::to_string(number_) +
-                              ", which has no interrupt table",
-                          now);
+    throw invariant_error(
+        "interrupt " + std::to_string(vector) + " on CPU " + std::to_string(number_) + ", which has no interrupt table",
+        now);
   machine_.facts().state(source_, now, interrupt_fact{vector, static_cast<std::uint8_t>(in_guest_)}, cause_);
   active_->push(table->entry(*this, vector), interrupt_entry, interrupts_enabled_);
   interrupts_enabled_ = false;

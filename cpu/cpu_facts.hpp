@@ -11,8 +11,16 @@ namespace vmxsys::cpu {
 
 /// Micro-steps of transitions, in the order of the manual; names in `micro_step_name`.
 enum class micro_step : std::uint8_t {
-  check_controls, check_host_state, check_guest_state, load_guest_state, entry_flush_translations, inject_event,
-  record_information, save_guest_state, load_host_state, exit_flush_translations,
+  check_controls,
+  check_host_state,
+  check_guest_state,
+  load_guest_state,
+  entry_flush_translations,
+  inject_event,
+  record_information,
+  save_guest_state,
+  load_host_state,
+  exit_flush_translations,
 };
 const char* micro_step_name(micro_step step);
 
@@ -23,7 +31,7 @@ struct vm_entry_fact {
   std::uint64_t rip;
   std::uint64_t interruption_information;  ///< what was injected, 0 if nothing
   std::uint64_t ple_window;
-  cycles duration;                         ///< of the hardware's part
+  cycles duration;  ///< of the hardware's part
 };
 BOOST_DESCRIBE_STRUCT(vm_entry_fact, (), (vmcs, rip, interruption_information, ple_window, duration))
 
@@ -86,7 +94,7 @@ struct spin_fact {
   std::uint64_t rip;         ///< of its PAUSE
   std::uint64_t iterations;  ///< PAUSEs executed
   cycles began;
-  cycles futile;             ///< cycles spun while the awaited strand was on no CPU
+  cycles futile;  ///< cycles spun while the awaited strand was on no CPU
   std::uint8_t non_root;
 };
 BOOST_DESCRIBE_STRUCT(spin_fact, (), (word, rip, iterations, began, futile, non_root))

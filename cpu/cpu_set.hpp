@@ -28,7 +28,8 @@ class cpu_set {
     return true;
   }
   /// Calls f(cpu) for each member in ascending order.
-  template <class F> void for_each(F f) const {
+  template <class F>
+  void for_each(F f) const {
     for (std::size_t i = 0; i < words_.size(); ++i)
       for (std::uint64_t w = words_[i]; w != 0; w &= w - 1)
         f(static_cast<unsigned>(i * 64 + static_cast<unsigned>(std::countr_zero(w))));

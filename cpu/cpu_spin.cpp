@@ -51,7 +51,8 @@ void logical_cpu::continue_spin(cycles now) {
   if (spin.position == spin_position::before_load) {
     spin.hit = machine_.physical().load_hits(*spin.target, number_);
     if (spin.hit) spin.result = spin.target->peek();
-    const cycles done = machine_.physical().issue_load(*spin.target, number_, now) + machine_.costs().instruction.branch;
+    const cycles done =
+        machine_.physical().issue_load(*spin.target, number_, now) + machine_.costs().instruction.branch;
     spin.position = spin_position::in_load;
     time_.arm(step_, done, phase::read);
     return;

@@ -1,4 +1,5 @@
 #include <utility>
+
 #include <vmxsys/vmx/non_root.hpp>
 #include <vmxsys/vmx/preemption_timer.hpp>
 
@@ -16,35 +17,54 @@ constexpr std::uint32_t ia32_feature_control = 0x3A;
 
 std::uint32_t length_of(opcode code) {
   switch (code) {
-    case opcode::hlt: return 1;
+    case opcode::hlt:
+      return 1;
     case opcode::pause:
     case opcode::cpuid:
     case opcode::rdmsr:
     case opcode::wrmsr:
-    case opcode::rdtsc: return 2;
-    default: return 3;
+    case opcode::rdtsc:
+      return 2;
+    default:
+      return 3;
   }
 }
 
 vmx::exit_reason reason_of(opcode code) {
   using vmx::exit_reason;
   switch (code) {
-    case opcode::pause: return exit_reason::pause;
-    case opcode::hlt: return exit_reason::hlt;
-    case opcode::cpuid: return exit_reason::cpuid;
-    case opcode::rdtsc: return exit_reason::rdtsc;
-    case opcode::rdmsr: return exit_reason::rdmsr;
-    case opcode::wrmsr: return exit_reason::wrmsr;
-    case opcode::vmcall: return exit_reason::vmcall;
-    case opcode::vmxon: return exit_reason::vmxon;
-    case opcode::vmxoff: return exit_reason::vmxoff;
-    case opcode::vmclear: return exit_reason::vmclear;
-    case opcode::vmptrld: return exit_reason::vmptrld;
-    case opcode::vmptrst: return exit_reason::vmptrst;
-    case opcode::vmread: return exit_reason::vmread;
-    case opcode::vmwrite: return exit_reason::vmwrite;
-    case opcode::vmlaunch: return exit_reason::vmlaunch;
-    default: return exit_reason::vmresume;
+    case opcode::pause:
+      return exit_reason::pause;
+    case opcode::hlt:
+      return exit_reason::hlt;
+    case opcode::cpuid:
+      return exit_reason::cpuid;
+    case opcode::rdtsc:
+      return exit_reason::rdtsc;
+    case opcode::rdmsr:
+      return exit_reason::rdmsr;
+    case opcode::wrmsr:
+      return exit_reason::wrmsr;
+    case opcode::vmcall:
+      return exit_reason::vmcall;
+    case opcode::vmxon:
+      return exit_reason::vmxon;
+    case opcode::vmxoff:
+      return exit_reason::vmxoff;
+    case opcode::vmclear:
+      return exit_reason::vmclear;
+    case opcode::vmptrld:
+      return exit_reason::vmptrld;
+    case opcode::vmptrst:
+      return exit_reason::vmptrst;
+    case opcode::vmread:
+      return exit_reason::vmread;
+    case opcode::vmwrite:
+      return exit_reason::vmwrite;
+    case opcode::vmlaunch:
+      return exit_reason::vmlaunch;
+    default:
+      return exit_reason::vmresume;
   }
 }
 
@@ -63,10 +83,14 @@ bool logical_cpu::exits(const instruction& i) const {
   switch (i.code) {
     case opcode::pause:
       return detector_->on_pause(pause_at(time_.now(), active_->location())) == vmx::spin_verdict::exit;
-    case opcode::hlt: return vmx::hlt_exits(v);
-    case opcode::rdtsc: return vmx::rdtsc_exits(v);
-    case opcode::rdmsr: return vmx::rdmsr_exits(v, machine_.physical(), static_cast<std::uint32_t>(i.a));
-    case opcode::wrmsr: return vmx::wrmsr_exits(v, machine_.physical(), static_cast<std::uint32_t>(i.a));
+    case opcode::hlt:
+      return vmx::hlt_exits(v);
+    case opcode::rdtsc:
+      return vmx::rdtsc_exits(v);
+    case opcode::rdmsr:
+      return vmx::rdmsr_exits(v, machine_.physical(), static_cast<std::uint32_t>(i.a));
+    case opcode::wrmsr:
+      return vmx::wrmsr_exits(v, machine_.physical(), static_cast<std::uint32_t>(i.a));
     case opcode::cpuid:
     case opcode::vmcall:
     case opcode::vmxon:
@@ -77,8 +101,10 @@ bool logical_cpu::exits(const instruction& i) const {
     case opcode::vmread:
     case opcode::vmwrite:
     case opcode::vmlaunch:
-    case opcode::vmresume: return true;
-    default: return false;
+    case opcode::vmresume:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -98,7 +124,9 @@ void logical_cpu::expose_registers(const instruction& i) {
       s.reg(gpr::rax) = i.b & 0xFFFFFFFF;
       s.reg(gpr::rdx) = i.b >> 32;
       [[fallthrough]];
-    case opcode::rdmsr: s.reg(gpr::rcx) = i.a; break;
+    case opcode::rdmsr:
+      s.reg(gpr::rcx) = i.a;
+      break;
     case opcode::cpuid:
       s.reg(gpr::rax) = i.a;
       s.reg(gpr::rcx) = i.b;
@@ -107,7 +135,8 @@ void logical_cpu::expose_registers(const instruction& i) {
       s.reg(gpr::rax) = i.a;
       s.reg(gpr::rbx) = i.b;
       break;
-    default: break;
+    default:
+      break;
   }
 }
 
@@ -116,14 +145,19 @@ void logical_cpu::complete_from_registers(instruction& i) {
   strand& s = *active_;
   switch (i.code) {
     case opcode::rdtsc:
-    case opcode::rdmsr: i.result = s.reg(gpr::rdx) << 32 | (s.reg(gpr::rax) & 0xFFFFFFFF); break;
-    case opcode::vmcall: i.result = s.reg(gpr::rax); break;
+    case opcode::rdmsr:
+      i.result = s.reg(gpr::rdx) << 32 | (s.reg(gpr::rax) & 0xFFFFFFFF);
+      break;
+    case opcode::vmcall:
+      i.result = s.reg(gpr::rax);
+      break;
     case opcode::cpuid:
       static_cast<isa::cpuid_operation&>(i).registers = {
           static_cast<std::uint32_t>(s.reg(gpr::rax)), static_cast<std::uint32_t>(s.reg(gpr::rbx)),
           static_cast<std::uint32_t>(s.reg(gpr::rcx)), static_cast<std::uint32_t>(s.reg(gpr::rdx))};
       break;
-    default: break;
+    default:
+      break;
   }
   complete(i);
 }
@@ -178,10 +212,9 @@ void logical_cpu::begin_exit(vmx::exit_info info, cycles now) {
   v.write(field::guest_rsp, active_->rsp());
   v.write(field::guest_rflags,
           vmx::rflags_bits::one | (interrupts_enabled_ ? vmx::rflags_bits::interrupt_flag : std::uint64_t{0}));
-  v.write(field::guest_interruptibility_state, (shadowed_ ? vmx::interruptibility::sti : 0) |
-                                                   (nmi_blocked_ ? vmx::interruptibility::nmi : 0));
-  v.write(field::guest_activity_state,
-          static_cast<std::uint64_t>(guest_activity_));
+  v.write(field::guest_interruptibility_state,
+          (shadowed_ ? vmx::interruptibility::sti : 0) | (nmi_blocked_ ? vmx::interruptibility::nmi : 0));
+  v.write(field::guest_activity_state, static_cast<std::uint64_t>(guest_activity_));
   v.write(field::guest_idtr_base, idtr_base_);
   v.write(field::guest_gs_base, gs_base_);
   save_privilege_level(v);
@@ -247,7 +280,8 @@ void logical_cpu::finish_exit(cycles now) {
                    v.read(vmx::field::guest_rip), active_->location().cpl, exit_began_},
       exit_cause_);
   vmx_.mode = vmx::operation::root;
-  // An NMI that causes an exit blocks further ones; every other exit leaves the blocking as it was (SDM Vol. 3C §30.5.5).
+  // An NMI that causes an exit blocks further ones; every other exit leaves the blocking as it was (SDM Vol. 3C
+  // §30.5.5).
   if (exit_info_.reason == vmx::exit_reason::exception_or_nmi &&
       vmx::decode_event(exit_info_.interruption_information).type == vmx::event_type::nmi)
     nmi_blocked_ = true;
@@ -279,19 +313,24 @@ void logical_cpu::begin_entry(vm_entry_instruction& i, cycles now) {
   const entry_costs& cost = machine_.costs().entry;
   switch (result.outcome) {
     case vmx::entry_outcome::enter:
-      run_for(entry_duration(vmx::is_injecting(static_cast<std::uint32_t>(
-                  current_vmcs().read(vmx::field::vm_entry_interruption_information)))),
+      run_for(entry_duration(vmx::is_injecting(
+                  static_cast<std::uint32_t>(current_vmcs().read(vmx::field::vm_entry_interruption_information)))),
               now, phase::read);
       activity_ = activity::entering;
       return;
     case vmx::entry_outcome::failed_entry:
       i.exit = vmx::failed_entry_exit(result);
       vmx::record_exit(current_vmcs(), i.exit);
-      run_for(cost.check_controls + cost.check_host_state + cost.check_guest_state + machine_.costs().exit.load_host_state,
-              now, phase::read);
+      run_for(
+          cost.check_controls + cost.check_host_state + cost.check_guest_state + machine_.costs().exit.load_host_state,
+          now, phase::read);
       return;
-    case vmx::entry_outcome::fault_ud: i.fault = instruction_fault::invalid_opcode; break;
-    case vmx::entry_outcome::fault_gp: i.fault = instruction_fault::general_protection; break;
+    case vmx::entry_outcome::fault_ud:
+      i.fault = instruction_fault::invalid_opcode;
+      break;
+    case vmx::entry_outcome::fault_gp:
+      i.fault = instruction_fault::general_protection;
+      break;
     default:
       i.fault = instruction_fault::vm_fail;
       i.error = static_cast<std::uint16_t>(result.error);
@@ -328,9 +367,9 @@ void logical_cpu::finish_entry(cycles now) {
   vmx::complete_entry(
       entry.code == opcode::vmlaunch ? vmx::entry_instruction::vmlaunch : vmx::entry_instruction::vmresume, vmx_);
   if (guest->on_cpu() != nullptr && guest != active_->passenger())
-    throw invariant_error("VM entry: strand '" + guest->name() + "' is on CPU " +
-                              std::to_string(guest->on_cpu()->number()) + " already",
-                          now);
+    throw invariant_error(
+        "VM entry: strand '" + guest->name() + "' is on CPU " + std::to_string(guest->on_cpu()->number()) + " already",
+        now);
   active_->set_passenger(guest, now);
   host_ = active_;
   active_ = guest;
@@ -350,8 +389,8 @@ void logical_cpu::finish_entry(cycles now) {
     preemption_timer_expired_ = value == 0;
     if (value != 0)
       time_.arm(preemption_timer_slot_,
-                max(now + cycles{1}, vmx::preemption_timer_expiry(
-                                         now, value, machine_.config().capabilities.preemption_timer_shift())),
+                max(now + cycles{1},
+                    vmx::preemption_timer_expiry(now, value, machine_.config().capabilities.preemption_timer_shift())),
                 phase::timer);
   }
 
@@ -375,8 +414,12 @@ bool logical_cpu::execute_vmx(instruction& i, cycles now) {
   cycles duration = cost.vmread;
   switch (i.code) {
     case opcode::vmlaunch:
-    case opcode::vmresume: begin_entry(static_cast<vm_entry_instruction&>(i), now); return true;
-    case opcode::vmread: outcome = vmx::vmread(vmx_unit_, mode, i.a); break;
+    case opcode::vmresume:
+      begin_entry(static_cast<vm_entry_instruction&>(i), now);
+      return true;
+    case opcode::vmread:
+      outcome = vmx::vmread(vmx_unit_, mode, i.a);
+      break;
     case opcode::vmwrite:
       outcome = vmx::vmwrite(vmx_unit_, mode, i.a, i.b);
       duration = cost.vmwrite;
@@ -389,7 +432,9 @@ bool logical_cpu::execute_vmx(instruction& i, cycles now) {
       outcome = vmx::vmclear(vmx_unit_, mode, i.a);
       duration = cost.vmclear;
       break;
-    case opcode::vmptrst: outcome = vmx::vmptrst(vmx_unit_, mode); break;
+    case opcode::vmptrst:
+      outcome = vmx::vmptrst(vmx_unit_, mode);
+      break;
     case opcode::vmxon:
       outcome = vmx::vmxon(vmx_unit_, mode, i.a);
       duration = cost.vmxon;
@@ -405,9 +450,14 @@ bool logical_cpu::execute_vmx(instruction& i, cycles now) {
   }
   i.result = outcome.value;
   switch (outcome.kind) {
-    case vmx::outcome_kind::succeed: break;
-    case vmx::outcome_kind::fault_ud: i.fault = instruction_fault::invalid_opcode; break;
-    case vmx::outcome_kind::fault_gp: i.fault = instruction_fault::general_protection; break;
+    case vmx::outcome_kind::succeed:
+      break;
+    case vmx::outcome_kind::fault_ud:
+      i.fault = instruction_fault::invalid_opcode;
+      break;
+    case vmx::outcome_kind::fault_gp:
+      i.fault = instruction_fault::general_protection;
+      break;
     default:
       i.fault = instruction_fault::vm_fail;
       i.error = static_cast<std::uint16_t>(outcome.error);

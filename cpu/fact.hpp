@@ -31,14 +31,20 @@ struct fact_kind {
 };
 
 namespace detail {
-template <class T> std::uint64_t canonical(const T& value) {
-  if constexpr (std::is_enum_v<T>) return static_cast<std::uint64_t>(value);
-  else if constexpr (std::is_same_v<T, cycles>) return value.count();
-  else return static_cast<std::uint64_t>(value);
+template <class T>
+std::uint64_t canonical(const T& value) {
+  if constexpr (std::is_enum_v<T>)
+    return static_cast<std::uint64_t>(value);
+  else if constexpr (std::is_same_v<T, cycles>)
+    return value.count();
+  else
+    return static_cast<std::uint64_t>(value);
 }
-template <class F> using members = boost::describe::describe_members<F, boost::describe::mod_public>;
+template <class F>
+using members = boost::describe::describe_members<F, boost::describe::mod_public>;
 
-template <class F> constexpr fact_kind describe_fact() {
+template <class F>
+constexpr fact_kind describe_fact() {
   fact_kind kind{F::fact_name, boost::mp11::mp_size<members<F>>::value, {}, nullptr};
   static_assert(boost::mp11::mp_size<members<F>>::value <= fact_kind::max_fields);
   std::size_t i = 0;
@@ -53,9 +59,12 @@ template <class F> constexpr fact_kind describe_fact() {
 
 /// A fact type: a described struct of integers, enums and cycles with a static `fact_name`.
 template <class F>
-concept fact_payload = std::is_trivially_copyable_v<F> && requires { { F::fact_name } -> std::convertible_to<const char*>; };
+concept fact_payload = std::is_trivially_copyable_v<F> && requires {
+  { F::fact_name } -> std::convertible_to<const char*>;
+};
 
-template <fact_payload F> inline constexpr fact_kind kind_of = detail::describe_fact<F>();
+template <fact_payload F>
+inline constexpr fact_kind kind_of = detail::describe_fact<F>();
 
 struct fact_header {
   cycles at;
@@ -70,7 +79,8 @@ class fact_view {
   fact_view(const fact_header& header, const void* payload) : header_{header}, payload_{payload} {}
   const fact_header& header() const { return header_; }
   const void* payload() const { return payload_; }
-  template <fact_payload F> const F* as() const {
+  template <fact_payload F>
+  const F* as() const {
     return header_.kind == &kind_of<F> ? static_cast<const F*>(payload_) : nullptr;
   }
 
@@ -99,7 +109,8 @@ class fact_bus {
   void detach(fact_observer& observer) { std::erase(observers_, &observer); }
   bool observed() const { return !observers_.empty(); }
 
-  template <fact_payload F> fact_id state(std::uint32_t source, cycles at, const F& fact, fact_id cause = {}) {
+  template <fact_payload F>
+  fact_id state(std::uint32_t source, cycles at, const F& fact, fact_id cause = {}) {
     if (observers_.empty()) return {};
     const fact_header header{at, {source, ++next_[source]}, cause, &kind_of<F>};
     for (fact_observer* o : observers_) o->observe({header, &fact});

@@ -18,10 +18,38 @@ namespace vmxsys::cpu {
 class logical_cpu;
 
 enum class opcode : std::uint8_t {
-  compute, load, store, cmpxchg, exchange, fetch_add, fetch_or, fetch_and, pause, spin_while,
-  hlt, sti, cli, rdtsc, rdmsr, wrmsr, cpuid, vmcall, xsave, xrstor, switch_to,
-  vmxon, vmxoff, vmclear, vmptrld, vmptrst, vmread, vmwrite, vmlaunch, vmresume,
-  mmio_read, mmio_write,
+  compute,
+  load,
+  store,
+  cmpxchg,
+  exchange,
+  fetch_add,
+  fetch_or,
+  fetch_and,
+  pause,
+  spin_while,
+  hlt,
+  sti,
+  cli,
+  rdtsc,
+  rdmsr,
+  wrmsr,
+  cpuid,
+  vmcall,
+  xsave,
+  xrstor,
+  switch_to,
+  vmxon,
+  vmxoff,
+  vmclear,
+  vmptrld,
+  vmptrst,
+  vmread,
+  vmwrite,
+  vmlaunch,
+  vmresume,
+  mmio_read,
+  mmio_write,
 };
 
 /// What an instruction did instead of completing.
@@ -70,17 +98,18 @@ class effect_witness {
 struct instruction {
   opcode code;
   instruction_fault fault = instruction_fault::none;
-  bool started = false;                  ///< issued at least once; a re-issue after an exit resumes it
-  bool hit = false;                      ///< of a load: found in the own cache, so its value is bound since the issue
-  std::uint8_t size = 0;                 ///< bytes of an access to a device
-  std::uint16_t error = 0;               ///< VM-instruction error with `vm_fail`
-  std::uint64_t a = 0;                   ///< operands, by opcode; what is left of a compute, in cycles
+  bool started = false;     ///< issued at least once; a re-issue after an exit resumes it
+  bool hit = false;         ///< of a load: found in the own cache, so its value is bound since the issue
+  std::uint8_t size = 0;    ///< bytes of an access to a device
+  std::uint16_t error = 0;  ///< VM-instruction error with `vm_fail`
+  std::uint64_t a = 0;      ///< operands, by opcode; what is left of a compute, in cycles
   std::uint64_t b = 0;
   std::uint64_t result = 0;
 
   explicit instruction(opcode c) : code{c} {}
   bool await_ready() const noexcept { return false; }
-  template <class P> void await_suspend(std::coroutine_handle<P> self) {
+  template <class P>
+  void await_suspend(std::coroutine_handle<P> self) {
     detail::post(*self.promise().on, *this, self);
   }
 
@@ -122,9 +151,9 @@ enum class spin_position : std::uint8_t { before_load, in_load, before_pause, in
 
 struct spin_instruction : memory_instruction {
   spin_predicate predicate;
-  const code_location* site;             ///< of the PAUSE; the load is two bytes on
+  const code_location* site;  ///< of the PAUSE; the load is two bytes on
   spin_subject* subject;
-  std::uint64_t limit;                   ///< PAUSEs after which the loop gives up; 0: never
+  std::uint64_t limit;  ///< PAUSEs after which the loop gives up; 0: never
   std::uint64_t iterations = 0;
   spin_position position = spin_position::before_load;
   cycles began{0};
@@ -132,7 +161,9 @@ struct spin_instruction : memory_instruction {
 
   spin_instruction(word& w, spin_predicate p, const code_location& at, spin_subject* s, std::uint64_t most)
       : memory_instruction{opcode::spin_while, w}, predicate{p}, site{&at}, subject{s}, limit{most} {}
-  spin_result await_resume() const { return {result, iterations, limit != 0 && iterations >= limit && predicate(result)}; }
+  spin_result await_resume() const {
+    return {result, iterations, limit != 0 && iterations >= limit && predicate(result)};
+  }
 };
 
 struct vm_entry_instruction : instruction {
@@ -155,16 +186,20 @@ enum class gpr : std::uint8_t { rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, 
 /// the next boundary of the CPU that runs the strand. Whether it executes, faults or exits is the CPU's business.
 namespace isa {
 
-template <class R> struct operation : instruction {
+template <class R>
+struct operation : instruction {
   using instruction::instruction;
   R await_resume() const {
     raise_if_faulted();
-    if constexpr (std::is_same_v<R, bool>) return result != 0;
-    else if constexpr (!std::is_void_v<R>) return static_cast<R>(result);
+    if constexpr (std::is_same_v<R, bool>)
+      return result != 0;
+    else if constexpr (!std::is_void_v<R>)
+      return static_cast<R>(result);
   }
 };
 
-template <class R> struct memory_operation : memory_instruction {
+template <class R>
+struct memory_operation : memory_instruction {
   memory_operation(opcode c, word& w, std::uint64_t first = 0, std::uint64_t second = 0) : memory_instruction{c, w} {
     a = first;
     b = second;
@@ -209,18 +244,15 @@ inline memory_operation<std::uint64_t> cmpxchg(word& at, std::uint64_t expected,
 inline memory_operation<std::uint64_t> exchange_part(word& at, std::uint64_t mask, std::uint64_t v) {
   return {opcode::exchange, at, v, mask};
 }
-inline memory_operation<std::uint64_t> exchange(word& at, std::uint64_t v) { return exchange_part(at, ~std::uint64_t{0}, v); }
-inline memory_operation<std::uint64_t> fetch_add(word& at, std::uint64_t v) {
-  return {opcode::fetch_add, at, v};
+inline memory_operation<std::uint64_t> exchange(word& at, std::uint64_t v) {
+  return exchange_part(at, ~std::uint64_t{0}, v);
 }
-inline memory_operation<std::uint64_t> fetch_or(word& at, std::uint64_t v) {
-  return {opcode::fetch_or, at, v};
-}
-inline memory_operation<std::uint64_t> fetch_and(word& at, std::uint64_t v) {
-  return {opcode::fetch_and, at, v};
-}
+inline memory_operation<std::uint64_t> fetch_add(word& at, std::uint64_t v) { return {opcode::fetch_add, at, v}; }
+inline memory_operation<std::uint64_t> fetch_or(word& at, std::uint64_t v) { return {opcode::fetch_or, at, v}; }
+inline memory_operation<std::uint64_t> fetch_and(word& at, std::uint64_t v) { return {opcode::fetch_and, at, v}; }
 /// The same instruction, with somebody told of its effect.
-template <class R> memory_operation<R> witnessed(memory_operation<R> op, effect_witness& by) {
+template <class R>
+memory_operation<R> witnessed(memory_operation<R> op, effect_witness& by) {
   op.witness = &by;
   return op;
 }
@@ -229,8 +261,8 @@ inline operation<void> pause() { return operation<void>{opcode::pause}; }
 /// The loop { load; leave unless the predicate holds; PAUSE } until the predicate fails or `limit` PAUSEs are done.
 /// `site` is the address of the PAUSE. Interruptible at its boundaries. In fast mode it costs a few events however
 /// long it spins.
-inline spin_instruction spin_while(word& w, spin_predicate p, const code_location& site, spin_subject* subject = nullptr,
-                                   std::uint64_t limit = 0) {
+inline spin_instruction spin_while(word& w, spin_predicate p, const code_location& site,
+                                   spin_subject* subject = nullptr, std::uint64_t limit = 0) {
   return {w, p, site, subject, limit};
 }
 

@@ -1,6 +1,7 @@
 #include "logical_cpu.hpp"
 
 #include <utility>
+
 #include <vmxsys/vmx/non_root.hpp>
 
 #include "cpu_facts.hpp"
@@ -14,8 +15,8 @@ constexpr physical_address reset_vector = 0xFFFFFFF0;
 }  // namespace
 
 const char* micro_step_name(micro_step step) {
-  constexpr const char* names[] = {"check controls",     "check host state",    "check guest state", "load guest state",
-                                   "flush translations", "inject event",        "record information", "save guest state",
+  constexpr const char* names[] = {"check controls",     "check host state",  "check guest state",  "load guest state",
+                                   "flush translations", "inject event",      "record information", "save guest state",
                                    "load host state",    "flush translations"};
   return names[static_cast<std::size_t>(step)];
 }
@@ -61,7 +62,9 @@ void logical_cpu::start_at(physical_address entry, cycles now) {
 void logical_cpu::step(cycles now) {
   ++steps_;
   switch (activity_) {
-    case activity::wait_for_sipi: start_at(reset_vector, now); return;
+    case activity::wait_for_sipi:
+      start_at(reset_vector, now);
+      return;
     case activity::executing:
       finish(*active_->in_flight(), now);
       if (activity_ == activity::on_bus || activity_ == activity::wait_for_sipi) return;
@@ -74,21 +77,32 @@ void logical_cpu::step(cycles now) {
       active_->in_flight()->a = 0;
       complete(*active_->in_flight());
       break;
-    case activity::spinning: spin_boundary(now); return;
-    case activity::halted: return;
+    case activity::spinning:
+      spin_boundary(now);
+      return;
+    case activity::halted:
+      return;
     case activity::waking:
       machine_.facts().state(source_, now, halt_fact{began_, static_cast<std::uint8_t>(in_guest_)}, cause_);
       if (!in_guest_) end_halt();
       break;
-    case activity::delivering: break;
+    case activity::delivering:
+      break;
     case activity::returning:
       interrupts_enabled_ = active_->pop();
       nmi_blocked_ = false;
       break;
-    case activity::entering: finish_entry(now); break;
-    case activity::exiting: finish_exit(now); break;
-    case activity::shutdown: return;
-    case activity::on_bus: complete(*active_->in_flight()); break;
+    case activity::entering:
+      finish_entry(now);
+      break;
+    case activity::exiting:
+      finish_exit(now);
+      break;
+    case activity::shutdown:
+      return;
+    case activity::on_bus:
+      complete(*active_->in_flight());
+      break;
   }
   if (activity_ == activity::halted) return;
   activity_ = activity::executing;
@@ -103,15 +117,21 @@ void logical_cpu::proceed(cycles now) {
       case strand::state::issued:
         if (begin(*active_->in_flight(), now)) return;
         break;
-      case strand::state::handler_done: return_from_interrupt(now); return;
-      case strand::state::ended: throw invariant_error("the program of strand '" + active_->name() + "' ended", now);
+      case strand::state::handler_done:
+        return_from_interrupt(now);
+        return;
+      case strand::state::ended:
+        throw invariant_error("the program of strand '" + active_->name() + "' ended", now);
       case strand::state::lost:
-        throw invariant_error("a program of strand '" + active_->name() +
-                                  "' stopped without awaiting anything; g++ 12 miscompiles a coroutine that has no local "
-                                  "variable and awaits in the condition of an if, while, for or switch: give the "
-                                  "awaited value a name",
-                              now);
-      case strand::state::endless: without_time = most_instructions_without_time; break;
+        throw invariant_error(
+            "a program of strand '" + active_->name() +
+                "' stopped without awaiting anything; g++ 12 miscompiles a coroutine that has no local "
+                "variable and awaits in the condition of an if, while, for or switch: give the "
+                "awaited value a name",
+            now);
+      case strand::state::endless:
+        without_time = most_instructions_without_time;
+        break;
     }
   }
   throw invariant_error("strand '" + active_->name() + "' issues instructions without end that take no time", now);
@@ -152,9 +172,14 @@ bool logical_cpu::execute(instruction& i, cycles now) {
   memory& m = machine_.physical();
   const auto target = [&i]() -> word& { return *static_cast<memory_instruction&>(i).target; };
   switch (i.code) {
-    case opcode::compute: compute(i, now); return activity_ == activity::computing;
-    case opcode::spin_while: begin_spin(static_cast<spin_instruction&>(i), now); return true;
-    default: break;
+    case opcode::compute:
+      compute(i, now);
+      return activity_ == activity::computing;
+    case opcode::spin_while:
+      begin_spin(static_cast<spin_instruction&>(i), now);
+      return true;
+    default:
+      break;
   }
   book(now);
   switch (i.code) {
@@ -163,7 +188,9 @@ bool logical_cpu::execute(instruction& i, cycles now) {
       if (i.hit) i.result = target().peek();
       run_for(m.issue_load(target(), number_, now) - now, now, phase::read);
       return true;
-    case opcode::store: run_for(m.issue_store(target(), number_, now) - now, now, phase::effect); return true;
+    case opcode::store:
+      run_for(m.issue_store(target(), number_, now) - now, now, phase::effect);
+      return true;
     case opcode::cmpxchg:
     case opcode::exchange:
     case opcode::fetch_add:
@@ -171,22 +198,45 @@ bool logical_cpu::execute(instruction& i, cycles now) {
     case opcode::fetch_and:
       run_for(m.issue_locked(target(), number_, now) - now, now, phase::effect);
       return true;
-    case opcode::pause: run_for(cost.pause, now, phase::read); return true;
-    case opcode::hlt: run_for(cost.hlt, now, phase::read); return true;
+    case opcode::pause:
+      run_for(cost.pause, now, phase::read);
+      return true;
+    case opcode::hlt:
+      run_for(cost.hlt, now, phase::read);
+      return true;
     case opcode::sti:
-    case opcode::cli: run_for(cost.interrupt_flag, now, phase::read); return true;
-    case opcode::rdtsc: run_for(cost.rdtsc, now, phase::read); return true;
-    case opcode::cpuid: run_for(cost.cpuid, now, phase::read); return true;
-    case opcode::xsave: run_for(cost.xsave, now, phase::read); return true;
-    case opcode::xrstor: run_for(cost.xrstor, now, phase::read); return true;
-    case opcode::switch_to: run_for(cost.stack_switch, now, phase::read); return true;
-    case opcode::rdmsr: run_for(cost.rdmsr, now, phase::read); return true;
-    case opcode::mmio_read: run_for(cost.load, now, phase::read); return true;
-    case opcode::mmio_write: run_for(cost.store, now, phase::read); return true;
+    case opcode::cli:
+      run_for(cost.interrupt_flag, now, phase::read);
+      return true;
+    case opcode::rdtsc:
+      run_for(cost.rdtsc, now, phase::read);
+      return true;
+    case opcode::cpuid:
+      run_for(cost.cpuid, now, phase::read);
+      return true;
+    case opcode::xsave:
+      run_for(cost.xsave, now, phase::read);
+      return true;
+    case opcode::xrstor:
+      run_for(cost.xrstor, now, phase::read);
+      return true;
+    case opcode::switch_to:
+      run_for(cost.stack_switch, now, phase::read);
+      return true;
+    case opcode::rdmsr:
+      run_for(cost.rdmsr, now, phase::read);
+      return true;
+    case opcode::mmio_read:
+      run_for(cost.load, now, phase::read);
+      return true;
+    case opcode::mmio_write:
+      run_for(cost.store, now, phase::read);
+      return true;
     case opcode::wrmsr:
       run_for(apic::is_x2apic_msr(static_cast<std::uint32_t>(i.a)) ? cost.wrmsr_x2apic : cost.wrmsr, now, phase::read);
       return true;
-    default: return execute_vmx(i, now);
+    default:
+      return execute_vmx(i, now);
   }
 }
 
@@ -218,7 +268,9 @@ void logical_cpu::finish(instruction& i, cycles now) {
     case opcode::exchange:
     case opcode::fetch_add:
     case opcode::fetch_or:
-    case opcode::fetch_and: finish_memory(static_cast<memory_instruction&>(i), now); return;
+    case opcode::fetch_and:
+      finish_memory(static_cast<memory_instruction&>(i), now);
+      return;
     case opcode::hlt:
       i.started = true;
       halt(now);
@@ -227,7 +279,9 @@ void logical_cpu::finish(instruction& i, cycles now) {
       shadow_ = !interrupts_enabled_;  // STI with IF already 1 casts no shadow
       interrupts_enabled_ = true;
       break;
-    case opcode::cli: interrupts_enabled_ = false; break;
+    case opcode::cli:
+      interrupts_enabled_ = false;
+      break;
     case opcode::rdtsc:
       i.result = in_guest_ ? vmx::guest_tsc(current_vmcs(), now.count()) : now.count();
       break;
@@ -235,7 +289,9 @@ void logical_cpu::finish(instruction& i, cycles now) {
     case opcode::mmio_write:
       if (begin_bus_access(i, now)) return;
       break;
-    case opcode::switch_to: switch_strand(static_cast<isa::switch_operation&>(i), now); return;
+    case opcode::switch_to:
+      switch_strand(static_cast<isa::switch_operation&>(i), now);
+      return;
     case opcode::rdmsr:
     case opcode::wrmsr:
       if (!execute_msr(i, now)) i.fault = instruction_fault::general_protection;
@@ -255,7 +311,8 @@ void logical_cpu::finish(instruction& i, cycles now) {
         interrupts_enabled_ = false;
       }
       break;
-    default: break;
+    default:
+      break;
   }
   complete(i);
 }
@@ -270,16 +327,27 @@ void logical_cpu::finish_memory(memory_instruction& i, cycles now) {
     case opcode::load:
       if (!i.hit) i.result = m.complete_load(*i.target, number_);
       break;
-    case opcode::store: m.complete_store(*i.target, number_, now, (i.target->peek() & ~i.b) | (i.a & i.b)); break;
-    case opcode::cmpxchg: modify([&](std::uint64_t old) { return old == i.a ? i.b : old; }); break;
+    case opcode::store:
+      m.complete_store(*i.target, number_, now, (i.target->peek() & ~i.b) | (i.a & i.b));
+      break;
+    case opcode::cmpxchg:
+      modify([&](std::uint64_t old) { return old == i.a ? i.b : old; });
+      break;
     case opcode::exchange:
       modify([&](std::uint64_t old) { return (old & ~i.b) | (i.a & i.b); });
       i.result &= i.b;
       break;
-    case opcode::fetch_add: modify([&](std::uint64_t old) { return old + i.a; }); break;
-    case opcode::fetch_or: modify([&](std::uint64_t old) { return old | i.a; }); break;
-    case opcode::fetch_and: modify([&](std::uint64_t old) { return old & i.a; }); break;
-    default: break;
+    case opcode::fetch_add:
+      modify([&](std::uint64_t old) { return old + i.a; });
+      break;
+    case opcode::fetch_or:
+      modify([&](std::uint64_t old) { return old | i.a; });
+      break;
+    case opcode::fetch_and:
+      modify([&](std::uint64_t old) { return old & i.a; });
+      break;
+    default:
+      break;
   }
   if (i.witness != nullptr) i.witness->took_effect(*active_, i, now);
   complete(i);
@@ -309,9 +377,9 @@ void logical_cpu::switch_strand(isa::switch_operation& op, cycles now) {
   strand* to = op.to;
   if (from != to) {
     if (to->on_cpu() != nullptr)
-      throw invariant_error("strand '" + to->name() + "' is switched to while it is on CPU " +
-                                std::to_string(to->on_cpu()->number()),
-                            now);
+      throw invariant_error(
+          "strand '" + to->name() + "' is switched to while it is on CPU " + std::to_string(to->on_cpu()->number()),
+          now);
     machine_.facts().state(source_, now, switch_fact{from->id(), to->id(), static_cast<std::uint8_t>(in_guest_)});
     strand* carrier = from->carrier_;
     if (in_guest_ && carrier != nullptr) {

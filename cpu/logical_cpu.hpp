@@ -4,9 +4,9 @@
 #include <optional>
 
 #include <vmxsys/apic/local_apic.hpp>
-#include <vmxsys/vmx/exit.hpp>
 #include <vmxsys/vmx/entry.hpp>
 #include <vmxsys/vmx/event.hpp>
+#include <vmxsys/vmx/exit.hpp>
 #include <vmxsys/vmx/instruction.hpp>
 #include <vmxsys/vmx/processor.hpp>
 #include <vmxsys/vmx/spin_detector.hpp>
@@ -22,12 +22,13 @@ namespace vmxsys::cpu {
 /// operation, and books every cycle.
 ///
 /// An instruction's life (SDM Vol. 3A §6.9, Vol. 3C §28, §32): at a boundary, pending events are recognised in the one
-/// order of priority; otherwise the strand issues an instruction; VMX state decides whether it exits; otherwise it takes
-/// its cycles and has its effect when it completes. `compute`, `spin_while` and HLT can be interrupted in between.
+/// order of priority; otherwise the strand issues an instruction; VMX state decides whether it exits; otherwise it
+/// takes its cycles and has its effect when it completes. `compute`, `spin_while` and HLT can be interrupted in
+/// between.
 ///
-/// A spin loop is executed iteration by iteration, or jumped over: fast mode asks the detector which PAUSE exits, sleeps
-/// until then, and `materialise` puts it back in the middle of an iteration when anything disturbs it. Both ways state
-/// the same facts.
+/// A spin loop is executed iteration by iteration, or jumped over: fast mode asks the detector which PAUSE exits,
+/// sleeps until then, and `materialise` puts it back in the middle of an iteration when anything disturbs it. Both ways
+/// state the same facts.
 class logical_cpu final : private line_watcher {
  public:
   logical_cpu(machine& in, unsigned number);
@@ -74,7 +75,17 @@ class logical_cpu final : private line_watcher {
 
  private:
   enum class activity : std::uint8_t {
-    wait_for_sipi, executing, computing, spinning, halted, waking, delivering, returning, entering, exiting, shutdown,
+    wait_for_sipi,
+    executing,
+    computing,
+    spinning,
+    halted,
+    waking,
+    delivering,
+    returning,
+    entering,
+    exiting,
+    shutdown,
     on_bus,
   };
 
@@ -82,7 +93,9 @@ class logical_cpu final : private line_watcher {
   static void on_step(void* self, cycles now) { static_cast<logical_cpu*>(self)->step(now); }
   static void on_inbox(void* self, cycles now) { static_cast<logical_cpu*>(self)->take_messages(now); }
   static void on_apic_timer(void* self, cycles now) { static_cast<logical_cpu*>(self)->apic_timer_due(now); }
-  static void on_preemption_timer(void* self, cycles now) { static_cast<logical_cpu*>(self)->preemption_timer_due(now); }
+  static void on_preemption_timer(void* self, cycles now) {
+    static_cast<logical_cpu*>(self)->preemption_timer_due(now);
+  }
 
   // The engine (logical_cpu.cpp).
   void step(cycles now);
@@ -92,7 +105,10 @@ class logical_cpu final : private line_watcher {
   bool begin_bus_access(instruction& i, cycles now);
   void finish(instruction& i, cycles now);
   void finish_memory(memory_instruction& i, cycles now);
-  void complete(instruction& i) { i.started = false; active_->frames_.back().in_flight = nullptr; }
+  void complete(instruction& i) {
+    i.started = false;
+    active_->frames_.back().in_flight = nullptr;
+  }
   bool raise(instruction& i, instruction_fault what);
   void run_for(cycles cost, cycles now, phase in);
   void book(cycles now);
@@ -169,37 +185,37 @@ class logical_cpu final : private line_watcher {
   boot_if* software_ = nullptr;
 
   strand* active_ = nullptr;
-  strand* host_ = nullptr;               // while in non-root operation
+  strand* host_ = nullptr;  // while in non-root operation
   std::uint64_t idtr_base_ = 0;
   std::uint64_t gs_base_ = 0;
   activity activity_ = activity::wait_for_sipi;
   bool in_guest_ = false;
   bool interrupts_enabled_ = false;
-  bool shadow_ = false;                  // blocking by STI
-  bool shadowed_ = false;                // the instruction about to issue is the one after STI
+  bool shadow_ = false;    // blocking by STI
+  bool shadowed_ = false;  // the instruction about to issue is the one after STI
   vmx::activity_state guest_activity_ = vmx::activity_state::active;
-  int sipi_pending_ = -1;                // vector of a start-up IPI for a guest that waits for it
+  int sipi_pending_ = -1;  // vector of a start-up IPI for a guest that waits for it
   bool init_pending_ = false;
   bool nmi_pending_ = false;
-  bool nmi_blocked_ = false;             // from the delivery of an NMI, or an exit because of one, to the next IRET
+  bool nmi_blocked_ = false;  // from the delivery of an NMI, or an exit because of one, to the next IRET
   bool preemption_timer_expired_ = false;
   bool preemption_timer_active_ = false;
   cycles preemption_timer_loaded_{0};
-  cycles began_{0};                      // of the activity
-  cycles until_{0};                      // of a compute
+  cycles began_{0};  // of the activity
+  cycles until_{0};  // of a compute
   cycles exit_began_{0};
   vmx::exit_info exit_info_{};
   fact_id cause_{};
   fact_id exit_cause_{};
-  std::uint64_t bus_tag_ = 0;            // of the last request
+  std::uint64_t bus_tag_ = 0;  // of the last request
   std::uint64_t steps_ = 0;
-  std::uint64_t sent_ = 0;               // messages sent, to number them
+  std::uint64_t sent_ = 0;  // messages sent, to number them
 
   // A jump over iterations of a spin loop.
   bool jumped_ = false;
-  cycles jump_first_{0};                 // issue of the first PAUSE jumped over
-  std::uint64_t jump_count_ = 0;         // lands at PAUSE number this, from 0; ~0: never
-  cycles spin_mark_{0};                  // subject's running cycles at the start of the open interval
+  cycles jump_first_{0};          // issue of the first PAUSE jumped over
+  std::uint64_t jump_count_ = 0;  // lands at PAUSE number this, from 0; ~0: never
+  cycles spin_mark_{0};           // subject's running cycles at the start of the open interval
 };
 
 }  // namespace vmxsys::cpu

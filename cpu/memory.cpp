@@ -72,8 +72,8 @@ word& memory::word_at(physical_address at) {
 cycles memory::issue_load(word& w, unsigned cpu, cycles now) {
   cache_line& line = *w.line_;
   if (line.valid.test(cpu)) return now + costs_.instruction.load;
-  const cycles transfer =
-      line.owner == cache_line::no_owner ? costs_.transfer.same_socket : shape_.transfer(line.owner, cpu, costs_.transfer);
+  const cycles transfer = line.owner == cache_line::no_owner ? costs_.transfer.same_socket
+                                                             : shape_.transfer(line.owner, cpu, costs_.transfer);
   line.busy_until = max(now, line.busy_until) + transfer;
   return line.busy_until;
 }

@@ -42,11 +42,11 @@ class watched_page_listener {
 struct cache_line {
   static constexpr unsigned no_owner = ~0u;
 
-  cycles busy_until{0};        ///< the last queued request is served then
-  unsigned owner = no_owner;   ///< the last CPU in the queue that asked for the line exclusively
-  cpu_set valid;               ///< CPUs that hold a copy now
+  cycles busy_until{0};       ///< the last queued request is served then
+  unsigned owner = no_owner;  ///< the last CPU in the queue that asked for the line exclusively
+  cpu_set valid;              ///< CPUs that hold a copy now
   boost::container::small_vector<line_watcher*, 1> watchers;
-  word* words = nullptr;       ///< the shared words on it
+  word* words = nullptr;  ///< the shared words on it
 };
 
 /// A shared 64-bit word of simulated memory: a lock, a flag, a counter that several CPUs touch. Plain code never reads
@@ -84,9 +84,9 @@ class region_allocator {
 
 /// Physical memory: sparse 4-KiB pages of bytes, and shared words with coherence timing.
 ///
-/// A load that hits costs `instruction_costs::load` and has its value since the issue. A miss waits for the line's queue
-/// and then for one transfer from the last owner, and reads when it completes. A store or read-modify-write needs the
-/// line exclusively and, when it takes effect, takes every other copy away.
+/// A load that hits costs `instruction_costs::load` and has its value since the issue. A miss waits for the line's
+/// queue and then for one transfer from the last owner, and reads when it completes. A store or read-modify-write needs
+/// the line exclusively and, when it takes effect, takes every other copy away.
 class memory final : public physical_memory {
  public:
   memory(const timeline& time, const topology& shape, const hardware_costs& costs)
@@ -114,9 +114,13 @@ class memory final : public physical_memory {
   /// When a load issued now completes.
   cycles issue_load(word& w, unsigned cpu, cycles now);
   /// When a store issued now takes effect.
-  cycles issue_store(word& w, unsigned cpu, cycles now) { return issue_exclusive(w, cpu, now, costs_.instruction.store); }
+  cycles issue_store(word& w, unsigned cpu, cycles now) {
+    return issue_exclusive(w, cpu, now, costs_.instruction.store);
+  }
   /// When a locked read-modify-write issued now takes effect.
-  cycles issue_locked(word& w, unsigned cpu, cycles now) { return issue_exclusive(w, cpu, now, costs_.instruction.locked); }
+  cycles issue_locked(word& w, unsigned cpu, cycles now) {
+    return issue_exclusive(w, cpu, now, costs_.instruction.locked);
+  }
 
   // -- effects, called by CPUs at completion ------------------------------------------------------------------------
   std::uint64_t complete_load(word& w, unsigned cpu) {

@@ -28,7 +28,8 @@ void post(strand& on, instruction& issued, std::coroutine_handle<> then);
 
 /// A piece of software: a coroutine that awaits instructions (namespace isa) and other programs, and nothing else.
 /// `task<T>` returns a T to the program that awaits it. It starts when awaited, or when a strand is given it as root.
-template <class T = void> class [[nodiscard]] task;
+template <class T = void>
+class [[nodiscard]] task;
 using program = task<void>;
 
 /// Awaitables that need the strand before they are awaited derive from this.
@@ -38,12 +39,15 @@ struct strand_query {
 
 namespace detail {
 
-template <class T> struct task_promise;
+template <class T>
+struct task_promise;
 
-template <class T> struct task_awaiter {
+template <class T>
+struct task_awaiter {
   std::coroutine_handle<task_promise<T>> child;
   bool await_ready() const noexcept { return false; }
-  template <class P> void await_suspend(std::coroutine_handle<P> caller) {
+  template <class P>
+  void await_suspend(std::coroutine_handle<P> caller) {
     child.promise().on = caller.promise().on;
     child.promise().caller = caller;
     resume_next(*caller.promise().on, child);
@@ -61,7 +65,8 @@ struct task_promise_common : promise_base {
   std::suspend_always initial_suspend() noexcept { return {}; }
   struct final_awaiter {
     bool await_ready() const noexcept { return false; }
-    template <class P> void await_suspend(std::coroutine_handle<P> self) noexcept {
+    template <class P>
+    void await_suspend(std::coroutine_handle<P> self) noexcept {
       resume_next(*self.promise().on, self.promise().caller);
     }
     void await_resume() const noexcept {}
@@ -70,29 +75,40 @@ struct task_promise_common : promise_base {
   void unhandled_exception() noexcept { error = std::current_exception(); }
 
   // Only instructions, programs and questions about the strand may be awaited.
-  template <instruction_like I> I&& await_transform(I&& issued) { return std::forward<I>(issued); }
-  template <class T> task_awaiter<T> await_transform(task<T>&& called) { return {called.handle()}; }
+  template <instruction_like I>
+  I&& await_transform(I&& issued) {
+    return std::forward<I>(issued);
+  }
+  template <class T>
+  task_awaiter<T> await_transform(task<T>&& called) {
+    return {called.handle()};
+  }
   template <class Q>
-    requires std::is_base_of_v<strand_query, std::remove_cvref_t<Q>>
-  std::remove_cvref_t<Q> await_transform(Q&& query) {
+  requires std::is_base_of_v<strand_query, std::remove_cvref_t<Q>> std::remove_cvref_t<Q> await_transform(Q&& query) {
     query.on = on;
     return query;
   }
 };
 
-template <class T> struct task_promise : task_promise_common {
+template <class T>
+struct task_promise : task_promise_common {
   std::optional<T> value;
   task<T> get_return_object();
-  template <class V> void return_value(V&& v) { value.emplace(std::forward<V>(v)); }
+  template <class V>
+  void return_value(V&& v) {
+    value.emplace(std::forward<V>(v));
+  }
 };
-template <> struct task_promise<void> : task_promise_common {
+template <>
+struct task_promise<void> : task_promise_common {
   task<void> get_return_object();
   void return_void() noexcept {}
 };
 
 }  // namespace detail
 
-template <class T> class [[nodiscard]] task {
+template <class T>
+class [[nodiscard]] task {
  public:
   using promise_type = detail::task_promise<T>;
   using handle_type = std::coroutine_handle<promise_type>;
@@ -115,7 +131,8 @@ template <class T> class [[nodiscard]] task {
 };
 
 namespace detail {
-template <class T> task<T> task_promise<T>::get_return_object() {
+template <class T>
+task<T> task_promise<T>::get_return_object() {
   return task<T>{std::coroutine_handle<task_promise<T>>::from_promise(*this)};
 }
 inline task<void> task_promise<void>::get_return_object() {

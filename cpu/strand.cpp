@@ -9,9 +9,7 @@ namespace vmxsys::cpu {
 
 namespace detail {
 
-void resume_next(strand& on, std::coroutine_handle<> next) {
-  on.frames_.back().next = next;
-}
+void resume_next(strand& on, std::coroutine_handle<> next) { on.frames_.back().next = next; }
 
 void post(strand& on, instruction& issued, std::coroutine_handle<> then) {
   strand::frame& top = on.frames_.back();
@@ -21,8 +19,7 @@ void post(strand& on, instruction& issued, std::coroutine_handle<> then) {
 
 }  // namespace detail
 
-strand::strand(name_space& names, std::string name) : names_{names}, name_{std::move(name)}, id_{names.add(*this)} {
-}
+strand::strand(name_space& names, std::string name) : names_{names}, name_{std::move(name)}, id_{names.add(*this)} {}
 
 strand::~strand() {
   abandon();
@@ -113,9 +110,7 @@ void strand::set_passenger(strand* guest, cycles now) {
   }
 }
 
-spin_subject::~spin_subject() {
-  await(nullptr, since_);
-}
+spin_subject::~spin_subject() { await(nullptr, since_); }
 
 void spin_subject::await(strand* who, cycles now) {
   if (awaited_ != nullptr) {

@@ -46,8 +46,8 @@ class timeline {
     return key == unarmed ? cycles::never() : cycles{key >> 2};
   }
 
-  /// Executes every event strictly before `end`, then sets the present to (`end`, message). An `end` that lies not after
-  /// the present changes nothing.
+  /// Executes every event strictly before `end`, then sets the present to (`end`, message). An `end` that lies not
+  /// after the present changes nothing.
   void run_until(cycles end);
 
   /// Lets the `run_until` in progress end at `end` if it would end later; `end` must lie after the present cycle. For a

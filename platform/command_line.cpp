@@ -47,9 +47,12 @@ struct restricted {
   std::vector<std::string> commands;
 };
 const std::vector<restricted> restricted_options{
-    {"parameter", {"run", "check", "study"}}, {"until", {"run", "check", "study"}},
-    {"seed", {"run", "check", "study"}},      {"stepped", {"run", "check", "study"}},
-    {"out", {"run", "study"}},                {"trace", {"run"}},
+    {"parameter", {"run", "check", "study"}},
+    {"until", {"run", "check", "study"}},
+    {"seed", {"run", "check", "study"}},
+    {"stepped", {"run", "check", "study"}},
+    {"out", {"run", "study"}},
+    {"trace", {"run"}},
     {"jobs", {"study"}},
 };
 
@@ -64,7 +67,7 @@ po::options_description described() {
       "out,o", po::value<std::string>()->value_name("DIR"), "write results into DIR (run, study)")(
       "trace", po::value<std::vector<std::string>>()->value_name("kvm=FILE"),
       "write a trace in the kernel's KVM trace format (run)")("jobs,j", po::value<std::string>()->value_name("N"),
-                                                        "worker processes of a study")(
+                                                              "worker processes of a study")(
       "json", po::bool_switch(), "one JSON document on standard output")("quiet,q", po::bool_switch(),
                                                                          "no progress on standard error");
   return all;

@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include <vmxsys/models/hypervisor/spin_policy.hpp>
 #include <vmxsys/platform/config.hpp>
 #include <vmxsys/platform/preset.hpp>
-#include <vmxsys/models/hypervisor/spin_policy.hpp>
 #include <vmxsys/vmx/capability.hpp>
 #include <vmxsys/vmx/spin_detector.hpp>
 
@@ -45,14 +45,16 @@ std::vector<choice> scheduler_profile_choices() {
 std::vector<choice> spin_policy_choices() {
   std::vector<choice> result;
   for (const models::spin_policy_entry& p : models::spin_policies())
-    result.push_back({p.name, std::string{p.description} + (*p.kernel == '\0' ? "" : std::string{" (Linux "} + p.kernel + ")")});
+    result.push_back(
+        {p.name, std::string{p.description} + (*p.kernel == '\0' ? "" : std::string{" (Linux "} + p.kernel + ")")});
   return result;
 }
 
 std::vector<choice> placement_choices() {
-  return {{"free", "the host scheduler places vCPU threads anywhere"},
-          {"spread", "vCPU i of every VM is bound to CPU i: no siblings share a run queue while there are CPUs for them"},
-          {"stacked", "vCPUs 2k and 2k+1 of a VM are bound to one CPU, the VMs one after the other"}};
+  return {
+      {"free", "the host scheduler places vCPU threads anywhere"},
+      {"spread", "vCPU i of every VM is bound to CPU i: no siblings share a run queue while there are CPUs for them"},
+      {"stacked", "vCPUs 2k and 2k+1 of a VM are bound to one CPU, the VMs one after the other"}};
 }
 
 std::vector<choice> lock_choices() {

@@ -207,7 +207,8 @@ inline constexpr auto parameters_of<host_config> = std::array{
         .name = "placement", .unit = "name", .description = "where vCPU threads may run", .choices = placement_choices},
     parameter{.name = "tracing",
               .unit = "flag",
-              .description = "charge the host for its kvm_entry and kvm_exit tracepoints, as a machine traced with them would be"},
+              .description =
+                  "charge the host for its kvm_entry and kvm_exit tracepoints, as a machine traced with them would be"},
 };
 
 /// The kernel inside a virtual machine.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+
 #include <vmxsys/cpu/fact_hash.hpp>
 
 #include "driver.hpp"

@@ -9,14 +9,14 @@ namespace vmxsys::platform {
 
 /// What to do besides running.
 struct execution_options {
-  std::ostream* kvm_trace = nullptr;            ///< where kvm_entry and kvm_exit go
-  cpu::fact_observer* observer = nullptr;       ///< one more observer
+  std::ostream* kvm_trace = nullptr;       ///< where kvm_entry and kvm_exit go
+  cpu::fact_observer* observer = nullptr;  ///< one more observer
   /// Called now and then with the share of the run that is done.
   std::function<void(double done, cycles now)> progress;
   /// Asked after every simulated millisecond at the latest; true ends the run with execution_interrupted.
   std::function<bool()> stop;
-  models::spin_policy_maker make_policy;        ///< when set, makes the host's spin policy instead of the name
-  bool bare = false;                            ///< never under SystemC
+  models::spin_policy_maker make_policy;  ///< when set, makes the host's spin policy instead of the name
+  bool bare = false;                      ///< never under SystemC
 };
 
 /// `stop` said so.

@@ -473,7 +473,7 @@ class duplicate_finder {
  private:
   static constexpr std::size_t enough = 1000;
   struct scope {
-    std::size_t path;             // how long the path around it is
+    std::size_t path;  // how long the path around it is
     std::set<std::string> keys;
     bool is_list;
     std::size_t index;

@@ -214,8 +214,8 @@ struct parameter_row {
 /// Every parameter of a document type, depth first, in declaration order.
 std::vector<parameter_row> parameter_rows(const record_type& document);
 
-/// Parses JSON text; a fault (with line and column) goes to r, and nothing is returned. A key that an object holds twice
-/// goes to r too; the document then has the last.
+/// Parses JSON text; a fault (with line and column) goes to r, and nothing is returned. A key that an object holds
+/// twice goes to r too; the document then has the last.
 std::optional<boost::json::value> parse_json(std::string_view text, reading& r);
 
 /// Lays `overlay` over `base`: objects key by key, everything else, lists included, replaced as a whole. Shorthands are

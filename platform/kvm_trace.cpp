@@ -1,6 +1,7 @@
 #include "kvm_trace.hpp"
 
 #include <ostream>
+
 #include <vmxsys/models/hypervisor/kvm_facts.hpp>
 #include <vmxsys/models/hypervisor/trace_format.hpp>
 
@@ -17,7 +18,8 @@ void kvm_trace::observe(const cpu::fact_view& fact) {
     e.vcpu = f->vcpu;
     e.rip = f->rip;
     to_ << trace::perf_script_line(version, "CPU " + std::to_string(f->vcpu) + "/KVM", static_cast<int>(f->pid), f->cpu,
-                                   time, "kvm:kvm_entry", event_width, trace::kvm_entry(version, e)) << '\n';
+                                   time, "kvm:kvm_entry", event_width, trace::kvm_entry(version, e))
+        << '\n';
     ++lines_;
   } else if (const auto* x = fact.as<models::kvm_exit_fact>()) {
     trace::kvm_exit_event e;
@@ -27,7 +29,8 @@ void kvm_trace::observe(const cpu::fact_view& fact) {
     e.info1 = x->qualification;
     e.intr_info = x->interruption_information;
     to_ << trace::perf_script_line(version, "CPU " + std::to_string(x->vcpu) + "/KVM", static_cast<int>(x->pid), x->cpu,
-                                   time, "kvm:kvm_exit", event_width, trace::kvm_exit(version, e)) << '\n';
+                                   time, "kvm:kvm_exit", event_width, trace::kvm_exit(version, e))
+        << '\n';
     ++lines_;
   }
 }

@@ -26,8 +26,8 @@ struct options {
   std::optional<std::filesystem::path> out;        ///< --out DIR
   std::optional<std::filesystem::path> kvm_trace;  ///< --trace kvm=FILE
   unsigned jobs = std::max(1u, std::thread::hardware_concurrency());  ///< --jobs: worker processes of a study
-  bool json = false;                               ///< one JSON document on stdout
-  bool quiet = false;                              ///< no progress on stderr
+  bool json = false;                                                  ///< one JSON document on stdout
+  bool quiet = false;                                                 ///< no progress on stderr
 };
 
 }  // namespace vmxsys::platform

@@ -9,10 +9,14 @@ namespace vmxsys::platform {
 
 std::string readable_ns(double ns) {
   char text[32];
-  if (ns < 1e3) std::snprintf(text, sizeof text, "%.0f ns", ns);
-  else if (ns < 1e6) std::snprintf(text, sizeof text, "%.2f us", ns / 1e3);
-  else if (ns < 1e9) std::snprintf(text, sizeof text, "%.2f ms", ns / 1e6);
-  else std::snprintf(text, sizeof text, "%.2f s", ns / 1e9);
+  if (ns < 1e3)
+    std::snprintf(text, sizeof text, "%.0f ns", ns);
+  else if (ns < 1e6)
+    std::snprintf(text, sizeof text, "%.2f us", ns / 1e3);
+  else if (ns < 1e9)
+    std::snprintf(text, sizeof text, "%.2f ms", ns / 1e6);
+  else
+    std::snprintf(text, sizeof text, "%.2f s", ns / 1e9);
   return text;
 }
 
@@ -34,9 +38,9 @@ void title(std::ostream& out, const char* text) { out << '\n' << text << '\n'; }
 
 void print_exits(std::ostream& out, const run_result& r) {
   title(out, "VM exits (software: kvm_exit to kvm_entry, as a tracer sees it; all: with the hardware's part)");
-  out << "  " << std::left << std::setw(22) << "reason" << std::right << std::setw(12) << "count" << std::setw(8) << "share"
-      << std::setw(12) << "min" << std::setw(12) << "mean" << std::setw(12) << "max" << std::setw(14) << "mean, all"
-      << '\n';
+  out << "  " << std::left << std::setw(22) << "reason" << std::right << std::setw(12) << "count" << std::setw(8)
+      << "share" << std::setw(12) << "min" << std::setw(12) << "mean" << std::setw(12) << "max" << std::setw(14)
+      << "mean, all" << '\n';
   for (const exit_row& e : r.exits)
     out << "  " << std::left << std::setw(22) << e.reason << std::right << std::setw(12) << grouped(e.count)
         << std::setw(8) << percent(e.share) << std::setw(12) << readable_ns(static_cast<double>(e.software.min_ns))
@@ -64,12 +68,13 @@ void print_cpu_time(std::ostream& out, const run_result& r) {
 
 void print_vms(std::ostream& out, const run_result& r) {
   title(out, "Virtual machines");
-  out << "  " << std::left << std::setw(16) << "name" << std::right << std::setw(12) << "work" << std::setw(12) << "PLE exits"
-      << std::setw(14) << "guest time" << std::setw(16) << "least vCPU" << std::setw(14) << "most vCPU" << '\n';
+  out << "  " << std::left << std::setw(16) << "name" << std::right << std::setw(12) << "work" << std::setw(12)
+      << "PLE exits" << std::setw(14) << "guest time" << std::setw(16) << "least vCPU" << std::setw(14) << "most vCPU"
+      << '\n';
   for (const vm_row& v : r.vms)
-    out << "  " << std::left << std::setw(16) << v.name << std::right << std::setw(12) << grouped(v.work) << std::setw(12)
-        << grouped(v.ple_exits) << std::setw(14) << readable_ns(static_cast<double>(v.guest_ns)) << std::setw(16)
-        << readable_ns(static_cast<double>(v.least_vcpu_ns)) << std::setw(14)
+    out << "  " << std::left << std::setw(16) << v.name << std::right << std::setw(12) << grouped(v.work)
+        << std::setw(12) << grouped(v.ple_exits) << std::setw(14) << readable_ns(static_cast<double>(v.guest_ns))
+        << std::setw(16) << readable_ns(static_cast<double>(v.least_vcpu_ns)) << std::setw(14)
         << readable_ns(static_cast<double>(v.most_vcpu_ns)) << '\n';
   out << "  fairness over the vCPUs (Jain's index): " << std::fixed << std::setprecision(3) << r.fairness << '\n'
       << std::defaultfloat;
@@ -79,8 +84,8 @@ void print_vms(std::ostream& out, const run_result& r) {
 
 void print_report(std::ostream& out, const run_result& r) {
   out << "simulated " << readable_ns(static_cast<double>(r.simulated_ns)) << " of " << r.cpus << " CPUs (" << r.preset
-      << "), measured " << readable_ns(static_cast<double>(r.measured_ns)) << "; spin policy " << r.policy << ", placement "
-      << r.placement << ", seed " << r.seed << '\n';
+      << "), measured " << readable_ns(static_cast<double>(r.measured_ns)) << "; spin policy " << r.policy
+      << ", placement " << r.placement << ", seed " << r.seed << '\n';
   out << "fact hash " << r.fact_hash << " over " << grouped(r.facts) << " facts\n";
   out << "guest " << percent(r.guest_share) << ", host " << percent(r.host_share) << ", idle " << percent(r.idle_share)
       << "; " << grouped(r.switches) << " context switches\n";
@@ -97,9 +102,10 @@ void print_report(std::ostream& out, const run_result& r) {
       << readable_ns(static_cast<double>(r.spins.spinning_ns)) << " spent spinning, of it "
       << readable_ns(static_cast<double>(r.spins.futile_ns)) << " while the awaited holder was on no CPU\n";
   title(out, "Lock waits");
-  out << "  guests: " << grouped(r.locks.waits.count) << ", mean " << readable_ns(static_cast<double>(r.locks.waits.mean_ns))
-      << ", longest " << readable_ns(static_cast<double>(r.locks.waits.max_ns)) << "; in "
-      << grouped(r.locks.holder_preempted) << " of them the holder or next owner was off its CPU, for "
+  out << "  guests: " << grouped(r.locks.waits.count) << ", mean "
+      << readable_ns(static_cast<double>(r.locks.waits.mean_ns)) << ", longest "
+      << readable_ns(static_cast<double>(r.locks.waits.max_ns)) << "; in " << grouped(r.locks.holder_preempted)
+      << " of them the holder or next owner was off its CPU, for "
       << readable_ns(static_cast<double>(r.locks.futile_ns)) << " in all\n";
   out << "  host run queues: " << grouped(r.locks.host_waits.count) << ", mean "
       << readable_ns(static_cast<double>(r.locks.host_waits.mean_ns)) << ", longest "
@@ -110,7 +116,8 @@ void print_report(std::ostream& out, const run_result& r) {
       << grouped(r.yields.nobody) << " nobody else to run, " << grouped(r.yields.target_running) << " target running\n"
       << "  of the accepted, the target was on the yielder's run queue in " << grouped(r.yields.same_queue)
       << ", on another in " << grouped(r.yields.other_queue)
-      << "; the yielder's CPU switched to a vCPU of the same VM in " << grouped(r.yields.to_sibling) << ", the yielder was picked again in " << grouped(r.yields.futile) << '\n';
+      << "; the yielder's CPU switched to a vCPU of the same VM in " << grouped(r.yields.to_sibling)
+      << ", the yielder was picked again in " << grouped(r.yields.futile) << '\n';
 }
 
 }  // namespace vmxsys::platform

@@ -17,8 +17,8 @@ struct time_summary {
 };
 BOOST_DESCRIBE_STRUCT(time_summary, (), (count, min_ns, mean_ns, max_ns))
 
-/// One row of the exit table. `software` is what a tracer sees, from kvm_exit to the next kvm_entry of the thread; `all`
-/// runs from the guest's last cycle to its next, with the hardware's part.
+/// One row of the exit table. `software` is what a tracer sees, from kvm_exit to the next kvm_entry of the thread;
+/// `all` runs from the guest's last cycle to its next, with the hardware's part.
 struct exit_row {
   std::string reason;
   std::uint32_t number = 0;
@@ -48,9 +48,9 @@ BOOST_DESCRIBE_STRUCT(part_row, (), (part, mean_ns, share))
 
 struct vm_row {
   std::string name;
-  std::uint64_t work = 0;            ///< units its workload finished
-  std::uint64_t guest_ns = 0;        ///< in non-root operation, all vCPUs
-  std::uint64_t least_vcpu_ns = 0;   ///< of the vCPU that had least, and most
+  std::uint64_t work = 0;           ///< units its workload finished
+  std::uint64_t guest_ns = 0;       ///< in non-root operation, all vCPUs
+  std::uint64_t least_vcpu_ns = 0;  ///< of the vCPU that had least, and most
   std::uint64_t most_vcpu_ns = 0;
   std::uint64_t ple_exits = 0;
 };
@@ -58,15 +58,15 @@ BOOST_DESCRIBE_STRUCT(vm_row, (), (name, work, guest_ns, least_vcpu_ns, most_vcp
 
 /// Directed yields and what became of them.
 struct yield_summary {
-  std::uint64_t handled = 0;         ///< runs of the PLE handler
-  std::uint64_t candidates = 0;      ///< vCPUs it looked at
-  std::uint64_t attempts = 0;        ///< calls of yield_to
-  std::uint64_t accepted = 0;        ///< the scheduler took the hint
-  std::uint64_t same_queue = 0;      ///< accepted, and the target was on the yielder's run queue
-  std::uint64_t other_queue = 0;     ///< accepted, and the target was on another CPU's
-  std::uint64_t to_sibling = 0;      ///< accepted, and the yielder's CPU switched to a vCPU of the same VM
-  std::uint64_t futile = 0;          ///< accepted, and the yielder was picked again all the same
-  std::uint64_t nobody = 0;          ///< both queues hold one task (-ESRCH)
+  std::uint64_t handled = 0;      ///< runs of the PLE handler
+  std::uint64_t candidates = 0;   ///< vCPUs it looked at
+  std::uint64_t attempts = 0;     ///< calls of yield_to
+  std::uint64_t accepted = 0;     ///< the scheduler took the hint
+  std::uint64_t same_queue = 0;   ///< accepted, and the target was on the yielder's run queue
+  std::uint64_t other_queue = 0;  ///< accepted, and the target was on another CPU's
+  std::uint64_t to_sibling = 0;   ///< accepted, and the yielder's CPU switched to a vCPU of the same VM
+  std::uint64_t futile = 0;       ///< accepted, and the yielder was picked again all the same
+  std::uint64_t nobody = 0;       ///< both queues hold one task (-ESRCH)
   std::uint64_t target_running = 0;
 };
 BOOST_DESCRIBE_STRUCT(yield_summary, (),
@@ -76,37 +76,37 @@ BOOST_DESCRIBE_STRUCT(yield_summary, (),
 struct spin_summary {
   std::uint64_t episodes = 0;
   std::uint64_t pauses = 0;
-  std::uint64_t total_ns = 0;        ///< from begin to end, exits and preemption included
-  std::uint64_t spinning_ns = 0;     ///< really spinning, in non-root operation
-  std::uint64_t futile_ns = 0;       ///< of that, while the awaited holder was on no CPU
+  std::uint64_t total_ns = 0;     ///< from begin to end, exits and preemption included
+  std::uint64_t spinning_ns = 0;  ///< really spinning, in non-root operation
+  std::uint64_t futile_ns = 0;    ///< of that, while the awaited holder was on no CPU
 };
 BOOST_DESCRIBE_STRUCT(spin_summary, (), (episodes, pauses, total_ns, spinning_ns, futile_ns))
 
 struct lock_summary {
-  time_summary waits;                ///< of the guests
-  std::uint64_t futile_ns = 0;       ///< of these, while the holder or next owner was on no CPU
-  std::uint64_t holder_preempted = 0;///< waits with any such time
-  time_summary host_waits;           ///< for the host's run-queue locks
+  time_summary waits;                  ///< of the guests
+  std::uint64_t futile_ns = 0;         ///< of these, while the holder or next owner was on no CPU
+  std::uint64_t holder_preempted = 0;  ///< waits with any such time
+  time_summary host_waits;             ///< for the host's run-queue locks
 };
 BOOST_DESCRIBE_STRUCT(lock_summary, (), (waits, futile_ns, holder_preempted, host_waits))
 
 struct run_result {
   std::uint32_t schema = 1;
   std::string version;
-  std::string fact_hash;             ///< lower-case hexadecimal, 16 digits
+  std::string fact_hash;  ///< lower-case hexadecimal, 16 digits
   std::uint64_t facts = 0;
   std::uint64_t seed = 0;
   std::string preset;
-  std::uint64_t tsc_khz = 0;         ///< cycles a millisecond
+  std::uint64_t tsc_khz = 0;  ///< cycles a millisecond
   std::string policy;
   std::string placement;
   std::uint32_t ple_window_grow = 0;
   std::uint64_t simulated_ns = 0;
   std::uint64_t measured_ns = 0;
   std::uint32_t cpus = 0;
-  std::uint64_t events = 0;          ///< timeline events
+  std::uint64_t events = 0;  ///< timeline events
   std::uint64_t ple_exits = 0;
-  std::uint64_t longest_run = 0;     ///< consecutive exits of one vCPU, all PAUSE at one RIP
+  std::uint64_t longest_run = 0;  ///< consecutive exits of one vCPU, all PAUSE at one RIP
   std::uint64_t runs_over_100 = 0;
   std::uint64_t exits_in_long_runs = 0;
   std::uint32_t longest_run_vm = 0;
@@ -118,7 +118,7 @@ struct run_result {
   double guest_share = 0;            ///< of all CPU time: non-root operation
   double host_share = 0;             ///< root operation and transitions
   double idle_share = 0;
-  double fairness = 0;               ///< Jain's index over the vCPUs' time in non-root operation
+  double fairness = 0;  ///< Jain's index over the vCPUs' time in non-root operation
   yield_summary yields;
   std::vector<vm_row> vms;
   std::vector<exit_row> exits;

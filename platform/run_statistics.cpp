@@ -1,6 +1,7 @@
 #include "run_statistics.hpp"
 
 #include <algorithm>
+
 #include <vmxsys/cpu/logical_cpu.hpp>
 
 namespace vmxsys::platform {
@@ -214,9 +215,14 @@ void run_statistics::on_yield(const models::yield_to_fact& f) {
       ++(f.cpu == f.target_cpu ? result_.yields.same_queue : result_.yields.other_queue);
       if (vcpu_record* v = by_pid(f.pid)) v->yield_accepted = true;
       break;
-    case outcome::nobody_to_switch: ++result_.yields.nobody; break;
-    case outcome::target_running: ++result_.yields.target_running; break;
-    default: break;
+    case outcome::nobody_to_switch:
+      ++result_.yields.nobody;
+      break;
+    case outcome::target_running:
+      ++result_.yields.target_running;
+      break;
+    default:
+      break;
   }
 }
 
@@ -237,7 +243,8 @@ void run_statistics::sum_up_exits(run_result& r) const {
                        e.all.count, static_cast<double>(e.all.count) / static_cast<double>(count), summary(e.software),
                        summary(e.all)});
   }
-  std::stable_sort(r.exits.begin(), r.exits.end(), [](const exit_row& a, const exit_row& b) { return a.count > b.count; });
+  std::stable_sort(r.exits.begin(), r.exits.end(),
+                   [](const exit_row& a, const exit_row& b) { return a.count > b.count; });
 
   if (pause_rounds_ == 0) return;
   const auto rounds = static_cast<double>(pause_rounds_);
@@ -270,12 +277,15 @@ void run_statistics::sum_up_cpu_time(run_result& r) const {
       const std::uint64_t t = all[w * buckets + b];
       if (t == 0) continue;
       const auto which = static_cast<cpu::bucket>(b);
-      if (w == 1) guest += t;
-      else if (which == cpu::bucket::idle || which == cpu::bucket::wait_for_sipi) idle += t;
+      if (w == 1)
+        guest += t;
+      else if (which == cpu::bucket::idle || which == cpu::bucket::wait_for_sipi)
+        idle += t;
       r.cpu_time.push_back({w == 1 ? "non-root" : "root", cpu::bucket_name(which), ns(t),
                             static_cast<double>(t) / static_cast<double>(sum)});
     }
-  std::stable_sort(r.cpu_time.begin(), r.cpu_time.end(), [](const time_row& a, const time_row& b) { return a.ns > b.ns; });
+  std::stable_sort(r.cpu_time.begin(), r.cpu_time.end(),
+                   [](const time_row& a, const time_row& b) { return a.ns > b.ns; });
   r.guest_share = static_cast<double>(guest) / static_cast<double>(sum);
   r.idle_share = static_cast<double>(idle) / static_cast<double>(sum);
   r.host_share = 1 - r.guest_share - r.idle_share;

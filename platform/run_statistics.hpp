@@ -17,8 +17,8 @@
 
 namespace vmxsys::platform {
 
-/// Observes one run and sums it up. Attach it to the machine's facts, call `begin` at the cycle from which to measure and
-/// `finish` at the end.
+/// Observes one run and sums it up. Attach it to the machine's facts, call `begin` at the cycle from which to measure
+/// and `finish` at the end.
 class run_statistics final : public cpu::fact_observer {
  public:
   explicit run_statistics(simulation& of);

@@ -1,10 +1,9 @@
 #include "runner.hpp"
 
-#include <unistd.h>
-
 #include <chrono>
 #include <cstdio>
 #include <ostream>
+#include <unistd.h>
 
 #include "command_line.hpp"
 #include "execution.hpp"
@@ -16,9 +15,7 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
-double seconds_since(clock::time_point start) {
-  return std::chrono::duration<double>(clock::now() - start).count();
-}
+double seconds_since(clock::time_point start) { return std::chrono::duration<double>(clock::now() - start).count(); }
 
 /// The line that a terminal sees while a run goes on: simulated time, speed, time left.
 class progress_line {
@@ -81,7 +78,8 @@ int run_command(const options& what, const run_config& config, const output_dire
   if (!what.quiet) {
     char text[160];
     std::snprintf(text, sizeof text, "%.2f s of wall time: %.1f M events/s, %.2f simulated seconds a second\n", wall,
-                  static_cast<double>(result.events) / wall / 1e6, static_cast<double>(result.simulated_ns) / 1e9 / wall);
+                  static_cast<double>(result.events) / wall / 1e6,
+                  static_cast<double>(result.simulated_ns) / 1e9 / wall);
     err << text;
   }
   return exit_ok;

@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 #include <utility>
+
 #include <vmxsys/models/schedulers/cfs.hpp>
 #include <vmxsys/models/schedulers/round_robin.hpp>
 #include <vmxsys/vmx/capability.hpp>

@@ -51,6 +51,7 @@ class simulation {
 ///   spread    vCPU i on CPU i mod CPUs: siblings share no run queue while there are CPUs for them
 ///   stacked   vCPUs 2k and 2k+1 on one CPU, the VMs one after the other
 ///   free      no restriction: wake-ups and the balancer decide
-std::vector<unsigned> placement_of(std::string_view placement, unsigned cpus, unsigned first_vcpu_of_vm, unsigned index);
+std::vector<unsigned> placement_of(std::string_view placement, unsigned cpus, unsigned first_vcpu_of_vm,
+                                   unsigned index);
 
 }  // namespace vmxsys::platform

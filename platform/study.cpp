@@ -1,12 +1,11 @@
 #include "study.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <boost/json.hpp>
 #include <iomanip>
 #include <optional>
 #include <ostream>
+#include <unistd.h>
 
 #include <vmxsys/platform/command_line.hpp>
 #include <vmxsys/platform/config_loader.hpp>
@@ -88,18 +87,20 @@ study_output run_ple_storm(const options& what, std::ostream& err, std::vector<c
 void print_table(std::ostream& out, const study_output& s) {
   out << std::left << std::setw(9) << "placing" << std::setw(5) << "grow" << std::setw(16) << "policy" << std::right
       << std::setw(10) << "PLE exits" << std::setw(9) << "longest" << std::setw(7) << ">100" << std::setw(10) << "slice"
-      << std::setw(11) << "work lock" << std::setw(10) << "work cpu" << std::setw(8) << "guest" << std::setw(7) << "host"
-      << std::setw(7) << "idle" << std::setw(10) << "switches" << '\n';
+      << std::setw(11) << "work lock" << std::setw(10) << "work cpu" << std::setw(8) << "guest" << std::setw(7)
+      << "host" << std::setw(7) << "idle" << std::setw(10) << "switches" << '\n';
   for (std::size_t i = 0; i < s.cases.size(); ++i) {
     const ple_storm_case& c = s.cases[i];
     const run_result& r = s.results[i];
-    out << std::left << std::setw(9) << c.placement << std::setw(5) << (c.policy == "none" ? "-" : std::to_string(c.grow))
-        << std::setw(16) << c.policy << std::right << std::setw(10) << grouped(r.ple_exits) << std::setw(9)
-        << grouped(r.longest_run) << std::setw(7) << grouped(r.runs_over_100) << std::setw(10)
+    out << std::left << std::setw(9) << c.placement << std::setw(5)
+        << (c.policy == "none" ? "-" : std::to_string(c.grow)) << std::setw(16) << c.policy << std::right
+        << std::setw(10) << grouped(r.ple_exits) << std::setw(9) << grouped(r.longest_run) << std::setw(7)
+        << grouped(r.runs_over_100) << std::setw(10)
         << (r.ple_exits == 0 ? "-" : readable_ns(static_cast<double>(r.guest_slice_ns))) << std::setw(11)
         << (r.vms.empty() ? "-" : grouped(r.vms[0].work)) << std::setw(10)
         << (r.vms.size() < 2 ? "-" : grouped(r.vms[1].work)) << std::setw(8) << percent(r.guest_share) << std::setw(7)
-        << percent(r.host_share) << std::setw(7) << percent(r.idle_share) << std::setw(10) << grouped(r.switches) << '\n';
+        << percent(r.host_share) << std::setw(7) << percent(r.idle_share) << std::setw(10) << grouped(r.switches)
+        << '\n';
   }
 }
 
@@ -173,8 +174,8 @@ void print_study(std::ostream& out, const study_output& s) {
     const ple_storm_case& longest = s.cases[*s.excerpt_of];
     const run_result& result = s.results[*s.excerpt_of];
     out << "\nWhat one spinner goes through (" << longest.placement << ", grow " << longest.grow << ", "
-        << longest.policy << "; the first " << std::min<std::uint64_t>(excerpt_rounds, result.longest_run) << " exits of a run of "
-        << result.longest_run << ")\n";
+        << longest.policy << "; the first " << std::min<std::uint64_t>(excerpt_rounds, result.longest_run)
+        << " exits of a run of " << result.longest_run << ")\n";
     for (const std::string& line : s.excerpt.lines) out << line << '\n';
     print_comparison(out, longest, result);
   } else {
@@ -196,13 +197,12 @@ std::string study_json(const study_output& s) {
   document["excerpt_of"] = s.excerpt_of ? json::value(*s.excerpt_of) : json::value(nullptr);  // index into runs
   document["excerpt"] = std::move(excerpt);
   if (const auto ours = s.excerpt_of ? traced_means_of(s.results[*s.excerpt_of]) : std::nullopt)
-    document["traced_means"] = {
-        {"published",
-         {{"source", "KVM Forum 2021"},
-          {"exit_to_entry_us", {21, 22}},
-          {"entry_to_exit_us", {4, 5}},
-          {"period_us", 26}}},
-        {"here", json::value_from(*ours)}};
+    document["traced_means"] = {{"published",
+                                 {{"source", "KVM Forum 2021"},
+                                  {"exit_to_entry_us", {21, 22}},
+                                  {"entry_to_exit_us", {4, 5}},
+                                  {"period_us", 26}}},
+                                {"here", json::value_from(*ours)}};
   document["findings"] = std::move(sentences);
   return pretty_json(document);
 }
@@ -231,8 +231,10 @@ int study_command(const options& what, const output_directory* directory, std::o
     directory->write("stats.json", study_json(s));
     directory->write("ple_storm.svg", ple_storm_picture(s.cases, s.results, s.excerpt, s.excerpt_of));
   }
-  if (what.json) out << study_json(s);
-  else print_study(out, s);
+  if (what.json)
+    out << study_json(s);
+  else
+    print_study(out, s);
   return exit_ok;
 }
 

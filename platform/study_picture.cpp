@@ -22,7 +22,8 @@ class svg {
     body_ += words + "</text>\n";
   }
   void bar(double x, double y, double w, double h, const char* colour) {
-    print("<rect x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.1f\" fill=\"%s\"/>\n", x, y, std::max(w, 0.4), h, colour);
+    print("<rect x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.1f\" fill=\"%s\"/>\n", x, y, std::max(w, 0.4), h,
+          colour);
   }
   void line(double x1, double y1, double x2, double y2, const char* colour = "#bbb") {
     print("<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\"/>\n", x1, y1, x2, y2, colour);
@@ -37,7 +38,8 @@ class svg {
   }
 
  private:
-  template <class... A> void print(const char* format, A... values) {
+  template <class... A>
+  void print(const char* format, A... values) {
     char buffer[256];
     std::snprintf(buffer, sizeof buffer, format, values...);
     body_ += buffer;
@@ -52,9 +54,12 @@ constexpr const char* storm_colour = "#b5483a";
 constexpr const char* calm_colour = "#6a9a58";
 constexpr const char* grid_colour = "#ddd";
 
-double draw_lanes(svg& out, const ple_storm_excerpt& excerpt, const ple_storm_case& of, const run_result& result, double y) {
-  out.text(20, y, "Who has the CPU: " + std::to_string(result.longest_run) + " PAUSE exits in a row at one address (" +
-                      of.placement + ", " + of.policy + "; the first of them)", "font-size=\"15\" font-weight=\"bold\"");
+double draw_lanes(svg& out, const ple_storm_excerpt& excerpt, const ple_storm_case& of, const run_result& result,
+                  double y) {
+  out.text(20, y,
+           "Who has the CPU: " + std::to_string(result.longest_run) + " PAUSE exits in a row at one address (" +
+               of.placement + ", " + of.policy + "; the first of them)",
+           "font-size=\"15\" font-weight=\"bold\"");
   y += 22;
   double end = 1;
   std::map<std::string, bool> lanes;
@@ -92,10 +97,10 @@ std::string group_of(const ple_storm_case& c) {
   return c.placement + (c.grow == 0 ? ", fixed window" : ", doubling window");
 }
 
-double draw_cases(svg& out, const std::vector<ple_storm_case>& cases, const std::vector<run_result>& results, double y) {
+double draw_cases(svg& out, const std::vector<ple_storm_case>& cases, const std::vector<run_result>& results,
+                  double y) {
   constexpr double row = 18, heading = 24, labels = 150;
-  out.text(20, y,
-           "PLE exits of each case (logarithmic), with the longest run of one vCPU at one RIP",
+  out.text(20, y, "PLE exits of each case (logarithmic), with the longest run of one vCPU at one RIP",
            "font-size=\"15\" font-weight=\"bold\"");
   y += 24;
   out.bar(left, y - 11, 14, 14, storm_colour);

@@ -97,10 +97,10 @@ class findings {
     if (r == nullptr || r->ple_exits == 0) return;
     std::string text = "Stacked siblings with a doubling window (ipi_receivers): " + yields_of(*r) + ".";
     if (r->yields.to_sibling > r->yields.same_queue)
-      text += " A yielder is switched out whoever the target is: yield_to marks it SKIP, and the next pick of its CPU "
-              "is the other thread there, its sibling.";
-    if (cases_.front().config.host.ple_window_shrink == 0)
-      text += " Each switch-in resets the window to ple_window;";
+      text +=
+          " A yielder is switched out whoever the target is: yield_to marks it SKIP, and the next pick of its CPU "
+          "is the other thread there, its sibling.";
+    if (cases_.front().config.host.ple_window_shrink == 0) text += " Each switch-in resets the window to ple_window;";
     say(text + " the mean guest slice is " + us(r->guest_slice_ns) + ".");
   }
 
@@ -123,7 +123,8 @@ class findings {
                                   : grouped(r->ple_exits / d->ple_exits) + " times those of a doubling one";
     say("Spread siblings with a fixed window (ipi_receivers): " + grouped(r->ple_exits) + " PLE exits, " + times +
         ", longest run " + grouped(r->longest_run) + ", mean guest slice " + us(r->guest_slice_ns) + ", and " +
-        grouped(r->switches) + " context switches in all: a flat guest slice alone does not tell a switch-out from a "
+        grouped(r->switches) +
+        " context switches in all: a flat guest slice alone does not tell a switch-out from a "
         "window that does not grow.");
   }
 
@@ -132,7 +133,8 @@ class findings {
     for (const run_result& r : results_)
       if (worst == nullptr || r.yields.futile > worst->yields.futile) worst = &r;
     if (worst == nullptr || worst->yields.futile == 0) {
-      const bool any = std::any_of(results_.begin(), results_.end(), [](const auto& r) { return r.yields.accepted != 0; });
+      const bool any =
+          std::any_of(results_.begin(), results_.end(), [](const auto& r) { return r.yields.accepted != 0; });
       say(any ? "No yielder was picked again after a directed yield that CFS had accepted."
               : "No directed yield was accepted in any case.");
       return;
@@ -145,7 +147,8 @@ class findings {
     const run_result* r = find("stacked", 2, "ipi_receivers");
     if (r == nullptr || r->pause_parts.empty()) return;
     std::vector<part_row> sorted = r->pause_parts;
-    std::stable_sort(sorted.begin(), sorted.end(), [](const part_row& a, const part_row& b) { return a.mean_ns > b.mean_ns; });
+    std::stable_sort(sorted.begin(), sorted.end(),
+                     [](const part_row& a, const part_row& b) { return a.mean_ns > b.mean_ns; });
     double all = 0;
     for (const part_row& p : sorted) all += p.mean_ns;
     std::string list;
@@ -226,8 +229,11 @@ class excerpt_writer final : public cpu::fact_observer {
     } else if (const auto* s = fact.as<models::sched_switch_fact>();
                s != nullptr && s->kernel == 0 && s->cpu == cpu_ && exited_ != cycles{0}) {
       line(at, "switch     " + name(s->prev_pid) + " -> " + name(s->next_pid),
-           s->prev_pid == me_ ? "switched out, still runnable" : s->next_pid == me_ ? "and back" : "");
-    } else if (const auto* e = fact.as<models::kvm_entry_fact>(); e != nullptr && mine(e->vm, e->vcpu) && exited_ != cycles{0}) {
+           s->prev_pid == me_   ? "switched out, still runnable"
+           : s->next_pid == me_ ? "and back"
+                                : "");
+    } else if (const auto* e = fact.as<models::kvm_entry_fact>();
+               e != nullptr && mine(e->vm, e->vcpu) && exited_ != cycles{0}) {
       line(at, "kvm_entry", time(at - exited_) + " after the exit");
       entered_ = at;
       exited_ = cycles{0};
@@ -260,20 +266,26 @@ class excerpt_writer final : public cpu::fact_observer {
   double us(cycles c) const { return static_cast<double>(c.count() - from_) * 1e3 / static_cast<double>(tsc_khz_); }
 
   bool mine(unsigned vm, unsigned vcpu) const { return vm == vm_ && vcpu == vcpu_; }
-  std::string time(cycles c) const { return readable_ns(static_cast<double>(c.count()) * 1e6 / static_cast<double>(tsc_khz_)); }
+  std::string time(cycles c) const {
+    return readable_ns(static_cast<double>(c.count()) * 1e6 / static_cast<double>(tsc_khz_));
+  }
   std::string name(std::uint32_t pid) const { return pid == 0 ? "idle" : pid <= names_.size() ? names_[pid - 1] : "?"; }
   static std::string refusal(std::uint8_t outcome) {
     switch (static_cast<models::yield_to_outcome>(outcome)) {
-      case models::yield_to_outcome::nobody_to_switch: return "both run queues hold one task";
-      case models::yield_to_outcome::target_running: return "the target runs";
-      case models::yield_to_outcome::target_not_runnable: return "the target sleeps";
-      default: return "the scheduler did not find it";
+      case models::yield_to_outcome::nobody_to_switch:
+        return "both run queues hold one task";
+      case models::yield_to_outcome::target_running:
+        return "the target runs";
+      case models::yield_to_outcome::target_not_runnable:
+        return "the target sleeps";
+      default:
+        return "the scheduler did not find it";
     }
   }
   void line(cycles at, const std::string& what, const std::string& note) {
     char text[200];
-    std::snprintf(text, sizeof text, "%12.3f us  %-46s %s", static_cast<double>(at.count()) * 1e3 / static_cast<double>(tsc_khz_),
-                  what.c_str(), note.c_str());
+    std::snprintf(text, sizeof text, "%12.3f us  %-46s %s",
+                  static_cast<double>(at.count()) * 1e3 / static_cast<double>(tsc_khz_), what.c_str(), note.c_str());
     lines_.emplace_back(text);
   }
 
@@ -295,7 +307,8 @@ class excerpt_writer final : public cpu::fact_observer {
 
 }  // namespace
 
-std::vector<std::string> ple_storm_findings(const std::vector<ple_storm_case>& cases, const std::vector<run_result>& results) {
+std::vector<std::string> ple_storm_findings(const std::vector<ple_storm_case>& cases,
+                                            const std::vector<run_result>& results) {
   return findings{cases, results}.all();
 }
 

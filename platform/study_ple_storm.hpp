@@ -13,7 +13,8 @@ namespace vmxsys::platform {
 
 /// The study of excessive PAUSE-loop exiting: Ishiguro, "Mitigating Excessive Pause-Loop-Exiting in VM-Agnostic KVM",
 /// KVM Forum 2021; Ishiguro et al., VEE '21. Two VMs of 8 vCPUs on 8 CPUs, one bound by a lock, one by computing, under
-/// each of KVM's spin policies, with siblings stacked on one run queue or spread, and with a window that doubles or not.
+/// each of KVM's spin policies, with siblings stacked on one run queue or spread, and with a window that doubles or
+/// not.
 struct ple_storm_case {
   std::string placement;
   std::uint32_t grow;
@@ -28,26 +29,27 @@ std::vector<ple_storm_case> ple_storm_cases(const run_config& base);
 std::string_view ple_storm_configuration();
 
 /// What happened and why, in sentences made from the numbers.
-std::vector<std::string> ple_storm_findings(const std::vector<ple_storm_case>& cases, const std::vector<run_result>& results);
+std::vector<std::string> ple_storm_findings(const std::vector<ple_storm_case>& cases,
+                                            const std::vector<run_result>& results);
 
 /// What a vCPU's thread does for a while, for the picture.
 struct lane_segment {
-  std::string lane;      ///< the vCPU
-  std::string state;     ///< "guest" or "host"; in between it is switched out
-  double from_us = 0;    ///< since the beginning of the excerpt
+  std::string lane;    ///< the vCPU
+  std::string state;   ///< "guest" or "host"; in between it is switched out
+  double from_us = 0;  ///< since the beginning of the excerpt
   double to_us = 0;
 };
 BOOST_DESCRIBE_STRUCT(lane_segment, (), (lane, state, from_us, to_us))
 
 /// A few rounds of a run of PAUSE exits.
 struct ple_storm_excerpt {
-  std::vector<std::string> lines;       ///< annotated trace
-  std::vector<lane_segment> segments;   ///< of the spinner and of whoever shares its CPU
+  std::vector<std::string> lines;      ///< annotated trace
+  std::vector<lane_segment> segments;  ///< of the spinner and of whoever shares its CPU
 };
 BOOST_DESCRIBE_STRUCT(ple_storm_excerpt, (), (lines, segments))
 
-/// The case whose longest run is worth an excerpt: the longest with a doubling window, else of all; none if no vCPU took
-/// a PLE exit.
+/// The case whose longest run is worth an excerpt: the longest with a doubling window, else of all; none if no vCPU
+/// took a PLE exit.
 std::optional<std::size_t> ple_storm_excerpt_of(const std::vector<ple_storm_case>& cases,
                                                 const std::vector<run_result>& results);
 

@@ -1,15 +1,14 @@
 #include "workers.hpp"
 
-#include <poll.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <iostream>
 #include <optional>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <vmxsys/cpu/accounting.hpp>
 
@@ -82,8 +81,10 @@ std::optional<std::size_t> read_some(std::vector<worker>& running) {
     if ((polls[i].revents & (POLLIN | POLLHUP)) == 0) continue;
     char buffer[65536];
     const ssize_t n = ::read(polls[i].fd, buffer, sizeof buffer);
-    if (n > 0) running[i].output.append(buffer, static_cast<std::size_t>(n));
-    else if (n == 0 || errno != EINTR) return i;
+    if (n > 0)
+      running[i].output.append(buffer, static_cast<std::size_t>(n));
+    else if (n == 0 || errno != EINTR)
+      return i;
   }
   return std::nullopt;
 }
@@ -107,7 +108,8 @@ void stop(std::vector<worker>& running) {
 
 }  // namespace
 
-std::vector<std::string> run_in_workers(std::size_t count, unsigned jobs, const std::function<std::string(std::size_t)>& job,
+std::vector<std::string> run_in_workers(std::size_t count, unsigned jobs,
+                                        const std::function<std::string(std::size_t)>& job,
                                         const std::function<void(std::size_t)>& done,
                                         const std::function<bool()>& stop_now) {
   std::cout.flush();

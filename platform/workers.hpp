@@ -21,7 +21,8 @@ class worker_error : public std::runtime_error {
 /// they returned, by number. No SystemC module may exist yet and no thread may run: a child elaborates for itself.
 /// `done`, if given, is called in this process after each job with the number of finished ones. Throws worker_error for
 /// the first that fails, or with exit_interrupted when `stop` says so, after the others were stopped.
-std::vector<std::string> run_in_workers(std::size_t count, unsigned jobs, const std::function<std::string(std::size_t)>& job,
+std::vector<std::string> run_in_workers(std::size_t count, unsigned jobs,
+                                        const std::function<std::string(std::size_t)>& job,
                                         const std::function<void(std::size_t)>& done = {},
                                         const std::function<bool()>& stop = {});
 

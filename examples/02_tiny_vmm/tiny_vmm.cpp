@@ -1,5 +1,5 @@
-// A hypervisor of a dozen lines, its guest, and what the hardware does for them: one VM exit and one VM entry at a time,
-// step by step, with the cycle of each.
+// A hypervisor of a dozen lines, its guest, and what the hardware does for them: one VM exit and one VM entry at a
+// time, step by step, with the cycle of each.
 #include <cstdio>
 #include <optional>
 

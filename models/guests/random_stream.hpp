@@ -43,9 +43,12 @@ struct duration_distribution {
 
   cycles draw(random_stream& random) const {
     switch (kind) {
-      case shape::fixed: return mean;
-      case shape::uniform: return cycles{random.uniform(min.count(), max.count())};
-      case shape::exponential: break;
+      case shape::fixed:
+        return mean;
+      case shape::uniform:
+        return cycles{random.uniform(min.count(), max.count())};
+      case shape::exponential:
+        break;
     }
     const auto drawn = static_cast<std::uint64_t>(random.exponential(static_cast<double>(mean.count())));
     return vmxsys::max(min, vmxsys::min(max, cycles{drawn}));

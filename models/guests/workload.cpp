@@ -27,7 +27,8 @@ std::vector<unsigned> binding(const kernel& k, unsigned wanted, unsigned i) {
 
 class lock_bound final : public workload {
  public:
-  lock_bound(kernel& on, const lock_bound_parameters& parameters, std::uint64_t seed) : on_{on}, parameters_{parameters} {
+  lock_bound(kernel& on, const lock_bound_parameters& parameters, std::uint64_t seed)
+      : on_{on}, parameters_{parameters} {
     for (unsigned i = 0; i < parameters.locks; ++i) locks_.push_back(make_spinlock(on.config().locks, on.locks()));
     for (unsigned i = 0; i < thread_count(on, parameters.threads); ++i) {
       const std::string thread_name = "worker/" + std::to_string(i);

@@ -17,41 +17,80 @@ constexpr vcpu_yield_rules guest_mode{true, true};
 
 // One row per change of the rules.
 constexpr rules table[] = {
-    {.name = "directed", .kernel = "v2.6.39",
+    {.name = "directed",
+     .kernel = "v2.6.39",
      .description = "yields to the first sibling that is not running, from the last boosted on",
-     .order = scan::two_passes_from_last, .halted = blocked::all, .tests_task = true, .eligibility = false,
-     .results = result::nonzero_succeeds, .yield = before_esrch},
-    {.name = "deprioritize_recent", .kernel = "v3.6",
+     .order = scan::two_passes_from_last,
+     .halted = blocked::all,
+     .tests_task = true,
+     .eligibility = false,
+     .results = result::nonzero_succeeds,
+     .yield = before_esrch},
+    {.name = "deprioritize_recent",
+     .kernel = "v3.6",
      .description = "passes over siblings that are spinning themselves, every other time",
-     .order = scan::two_passes_after_last, .halted = blocked::all, .results = result::nonzero_succeeds,
+     .order = scan::two_passes_after_last,
+     .halted = blocked::all,
+     .results = result::nonzero_succeeds,
      .yield = guest_mode_before_esrch},
-    {.name = "undercommit_test", .kernel = "v3.9",
+    {.name = "undercommit_test",
+     .kernel = "v3.9",
      .description = "yield_to reports single-task run queues, which is taken for success",
-     .order = scan::two_passes_after_last, .halted = blocked::all, .results = result::nonzero_succeeds,
+     .order = scan::two_passes_after_last,
+     .halted = blocked::all,
+     .results = result::nonzero_succeeds,
      .yield = guest_mode},
-    {.name = "preempted_only", .kernel = "v3.10", .description = "only siblings that were preempted",
-     .order = scan::two_passes_after_last, .look_before_me = true, .first = want::preempted, .halted = blocked::all,
-     .results = result::nonzero_succeeds, .yield = guest_mode},
-    {.name = "three_tries", .kernel = "v3.18",
+    {.name = "preempted_only",
+     .kernel = "v3.10",
+     .description = "only siblings that were preempted",
+     .order = scan::two_passes_after_last,
+     .look_before_me = true,
+     .first = want::preempted,
+     .halted = blocked::all,
+     .results = result::nonzero_succeeds,
+     .yield = guest_mode},
+    {.name = "three_tries",
+     .kernel = "v3.18",
      .description = "gives up at the third pair of single-task run queues; blocked siblings with an event pass",
-     .order = scan::two_passes_after_last, .look_before_me = true, .first = want::preempted, .yield = guest_mode},
-    {.name = "kernel_mode", .kernel = "v4.14", .description = "only siblings that were preempted in kernel mode",
-     .order = scan::two_passes_after_last, .look_before_me = true, .first = want::preempted,
+     .order = scan::two_passes_after_last,
+     .look_before_me = true,
+     .first = want::preempted,
+     .yield = guest_mode},
+    {.name = "kernel_mode",
+     .kernel = "v4.14",
+     .description = "only siblings that were preempted in kernel mode",
+     .order = scan::two_passes_after_last,
+     .look_before_me = true,
+     .first = want::preempted,
      .mode = user_mode::by_cached_mode},
-    {.name = "ipi_receivers", .kernel = "v5.3", .description = "also siblings woken from a halt and not yet running",
-     .order = scan::two_passes_after_last, .look_before_me = true, .first = want::ready,
+    {.name = "ipi_receivers",
+     .kernel = "v5.3",
+     .description = "also siblings woken from a halt and not yet running",
+     .order = scan::two_passes_after_last,
+     .look_before_me = true,
+     .first = want::ready,
      .mode = user_mode::preempted_only},
-    {.name = "posted_receivers", .kernel = "v5.13",
+    {.name = "posted_receivers",
+     .kernel = "v5.13",
      .description = "also siblings preempted in user mode to which an interrupt is posted; without posted interrupts "
                     "the same as ipi_receivers",
-     .order = scan::two_passes_after_last, .look_before_me = true, .first = want::ready,
+     .order = scan::two_passes_after_last,
+     .look_before_me = true,
+     .first = want::ready,
      .mode = user_mode::preempted_without_posted_interrupt},
-    {.name = "single_scan_as_released", .kernel = "v6.13",
+    {.name = "single_scan_as_released",
+     .kernel = "v6.13",
      .description = "one loop around all siblings; stores a loop count as the last boosted",
-     .order = scan::once_around, .first = want::ready, .mode = user_mode::preempted_without_posted_interrupt,
+     .order = scan::once_around,
+     .first = want::ready,
+     .mode = user_mode::preempted_without_posted_interrupt,
      .stores_loop_count = true},
-    {.name = "single_scan", .kernel = "v6.19", .description = "one loop around all siblings",
-     .order = scan::once_around, .first = want::ready, .mode = user_mode::preempted_without_posted_interrupt},
+    {.name = "single_scan",
+     .kernel = "v6.19",
+     .description = "one loop around all siblings",
+     .order = scan::once_around,
+     .first = want::ready,
+     .mode = user_mode::preempted_without_posted_interrupt},
 };
 
 }  // namespace
@@ -75,8 +114,10 @@ cpu::program directed_yield::on_spin(spin_context& context) {
   if (once && context.vcpus() < 2) co_return;
   const unsigned me = context.me();
   if (rules_.eligibility) context.in_spin_loop(me) = true;
-  if (once) co_await scan_once_around(context);
-  else co_await scan_twice(context);
+  if (once)
+    co_await scan_once_around(context);
+  else
+    co_await scan_twice(context);
   if (!rules_.eligibility) co_return;
   context.in_spin_loop(me) = false;
   context.dy_eligible(me) = false;
@@ -121,9 +162,12 @@ cpu::program directed_yield::consider(spin_context& context, unsigned vcpu, unsi
 
 bool directed_yield::wanted(const spin_candidate& candidate) const {
   switch (rules_.first) {
-    case want::anybody: return true;
-    case want::preempted: return candidate.preempted;
-    case want::ready: return candidate.ready;
+    case want::anybody:
+      return true;
+    case want::preempted:
+      return candidate.preempted;
+    case want::ready:
+      return candidate.ready;
   }
   return true;
 }
@@ -136,9 +180,12 @@ bool directed_yield::passes(const spin_context& context, const spin_candidate& c
 
 bool directed_yield::passes_mode(const spin_candidate& candidate) const {
   switch (rules_.mode) {
-    case user_mode::none: return true;
-    case user_mode::by_cached_mode: return candidate.preempted_in_kernel;
-    case user_mode::preempted_only: return !candidate.preempted || candidate.preempted_in_kernel;
+    case user_mode::none:
+      return true;
+    case user_mode::by_cached_mode:
+      return candidate.preempted_in_kernel;
+    case user_mode::preempted_only:
+      return !candidate.preempted || candidate.preempted_in_kernel;
     case user_mode::preempted_without_posted_interrupt:
       return !candidate.preempted || candidate.pending_posted_interrupt || candidate.preempted_in_kernel;
   }

@@ -1,8 +1,8 @@
 #pragma once
-#include <vmxsys/models/hypervisor/spin_policy.hpp>
-
 #include <span>
 #include <string_view>
+
+#include <vmxsys/models/hypervisor/spin_policy.hpp>
 
 namespace vmxsys::models {
 
@@ -31,14 +31,14 @@ struct directed_yield_rules {
   const char* kernel;
   const char* description;
   scan order = scan::once_around;
-  bool look_before_me = false;           ///< the first test comes before the test for the spinner itself
+  bool look_before_me = false;  ///< the first test comes before the test for the spinner itself
   want first = want::anybody;
   blocked halted = blocked::without_event;
   user_mode mode = user_mode::none;
-  bool tests_task = false;               ///< no host thread, or thread in guest mode: passed over by the scan itself
-  bool eligibility = true;               ///< who is in its own handler is accepted every other time
+  bool tests_task = false;  ///< no host thread, or thread in guest mode: passed over by the scan itself
+  bool eligibility = true;  ///< who is in its own handler is accepted every other time
   result results = result::three_tries;
-  bool stores_loop_count = false;        ///< the last boosted is stored as a distance and not as an index
+  bool stores_loop_count = false;  ///< the last boosted is stored as a distance and not as an index
   vcpu_yield_rules yield{};
 };
 

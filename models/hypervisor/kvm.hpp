@@ -20,16 +20,16 @@ class virtual_machine;
 struct kvm_config {
   std::string spin_policy = "ipi_receivers";  ///< a name of spin_policies()
   spin_policy_maker make_policy;              ///< when set, makes the policy instead of the name
-  std::uint32_t ple_gap = 128;         ///< TSC cycles; 0 turns PAUSE-loop exiting off
-  ple_window_parameters ple_window;    ///< window, grow, shrink, max
+  std::uint32_t ple_gap = 128;                ///< TSC cycles; 0 turns PAUSE-loop exiting off
+  ple_window_parameters ple_window;           ///< window, grow, shrink, max
   kvm_costs costs;
 };
 
 /// Where the guest of a VM starts: the strand that boots virtual CPU `index`.
 using guest_boot = std::function<cpu::strand&(unsigned index)>;
 
-/// A virtual CPU: a VMCS, a virtual local APIC (the same rules as the real one), and the thread of the host that runs it.
-/// States and flags are those of virt/kvm/kvm_main.c, v5.6.
+/// A virtual CPU: a VMCS, a virtual local APIC (the same rules as the real one), and the thread of the host that runs
+/// it. States and flags are those of virt/kvm/kvm_main.c, v5.6.
 class vcpu final : public switch_notifier {
  public:
   vcpu(virtual_machine& of, unsigned index);
@@ -106,27 +106,27 @@ class vcpu final : public switch_notifier {
   virtual_machine& vm_;
   unsigned index_;
   models::thread* thread_ = nullptr;
-  cpu::strand* guest_ = nullptr;        // its registers are where the exited guest left them
+  cpu::strand* guest_ = nullptr;  // its registers are where the exited guest left them
   apic::local_apic apic_;
   physical_address vmcs_;
-  cpu::word* line_;                     // what siblings look at: one line per vCPU
+  cpu::word* line_;  // what siblings look at: one line per vCPU
   block_timer block_timer_{*this};
   sleep_timer sleep_timer_{*this};
 
   mp_state state_ = mp_state::uninitialized;
   run_mode mode_ = run_mode::outside_guest;
-  bool start_pending_ = false;          // a SIPI arrived
-  bool halted_with_interrupts_ = false; // RFLAGS.IF at the HLT
+  bool start_pending_ = false;           // a SIPI arrived
+  bool halted_with_interrupts_ = false;  // RFLAGS.IF at the HLT
   bool launched_ = false;
-  bool window_exiting_ = false;         // "interrupt-window exiting" is set in the VMCS
-  bool preemption_timer_set_ = false;   // the VMCS holds something else than the largest value
+  bool window_exiting_ = false;        // "interrupt-window exiting" is set in the VMCS
+  bool preemption_timer_set_ = false;  // the VMCS holds something else than the largest value
   bool preempted_ = false;
   bool ready_ = false;
   bool preempted_in_kernel_ = false;
   bool blocking_ = false;
   bool in_spin_loop_ = false;
   bool dy_eligible_ = false;
-  int loaded_on_ = -1;                  // the CPU on which the VMCS is active
+  int loaded_on_ = -1;  // the CPU on which the VMCS is active
   models::ple_window window_;
   std::uint32_t primary_controls_ = 0;
 };
@@ -185,8 +185,8 @@ class kvm {
   kvm_config config_;
   std::unique_ptr<models::spin_policy> policy_;
   std::vector<std::unique_ptr<virtual_machine>> vms_;
-  std::vector<physical_address> vmxon_regions_;   // by CPU
-  std::vector<physical_address> current_vmcs_;    // by CPU
+  std::vector<physical_address> vmxon_regions_;  // by CPU
+  std::vector<physical_address> current_vmcs_;   // by CPU
   physical_address msr_bitmap_ = 0;
 };
 

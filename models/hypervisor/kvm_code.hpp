@@ -17,7 +17,8 @@ inline constexpr auto kvm_emulate_wrmsr = kvm_text("kvm_emulate_wrmsr", 0x5000, 
 inline constexpr auto kvm_emulate_cpuid = kvm_text("kvm_emulate_cpuid", 0x6000, cpu::bucket::handle_cpuid);
 inline constexpr auto kvm_emulate_hypercall = kvm_text("kvm_emulate_hypercall", 0x7000, cpu::bucket::handle_hypercall);
 inline constexpr auto kvm_vcpu_block = kvm_text("kvm_vcpu_block", 0x8000, cpu::bucket::handle_hlt);
-inline constexpr auto handle_external_interrupt = kvm_text("handle_external_interrupt_irqoff", 0x9000, cpu::bucket::handle_interrupt);
+inline constexpr auto handle_external_interrupt =
+    kvm_text("handle_external_interrupt_irqoff", 0x9000, cpu::bucket::handle_interrupt);
 inline constexpr auto handle_preemption_timer = kvm_text("handle_preemption_timer", 0xa000, cpu::bucket::handle_timer);
 inline constexpr auto vcpu_load = kvm_text("vmx_vcpu_load", 0xb000, cpu::bucket::vcpu_switch);
 inline constexpr auto vcpu_put = kvm_text("vmx_vcpu_put", 0xc000, cpu::bucket::vcpu_switch);

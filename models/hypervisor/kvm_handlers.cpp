@@ -1,4 +1,5 @@
 #include <algorithm>
+
 #include <vmxsys/apic/destination.hpp>
 #include <vmxsys/vmx/control.hpp>
 #include <vmxsys/vmx/event.hpp>
@@ -35,14 +36,29 @@ cpu::program vcpu::handle_exit(const vmx::exit_info& exit) {
   if (exit.reason == vmx::exit_reason::external_interrupt) co_await handle_external_interrupt(exit);
   co_await isa::sti();
   switch (exit.reason) {
-    case vmx::exit_reason::external_interrupt: break;
-    case vmx::exit_reason::pause: co_await handle_pause(); break;
-    case vmx::exit_reason::hlt: co_await handle_hlt(); break;
-    case vmx::exit_reason::rdmsr: co_await handle_msr(false); break;
-    case vmx::exit_reason::wrmsr: co_await handle_msr(true); break;
-    case vmx::exit_reason::cpuid: co_await handle_cpuid(); break;
-    case vmx::exit_reason::vmcall: co_await handle_hypercall(); break;
-    case vmx::exit_reason::preemption_timer: co_await handle_preemption_timer(); break;
+    case vmx::exit_reason::external_interrupt:
+      break;
+    case vmx::exit_reason::pause:
+      co_await handle_pause();
+      break;
+    case vmx::exit_reason::hlt:
+      co_await handle_hlt();
+      break;
+    case vmx::exit_reason::rdmsr:
+      co_await handle_msr(false);
+      break;
+    case vmx::exit_reason::wrmsr:
+      co_await handle_msr(true);
+      break;
+    case vmx::exit_reason::cpuid:
+      co_await handle_cpuid();
+      break;
+    case vmx::exit_reason::vmcall:
+      co_await handle_hypercall();
+      break;
+    case vmx::exit_reason::preemption_timer:
+      co_await handle_preemption_timer();
+      break;
     case vmx::exit_reason::interrupt_window:
       window_exiting_ = false;
       co_await isa::vmwrite(field::primary_processor_based_controls, primary_controls_);
@@ -132,12 +148,15 @@ cpu::program vcpu::send_interrupts(const apic::interrupt_command& command) {
     co_await isa::compute(vm_.kvm_.costs().apic_send);
     switch (sent.mode) {
       case apic::delivery_mode::fixed:
-      case apic::delivery_mode::lowest_priority: target->apic_.accept(sent.vector); break;
+      case apic::delivery_mode::lowest_priority:
+        target->apic_.accept(sent.vector);
+        break;
       case apic::delivery_mode::startup:
         if (target->state_ != mp_state::uninitialized) continue;
         target->start_pending_ = true;
         break;
-      default: continue;  // INIT: a vCPU that waits for its SIPI already
+      default:
+        continue;  // INIT: a vCPU that waits for its SIPI already
     }
     if (target.get() != this) co_await target->kick();
   }

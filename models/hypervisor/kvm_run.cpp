@@ -173,8 +173,7 @@ cpu::program vcpu::prepare_entry() {
     co_await isa::vmwrite(field::guest_rsp, guest_->rsp());
     co_await isa::vmwrite(field::guest_rflags, vmx::rflags_bits::one);
   }
-  if (window_.take_dirty() && vm_.kvm_.pause_loop_exiting())
-    co_await isa::vmwrite(field::ple_window, window_.value());
+  if (window_.take_dirty() && vm_.kvm_.pause_loop_exiting()) co_await isa::vmwrite(field::ple_window, window_.value());
   if (apic_.highest_request() >= 0) co_await inject();
 }
 
@@ -201,7 +200,8 @@ cpu::program vcpu::inject() {
   auto here = co_await isa::in(code::inject_interrupt);
   const vmx::vmcs& active = *vm_.kvm_.host_.hardware().active_vmcs().find(vmcs_);
   // An entry that was called off has left one staged: it goes first.
-  const bool staged = vmx::is_injecting(static_cast<std::uint32_t>(active.read(field::vm_entry_interruption_information)));
+  const bool staged =
+      vmx::is_injecting(static_cast<std::uint32_t>(active.read(field::vm_entry_interruption_information)));
   const std::uint64_t rflags = co_await isa::vmread(field::guest_rflags);
   const std::uint64_t blocked = co_await isa::vmread(field::guest_interruptibility_state);
   constexpr std::uint64_t shadows = vmx::interruptibility::sti | vmx::interruptibility::mov_ss;

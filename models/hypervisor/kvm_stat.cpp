@@ -1,10 +1,10 @@
-#include <vmxsys/models/hypervisor/kvm_stat.hpp>
-#include <vmxsys/vmx/exit.hpp>
-
 #include <algorithm>
 #include <cinttypes>
 #include <cmath>
 #include <cstdio>
+
+#include <vmxsys/models/hypervisor/kvm_stat.hpp>
+#include <vmxsys/vmx/exit.hpp>
 
 namespace vmxsys::models::trace {
 namespace {

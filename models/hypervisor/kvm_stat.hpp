@@ -4,13 +4,13 @@
 // The time of an exit runs from kvm_exit to the next kvm_entry of the same thread, so it includes the time a halted or
 // yielding vCPU was off its CPU. Source: tools/perf/builtin-kvm.c and util/stat.c, v6.1 and v7.2.
 
-#include <vmxsys/models/hypervisor/trace_format.hpp>
-
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include <vmxsys/models/hypervisor/trace_format.hpp>
 
 namespace vmxsys::models::trace {
 

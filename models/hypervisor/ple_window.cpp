@@ -1,8 +1,8 @@
-#include <vmxsys/models/hypervisor/ple_window.hpp>
-
 #include <algorithm>
 #include <limits>
 #include <utility>
+
+#include <vmxsys/models/hypervisor/ple_window.hpp>
 
 namespace vmxsys::models {
 namespace {

@@ -1,7 +1,7 @@
-#include <vmxsys/models/hypervisor/sched_map.hpp>
-
 #include <cinttypes>
 #include <cstdio>
+
+#include <vmxsys/models/hypervisor/sched_map.hpp>
 
 namespace vmxsys::models::trace {
 namespace {

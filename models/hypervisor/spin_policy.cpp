@@ -1,9 +1,8 @@
-#include <vmxsys/models/hypervisor/spin_policy.hpp>
+#include <vector>
 
 #include <vmxsys/models/hypervisor/directed_yield.hpp>
 #include <vmxsys/models/hypervisor/sleep_on_spin.hpp>
-
-#include <vector>
+#include <vmxsys/models/hypervisor/spin_policy.hpp>
 
 namespace vmxsys::models {
 

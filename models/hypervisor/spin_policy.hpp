@@ -4,27 +4,27 @@
 // A policy is a program over a small context, because its decisions depend on how long looking and yielding take. One
 // policy object serves a whole VM or host: it keeps no state between calls, the VM does.
 
-#include <vmxsys/cpu/program.hpp>
-
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
 
+#include <vmxsys/cpu/program.hpp>
+
 namespace vmxsys::models {
 
 /// One look at a candidate vCPU, as the handler sees it at that moment. Names as in KVM.
 struct spin_candidate {
-  bool exists_task = true;                 ///< has a host thread
-  bool running_in_guest = false;           ///< executes guest code on some CPU (PF_VCPU of its thread)
-  bool preempted = false;                  ///< switched out while runnable
-  bool ready = false;                      ///< wants a CPU: preempted, or woken from a halt and not yet run
-  bool preempted_in_kernel = false;        ///< CPL 0 when it was preempted; stale in a vCPU that blocked
-  bool blocking = false;                   ///< its thread is on its wait queue
-  bool runnable = false;                   ///< has an event to handle (kvm_arch_vcpu_runnable, vcpu_dy_runnable)
-  bool pending_posted_interrupt = false;   ///< an interrupt is posted to it and not yet delivered
-  bool in_spin_loop = false;               ///< inside its own spin handler
+  bool exists_task = true;                ///< has a host thread
+  bool running_in_guest = false;          ///< executes guest code on some CPU (PF_VCPU of its thread)
+  bool preempted = false;                 ///< switched out while runnable
+  bool ready = false;                     ///< wants a CPU: preempted, or woken from a halt and not yet run
+  bool preempted_in_kernel = false;       ///< CPL 0 when it was preempted; stale in a vCPU that blocked
+  bool blocking = false;                  ///< its thread is on its wait queue
+  bool runnable = false;                  ///< has an event to handle (kvm_arch_vcpu_runnable, vcpu_dy_runnable)
+  bool pending_posted_interrupt = false;  ///< an interrupt is posted to it and not yet delivered
+  bool in_spin_loop = false;              ///< inside its own spin handler
 };
 
 /// What a spin policy can see and do. Implemented by the hypervisor over the instruction set. vCPUs are numbered in the
@@ -33,10 +33,10 @@ class spin_context {
  public:
   virtual ~spin_context() = default;
 
-  virtual unsigned vcpus() const = 0;         ///< online vCPUs of the VM
-  virtual unsigned me() const = 0;            ///< the vCPU that spins
-  virtual bool kernel_mode() const = 0;       ///< its PAUSE was at CPL 0; VMX counts no other
-  virtual unsigned& last_boosted() = 0;       ///< of the VM: the last vCPU that was yielded to; 0 at first
+  virtual unsigned vcpus() const = 0;    ///< online vCPUs of the VM
+  virtual unsigned me() const = 0;       ///< the vCPU that spins
+  virtual bool kernel_mode() const = 0;  ///< its PAUSE was at CPL 0; VMX counts no other
+  virtual unsigned& last_boosted() = 0;  ///< of the VM: the last vCPU that was yielded to; 0 at first
 
   /// Reads a candidate's state, `me` included; takes the time of reading its line.
   virtual cpu::task<spin_candidate> check(unsigned vcpu) = 0;

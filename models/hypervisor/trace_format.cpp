@@ -1,10 +1,10 @@
-#include <vmxsys/models/hypervisor/trace_format.hpp>
-#include <vmxsys/vmx/exit.hpp>
-
 #include <array>
 #include <cinttypes>
 #include <cstdarg>
 #include <cstdio>
+
+#include <vmxsys/models/hypervisor/trace_format.hpp>
+#include <vmxsys/vmx/exit.hpp>
 
 namespace vmxsys::models::trace {
 namespace {

@@ -25,7 +25,8 @@ inline constexpr auto timer_interrupt = kernel_text("sysvec_apic_timer_interrupt
 inline constexpr auto reschedule_interrupt = kernel_text("sysvec_reschedule_ipi", 0xb000, bucket::interrupt);
 inline constexpr auto call_function_interrupt = kernel_text("sysvec_call_function_single", 0xc000, bucket::interrupt);
 inline constexpr auto smp_call_function = kernel_text("smp_call_function_single", 0xd000, bucket::kernel);
-inline constexpr auto csd_lock_wait = code_location{"smp_call_function_single", 0xffffffff8100d000ULL, 0x9c, 0, bucket::spin};
+inline constexpr auto csd_lock_wait =
+    code_location{"smp_call_function_single", 0xffffffff8100d000ULL, 0x9c, 0, bucket::spin};
 inline constexpr auto hrtimer = kernel_text("hrtimer_interrupt", 0xe000, bucket::interrupt);
 inline constexpr auto fpu_switch = kernel_text("switch_fpu", 0xf000, bucket::vcpu_switch);
 inline constexpr auto trace_event = kernel_text("trace_event_buffer_commit", 0x10000, bucket::tracing);

@@ -26,7 +26,8 @@ constexpr cycles bring_up_poll{2'000};
 /// What the locks of a kernel need of it.
 class kernel::environment final : public lock_environment {
  public:
-  explicit environment(kernel& of) : lock_environment{of.hw_, of.memory_, of.config_.cpus, of.hw_.add_fact_source()}, of_{of} {}
+  explicit environment(kernel& of)
+      : lock_environment{of.hw_, of.memory_, of.config_.cpus, of.hw_.add_fact_source()}, of_{of} {}
   unsigned this_cpu(const cpu::logical_cpu& c) const override { return of_.index_of(c); }
 
  private:
@@ -260,9 +261,14 @@ cpu::program kernel::handle_irq(std::uint8_t vec) {
   co_await isa::compute(costs().interrupt_entry);
   co_await isa::wrmsr(msr_eoi, 0);
   switch (vec) {
-    case vector::local_timer: co_await timer_interrupt(); break;
-    case vector::reschedule: break;  // need_resched says it all
-    case vector::call_function_single: co_await run_calls(p); break;
+    case vector::local_timer:
+      co_await timer_interrupt();
+      break;
+    case vector::reschedule:
+      break;  // need_resched says it all
+    case vector::call_function_single:
+      co_await run_calls(p);
+      break;
     default:
       if (on_vector) co_await on_vector(cpu, vec);
   }
@@ -325,8 +331,8 @@ cpu::program kernel::tick(per_cpu& p) {
   }
   if (p.ticks >= p.next_balance) {
     co_await pull_task(p, balance_reason::periodic);
-    p.next_balance =
-        p.ticks + balance_interval_jiffies(p.balance.interval_ms(), !p.current->idle(), config_.cpus, {.hz = config_.hz});
+    p.next_balance = p.ticks + balance_interval_jiffies(p.balance.interval_ms(), !p.current->idle(), config_.cpus,
+                                                        {.hz = config_.hz});
   }
 }
 

@@ -48,9 +48,9 @@ struct kernel_config {
   unsigned hz = 250;
   std::uint64_t tsc_khz = 2'300'000;
   kernel_costs costs;
-  lock_kind locks = lock_kind::queued;          ///< of its run queues and of the locks it hands out
-  bool tracing = false;                         ///< tracepoints are enabled and cost time
-  physical_address memory_base = 0x1'0000'0000; ///< where its shared words live
+  lock_kind locks = lock_kind::queued;           ///< of its run queues and of the locks it hands out
+  bool tracing = false;                          ///< tracepoints are enabled and cost time
+  physical_address memory_base = 0x1'0000'0000;  ///< where its shared words live
   std::uint64_t memory_bytes = 64u << 20;
   std::function<std::unique_ptr<scheduler>(unsigned cpus)> make_scheduler;
 };
@@ -157,10 +157,10 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
     std::uint32_t source = 0;
     std::unique_ptr<thread> idle;
     thread* current = nullptr;
-    thread* switched_from = nullptr;    // until finish_switch
+    thread* switched_from = nullptr;  // until finish_switch
     std::unique_ptr<spinlock> queue_lock;
     bool need_resched = false;
-    bool preempt_requested = false;     // need_resched was set by somebody else, not by the thread itself
+    bool preempt_requested = false;  // need_resched was set by somebody else, not by the thread itself
     bool online = false;
     bool tick_armed = false;
     cycles tick_due{0};
@@ -171,9 +171,9 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
       cpu::word* done;
     };
     std::vector<remote_call> calls;
-    cpu::word* call_word = nullptr;     // set while a call of this CPU's is on its way
+    cpu::word* call_word = nullptr;  // set while a call of this CPU's is on its way
     balance_state balance{1};
-    std::uint64_t next_balance = 0;     // in ticks
+    std::uint64_t next_balance = 0;  // in ticks
     std::uint64_t ticks = 0;
     nanoseconds idle_since = 0;
     idle_estimate idle_time;

@@ -112,9 +112,12 @@ cpu::task<bool> kernel::wake_up(thread& t) {
   co_await isa::compute(costs().try_to_wake_up);
   bool woken = false;
   while (!woken && t.state == thread_state::sleeping) {
-    if (t.entity->on_rq) woken = co_await wake_queued(t);
-    else if (t.on_cpu) co_await isa::pause();  // off its queue, but not switched away from yet
-    else woken = co_await wake_sleeper(t);
+    if (t.entity->on_rq)
+      woken = co_await wake_queued(t);
+    else if (t.on_cpu)
+      co_await isa::pause();  // off its queue, but not switched away from yet
+    else
+      woken = co_await wake_sleeper(t);
   }
   co_await irq_restore(enabled);
   co_return woken;
@@ -229,15 +232,16 @@ cpu::task<bool> kernel::pull_task(per_cpu& p, balance_reason why) {
   const cache_heat heat = p.balance.heat({.hz = config_.hz});
   const std::optional<pull_decision> found = find_pull(*policy_, *this, p.index, now_ns(), heat);
   if (!found || found->entity == nullptr) {
-    if (found) p.balance.failed(why);
-    else p.balance.nothing_to_pull();
+    if (found)
+      p.balance.failed(why);
+    else
+      p.balance.nothing_to_pull();
     if (locked) co_await p.queue_lock->acquire();
-    co_return locked && nr_running(p.index) > 0;  // somebody may have been woken here meanwhile
+    co_return locked&& nr_running(p.index) > 0;  // somebody may have been woken here meanwhile
   }
   co_await lock_both(p.index, found->from);
-  sched_entity* moved = nr_running(found->from) >= 2
-                            ? policy_->pull_candidate(found->from, p.index, now_ns(), heat)
-                            : nullptr;
+  sched_entity* moved =
+      nr_running(found->from) >= 2 ? policy_->pull_candidate(found->from, p.index, now_ns(), heat) : nullptr;
   if (moved != nullptr) {
     policy_->dequeue(found->from, *moved, dequeue_reason::migrate, now_ns());
     policy_->enqueue(p.index, *moved, enqueue_reason::migrate, now_ns());

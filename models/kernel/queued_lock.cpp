@@ -1,7 +1,6 @@
-#include <vmxsys/models/kernel/queued_lock.hpp>
-
 #include <vmxsys/cpu/logical_cpu.hpp>
 #include <vmxsys/cpu/strand.hpp>
+#include <vmxsys/models/kernel/queued_lock.hpp>
 
 namespace vmxsys::models {
 
@@ -41,7 +40,7 @@ cpu::program queued_lock::slow_path(std::uint64_t value) {
 
 // A frame of its own: a waiter's other frames stay for as long as it waits, and there can be thousands of them.
 cpu::task<cpu::spin_result> queued_lock::spin(cpu::word& on, cpu::spin_predicate until, const cpu::code_location& site,
-                               cpu::spin_subject* subject) {
+                                              cpu::spin_subject* subject) {
   const cpu::spin_result end = co_await isa::spin_while(on, until, site, subject);
   co_return end;
 }
@@ -105,8 +104,7 @@ cpu::program queued_lock::wait_in_queue(queue_node& node, std::uint64_t tail, wa
 cpu::program queued_lock::pass_on(queue_node& node, std::uint64_t next) {
   if (next == 0) {
     successor_.await(queue_.empty() ? nullptr : queue_.front(), environment_.now());
-    const cpu::spin_result linked =
-        co_await spin(*node.next, spin_predicate::while_equal(0), link_spin, &successor_);
+    const cpu::spin_result linked = co_await spin(*node.next, spin_predicate::while_equal(0), link_spin, &successor_);
     next = linked.value;
   }
   co_await isa::store(*node_of(next).locked, 1);
@@ -130,15 +128,19 @@ void queued_lock::took_effect(cpu::strand& by, const cpu::instruction& i, cycles
       queue_.push_back(&by);
       settle(holder(), now);
       break;
-    default: stored(by, i, now); break;
+    default:
+      stored(by, i, now);
+      break;
   }
 }
 
 // Partial stores say by their mask what they are.
 void queued_lock::stored(cpu::strand& by, const cpu::instruction& i, cycles now) {
   if ((i.b & pending_mask) != 0) pending_ = nullptr;
-  if (i.a == locked) taken(by, now);
-  else settle((i.b & locked_mask) != 0 ? nullptr : holder(), now);
+  if (i.a == locked)
+    taken(by, now);
+  else
+    settle((i.b & locked_mask) != 0 ? nullptr : holder(), now);
 }
 
 void queued_lock::taken(cpu::strand& by, cycles now) {

@@ -1,7 +1,7 @@
 #pragma once
-#include <vmxsys/models/kernel/spinlock.hpp>
-
 #include <boost/container/small_vector.hpp>
+
+#include <vmxsys/models/kernel/spinlock.hpp>
 
 namespace vmxsys::models {
 
@@ -58,7 +58,8 @@ class queued_lock final : public spinlock {
  private:
   cpu::program slow_path(std::uint64_t value);
   cpu::program queue(waiting wait);
-  cpu::task<cpu::spin_result> spin(cpu::word& on, cpu::spin_predicate until, const cpu::code_location& site, cpu::spin_subject* subject);
+  cpu::task<cpu::spin_result> spin(cpu::word& on, cpu::spin_predicate until, const cpu::code_location& site,
+                                   cpu::spin_subject* subject);
   cpu::program take_without_node();
   cpu::program wait_in_queue(queue_node& node, std::uint64_t tail, waiting wait);
   cpu::program pass_on(queue_node& node, std::uint64_t next);

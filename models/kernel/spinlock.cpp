@@ -1,12 +1,11 @@
-#include <vmxsys/models/kernel/spinlock.hpp>
+#include <iterator>
+#include <stdexcept>
 
 #include <vmxsys/cpu/logical_cpu.hpp>
 #include <vmxsys/models/kernel/queued_lock.hpp>
+#include <vmxsys/models/kernel/spinlock.hpp>
 #include <vmxsys/models/kernel/test_and_set_lock.hpp>
 #include <vmxsys/models/kernel/ticket_lock.hpp>
-
-#include <iterator>
-#include <stdexcept>
 
 namespace vmxsys::models {
 
@@ -40,8 +39,7 @@ queue_node& lock_environment::node_of(unsigned cpu, unsigned level) {
   return node;
 }
 
-spinlock::spinlock(lock_kind kind, lock_environment& in)
-    : environment_{in}, word_{in.take_line()}, kind_{kind} {}
+spinlock::spinlock(lock_kind kind, lock_environment& in) : environment_{in}, word_{in.take_line()}, kind_{kind} {}
 
 void spinlock::set_truth(cpu::strand* holder, cpu::strand* next, cycles now) {
   holder_ = holder;
@@ -67,9 +65,12 @@ void spinlock::end_wait(const waiting& wait) {
 
 std::unique_ptr<spinlock> make_spinlock(lock_kind kind, lock_environment& in) {
   switch (kind) {
-    case lock_kind::test_and_set: return std::make_unique<test_and_set_lock>(in);
-    case lock_kind::ticket: return std::make_unique<ticket_lock>(in);
-    case lock_kind::queued: return std::make_unique<queued_lock>(in);
+    case lock_kind::test_and_set:
+      return std::make_unique<test_and_set_lock>(in);
+    case lock_kind::ticket:
+      return std::make_unique<ticket_lock>(in);
+    case lock_kind::queued:
+      return std::make_unique<queued_lock>(in);
   }
   throw std::invalid_argument("no such kind of spinlock");
 }

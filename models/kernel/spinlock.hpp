@@ -6,20 +6,19 @@
 //   ticket         strict FIFO on one word (ticket_lock.hpp)
 //   queued         FIFO, every waiter spins on a line of its own (queued_lock.hpp)
 
-#include <vmxsys/cpu/fact.hpp>
-#include <vmxsys/cpu/instruction.hpp>
-#include <vmxsys/cpu/machine.hpp>
-#include <vmxsys/cpu/program.hpp>
-#include <vmxsys/cpu/spin_subject.hpp>
-
-#include <boost/describe.hpp>
-
 #include <array>
+#include <boost/describe.hpp>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string_view>
 #include <vector>
+
+#include <vmxsys/cpu/fact.hpp>
+#include <vmxsys/cpu/instruction.hpp>
+#include <vmxsys/cpu/machine.hpp>
+#include <vmxsys/cpu/program.hpp>
+#include <vmxsys/cpu/spin_subject.hpp>
 
 namespace vmxsys::models {
 
@@ -35,13 +34,13 @@ struct lock_wait_fact {
   static constexpr const char* fact_name = "lock_wait";
   static constexpr std::uint32_t nobody = ~std::uint32_t{0};
 
-  std::uint64_t lock;    ///< address of its word
+  std::uint64_t lock;  ///< address of its word
   lock_kind kind;
   std::uint32_t waiter;  ///< strand number
   std::uint32_t holder;  ///< strand number of the holder when the wait began; `nobody` between two holders
   cycles began;
   cycles waited;
-  cycles futile;         ///< cycles of the wait in which the holder, or between holders the next owner, was on no CPU
+  cycles futile;  ///< cycles of the wait in which the holder, or between holders the next owner, was on no CPU
 };
 BOOST_DESCRIBE_STRUCT(lock_wait_fact, (), (lock, kind, waiter, holder, began, waited, futile))
 

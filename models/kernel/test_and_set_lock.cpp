@@ -1,6 +1,5 @@
-#include <vmxsys/models/kernel/test_and_set_lock.hpp>
-
 #include <vmxsys/cpu/strand.hpp>
+#include <vmxsys/models/kernel/test_and_set_lock.hpp>
 
 namespace vmxsys::models {
 
@@ -25,8 +24,10 @@ cpu::program test_and_set_lock::contend() {
 cpu::program test_and_set_lock::release() { co_await isa::witnessed(isa::store(word_, 0), *this); }
 
 void test_and_set_lock::took_effect(cpu::strand& by, const cpu::instruction& i, cycles now) {
-  if (i.code == cpu::opcode::store) set_truth(nullptr, nullptr, now);
-  else if (i.result == 0) set_truth(&by, nullptr, now);
+  if (i.code == cpu::opcode::store)
+    set_truth(nullptr, nullptr, now);
+  else if (i.result == 0)
+    set_truth(&by, nullptr, now);
 }
 
 }  // namespace vmxsys::models

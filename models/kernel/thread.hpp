@@ -25,21 +25,22 @@ enum class thread_state : std::uint8_t { runnable, sleeping };
 /// A kernel's thread: a strand with what scheduling needs.
 class thread {
  public:
-  thread(cpu::name_space& names, std::string name, std::uint32_t number) : pid{number}, strand{names, std::move(name)} {}
+  thread(cpu::name_space& names, std::string name, std::uint32_t number)
+      : pid{number}, strand{names, std::move(name)} {}
 
   const std::string& name() const { return strand.name(); }
   bool idle() const { return entity == nullptr; }
 
   std::uint32_t pid;
   thread_state state = thread_state::runnable;
-  bool on_cpu = false;                    ///< executes, or has not quite been switched away from
-  bool preempted = false;                 ///< its last switch-out was asked for by somebody else
-  std::uint32_t address_space = 0;        ///< threads of one process share it; 0: the kernel's
-  bool extended_state = false;            ///< has FPU state worth saving
-  bool extended_state_loaded = false;     ///< and it is in the registers of its CPU
+  bool on_cpu = false;                 ///< executes, or has not quite been switched away from
+  bool preempted = false;              ///< its last switch-out was asked for by somebody else
+  std::uint32_t address_space = 0;     ///< threads of one process share it; 0: the kernel's
+  bool extended_state = false;         ///< has FPU state worth saving
+  bool extended_state_loaded = false;  ///< and it is in the registers of its CPU
   switch_notifier* notifier = nullptr;
-  wakee_flips flips;                      ///< how often it wakes different threads
-  std::unique_ptr<sched_entity> entity;   ///< none for idle threads
+  wakee_flips flips;                     ///< how often it wakes different threads
+  std::unique_ptr<sched_entity> entity;  ///< none for idle threads
   cpu::strand strand;
 };
 

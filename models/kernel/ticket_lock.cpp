@@ -1,6 +1,5 @@
-#include <vmxsys/models/kernel/ticket_lock.hpp>
-
 #include <vmxsys/cpu/strand.hpp>
+#include <vmxsys/models/kernel/ticket_lock.hpp>
 
 namespace vmxsys::models {
 
@@ -20,9 +19,7 @@ cpu::program ticket_lock::wait_for(std::uint64_t ticket) {
   end_wait(wait);
 }
 
-cpu::program ticket_lock::release() {
-  co_await isa::witnessed(isa::store_part(word_, head_mask, serving_ + 1), *this);
-}
+cpu::program ticket_lock::release() { co_await isa::witnessed(isa::store_part(word_, head_mask, serving_ + 1), *this); }
 
 // The store that advances the head makes the owner of the next ticket the holder, seen by it or not.
 void ticket_lock::took_effect(cpu::strand& by, const cpu::instruction& i, cycles now) {

@@ -1,7 +1,7 @@
 #pragma once
-#include <vmxsys/models/kernel/spinlock.hpp>
-
 #include <boost/container/small_vector.hpp>
+
+#include <vmxsys/models/kernel/spinlock.hpp>
 
 namespace vmxsys::models {
 
@@ -25,8 +25,9 @@ class ticket_lock final : public spinlock {
   cpu::program wait_for(std::uint64_t ticket);
   void took_effect(cpu::strand& by, const cpu::instruction& i, cycles now) override;
 
-  std::uint64_t serving_ = 0;          // the holder's ticket
-  boost::container::small_vector<cpu::strand*, 1> waiters_;   // the truth: who drew a ticket, in order, without the owner of the head
+  std::uint64_t serving_ = 0;  // the holder's ticket
+  boost::container::small_vector<cpu::strand*, 1>
+      waiters_;  // the truth: who drew a ticket, in order, without the owner of the head
 };
 
 }  // namespace vmxsys::models

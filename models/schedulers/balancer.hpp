@@ -5,10 +5,10 @@
 // runnable tasks as the only measure of imbalance, and three levels (core, last-level cache, machine) as domains.
 // The rules for intervals, failures and cache heat are the kernel's.
 
+#include <optional>
+
 #include <vmxsys/models/schedulers/placement.hpp>
 #include <vmxsys/models/schedulers/scheduler.hpp>
-
-#include <optional>
 
 namespace vmxsys::models {
 

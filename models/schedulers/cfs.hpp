@@ -6,16 +6,15 @@
 // one flat queue. A cfs_queue is one kernel cfs_rq and knows nothing about CPUs, so that groups can be added as
 // entities that own a cfs_queue.
 
-#include <vmxsys/models/schedulers/cfs_arithmetic.hpp>
-#include <vmxsys/models/schedulers/cfs_tunables.hpp>
-#include <vmxsys/models/schedulers/scheduler.hpp>
-
 #include <boost/intrusive/list.hpp>
 #include <boost/intrusive/set.hpp>
-
 #include <cstdint>
 #include <deque>
 #include <memory>
+
+#include <vmxsys/models/schedulers/cfs_arithmetic.hpp>
+#include <vmxsys/models/schedulers/cfs_tunables.hpp>
+#include <vmxsys/models/schedulers/scheduler.hpp>
 
 namespace vmxsys::models {
 

@@ -3,10 +3,10 @@
 // weight over another" without a division. The rounding is part of the behaviour: two equal tasks on a big host get
 // slices of 11 999 994 ns, and because of the missing 6 ns a 4 ms tick ends them at 12 ms and not at 16 ms.
 
-#include <vmxsys/models/schedulers/scheduler.hpp>
-
 #include <cstdint>
 #include <optional>
+
+#include <vmxsys/models/schedulers/scheduler.hpp>
 
 namespace vmxsys::models {
 

@@ -1,12 +1,12 @@
 #pragma once
 // The constants and feature switches of the completely fair scheduler, and the kernel generations they come from.
 
-#include <vmxsys/models/schedulers/cfs_arithmetic.hpp>
-#include <vmxsys/models/schedulers/scheduler.hpp>
-
 #include <cstdint>
 #include <optional>
 #include <string_view>
+
+#include <vmxsys/models/schedulers/cfs_arithmetic.hpp>
+#include <vmxsys/models/schedulers/scheduler.hpp>
 
 namespace vmxsys::models {
 

@@ -1,7 +1,7 @@
-#include <vmxsys/models/schedulers/placement.hpp>
-
 #include <algorithm>
 #include <tuple>
+
+#include <vmxsys/models/schedulers/placement.hpp>
 
 namespace vmxsys::models {
 namespace {

@@ -4,10 +4,10 @@
 // Source: kernel/sched/fair.c, v6.1: record_wakee, wake_wide, wake_affine, select_idle_sibling, update_idle_cpu_scan;
 // kernel/sched/core.c, v6.1: ttwu_queue_cond. That version's defaults: WA_IDLE, WA_WEIGHT, WA_BIAS and SIS_UTIL on.
 
-#include <vmxsys/models/schedulers/scheduler.hpp>
-
 #include <cstdint>
 #include <optional>
+
+#include <vmxsys/models/schedulers/scheduler.hpp>
 
 namespace vmxsys::models {
 

@@ -6,12 +6,11 @@
 // to the head of its queue, the caller to the tail of its own. The real-time round robin of Linux (kernel/sched/rt.c,
 // SCHED_RR) is this rule per priority, with 100 ms.
 
-#include <vmxsys/models/schedulers/scheduler.hpp>
-
 #include <boost/intrusive/list.hpp>
-
 #include <memory>
 #include <vector>
+
+#include <vmxsys/models/schedulers/scheduler.hpp>
 
 namespace vmxsys::models {
 

@@ -1,5 +1,5 @@
-// main() of the benchmarks; see tests/main.cpp for why it is an object file here and why sc_main stands beside it. Fails
-// when a figure misses its bound, so that the ratios can be a test.
+// main() of the benchmarks; see tests/main.cpp for why it is an object file here and why sc_main stands beside it.
+// Fails when a figure misses its bound, so that the ratios can be a test.
 #include <benchmark/benchmark.h>
 
 extern "C" int sc_main(int, char**) { return 1; }

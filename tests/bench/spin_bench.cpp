@@ -16,7 +16,10 @@ double spin_under_vmm(bool stepped, std::uint64_t until) {
 // PAUSE takes 40 cycles; the window of 4096 makes an exit every hundred of them.
 void spin_under_a_ten_line_vmm(benchmark::State& state) {
   for (auto _ : state)
-    at_least(state, median_ratio(9, [] { return spin_under_vmm(true, 20'000'000); }, [] { return spin_under_vmm(false, 200'000'000); }), 4);
+    at_least(state,
+             median_ratio(
+                 9, [] { return spin_under_vmm(true, 20'000'000); }, [] { return spin_under_vmm(false, 200'000'000); }),
+             4);
 }
 BENCHMARK(spin_under_a_ten_line_vmm)->Iterations(1)->Unit(benchmark::kMillisecond);
 
@@ -42,7 +45,8 @@ cpu::program waiter(cpu::word& lock) {
 
 /// Two CPUs: one holds a lock for a millisecond at a time, the other waits for it.
 struct long_hold final : cpu::boot_if {
-  explicit long_hold(bool stepped) : hw{cpu::testing::small_machine(2, stepped)}, lock{hw.physical().word_at(0x100000)} {
+  explicit long_hold(bool stepped)
+      : hw{cpu::testing::small_machine(2, stepped)}, lock{hw.physical().word_at(0x100000)} {
     owner.start(boot_other(), main_site);
     other.start(waiter(lock), main_site);
     hw.connect(*this);
@@ -68,7 +72,11 @@ double hold_for_a_millisecond(bool stepped, std::uint64_t rounds) {
 
 void lock_held_for_a_millisecond(benchmark::State& state) {
   for (auto _ : state)
-    at_least(state, median_ratio(5, [] { return hold_for_a_millisecond(true, 8); }, [] { return hold_for_a_millisecond(false, 20'000); }), 1000);
+    at_least(
+        state,
+        median_ratio(
+            5, [] { return hold_for_a_millisecond(true, 8); }, [] { return hold_for_a_millisecond(false, 20'000); }),
+        1000);
 }
 BENCHMARK(lock_held_for_a_millisecond)->Iterations(1)->Unit(benchmark::kMillisecond);
 

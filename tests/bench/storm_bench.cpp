@@ -1,5 +1,4 @@
 #include <malloc.h>
-
 #include <map>
 
 #include <vmxsys/cpu/logical_cpu.hpp>
@@ -26,8 +25,8 @@ platform::run_config storm() {
 
 constexpr std::uint64_t millisecond = 2'300'000;
 
-/// Counts the timeline's events that belong to rounds: from one PAUSE exit of a vCPU to its next, what its CPU did while
-/// the vCPU's thread or its guest was on it. What others did meanwhile on the same CPU is theirs.
+/// Counts the timeline's events that belong to rounds: from one PAUSE exit of a vCPU to its next, what its CPU did
+/// while the vCPU's thread or its guest was on it. What others did meanwhile on the same CPU is theirs.
 class round_counter final : public cpu::fact_observer {
  public:
   explicit round_counter(simulation& of) : of_{of} {
@@ -132,7 +131,10 @@ class exit_cost {
 void cost_per_exit_at_512_cpus_over_8(benchmark::State& state) {
   for (auto _ : state) {
     exit_cost large{64}, small{1};
-    at_most(state, median_ratio(7, [&] { return large.next(millisecond); }, [&] { return small.next(20 * millisecond); }), 2);
+    at_most(state,
+            median_ratio(
+                7, [&] { return large.next(millisecond); }, [&] { return small.next(20 * millisecond); }),
+            2);
   }
 }
 BENCHMARK(cost_per_exit_at_512_cpus_over_8)->Iterations(1)->Unit(benchmark::kMillisecond);

@@ -323,33 +323,38 @@ TEST(kernel_wake, KK_07_no_second_interrupt_while_a_reschedule_is_pending) {
 struct race_counts {
   std::map<unsigned, unsigned> wakes;     // how many runs had this many wakes
   unsigned switched = 0, kept = 0;        // the sleeper left its CPU, or was caught before
+  unsigned taken_back = 0;                // of these: it had the mark already, and was still queued
 };
 
 constexpr cycles goes_to_sleep{2'300'000};  // no tick is near
 
-race_counts sweep(cycles from, cycles to, bool with_company, bool stepped) {
+race_counts sweep(cycles from, cycles to, cycles schedule_cost) {
   race_counts counts;
   for (cycles at = from; at < to; at += cycles{1}) {
     sleeper s;
-    kernel_rig r{2, fair(), {}, stepped};
+    std::vector<bool> answers;
+    kernel_rig r{2, fair(), [&](kernel_config& c) { c.costs.schedule = schedule_cost; }};
     thread& t = r.add("sleeper", {1}, s.body(r, goes_to_sleep));
-    if (with_company) r.hog("hog", {1}, kernel_text);
-    r.add("waker", {0}, waker(r, s, t, {at}));
+    r.add("waker", {0}, waker(r, s, t, {at}, &answers));
     r.run_until(goes_to_sleep + cycles{60'000});
     ++counts.wakes[s.wakes];
     bool left = false;
     for (const auto& w : r.switches(1)) left = left || (w.from == t.pid && w.at < s.woken_at.at(0) && w.state == 'S');
     ++(left ? counts.switched : counts.kept);
+    counts.taken_back += !left && answers.at(0);
     if (s.wakes != 1) ADD_FAILURE() << "woken at " << at.count() << ": " << s.wakes << " wakes";
   }
   return counts;
 }
 
 TEST(kernel_wake, is_never_lost_on_the_way_to_sleep) {
-  const race_counts c = sweep(goes_to_sleep - cycles{1'500}, goes_to_sleep + cycles{2'500}, false, false);
-  EXPECT_EQ(c.wakes.size(), 1u);
-  EXPECT_GT(c.switched, 500u);
-  EXPECT_GT(c.kept, 500u);
+  for (const cycles schedule_cost : {cycles{250}, cycles{1'500}}) {  // quicker and slower than the waker
+    const race_counts c = sweep(goes_to_sleep - cycles{1'500}, goes_to_sleep + cycles{2'500}, schedule_cost);
+    EXPECT_EQ(c.wakes.size(), 1u);
+    EXPECT_GT(c.switched, 500u);
+    EXPECT_GT(c.kept, 500u);
+    if (schedule_cost > cycles{1'000}) EXPECT_GT(c.taken_back, 500u);
+  }
 }
 
 TEST(kernel_wake, is_never_lost_while_switching_to_another_thread) {
@@ -380,6 +385,7 @@ TEST(kernel_wake, is_never_lost_when_the_thread_wakes_up_on_another_cpu) {
   for (cycles at = goes_to_sleep - cycles{1'500}; at < goes_to_sleep + cycles{2'500}; at += cycles{1}) {
     sleeper s;
     kernel_rig r{3};
+    r.hog("hog", {1});  // behind the sleeper, which starts further left
     thread& t = r.add("sleeper", {1, 2}, s.body(r, goes_to_sleep));
     r.add("waker", {0}, waker(r, s, t, {at}));
     r.run_until(goes_to_sleep + 60 * us);
