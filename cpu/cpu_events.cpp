@@ -118,8 +118,7 @@ void logical_cpu::disturb(cycles now) {
   }
 }
 
-bool logical_cpu::recognise(cycles now) {
-  if (in_guest_) return recognise_in_guest(now);
+bool logical_cpu::recognise_in_root(cycles now) {
   const bool shadow = shadowed_ = std::exchange(shadow_, false);
   if (nmi_pending_ && !nmi_blocked_ && !shadow) {
     nmi_pending_ = false;

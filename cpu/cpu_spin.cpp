@@ -49,6 +49,9 @@ void logical_cpu::settle_spin(cycles now) {
 void logical_cpu::continue_spin(cycles now) {
   auto& spin = static_cast<spin_instruction&>(*active_->in_flight());
   if (spin.position == spin_position::before_load) {
+    // A guest that comes back from a PAUSE exit: not where STI's shadow ends with the load, which is seen at a
+    // boundary.
+    if (!machine_.config().stepped && in_guest_ && !shadowed_ && jump(spin, now)) return;
     spin.hit = machine_.physical().load_hits(*spin.target, number_);
     if (spin.hit) spin.result = spin.target->peek();
     const cycles done =
@@ -100,15 +103,18 @@ void logical_cpu::end_spin(cycles now) {
   proceed(now);
 }
 
-// Before a PAUSE, with the loop regular from here on: every load would hit this CPU's copy and find the same value.
+// With the loop regular from here on: every load would hit this CPU's copy and find the same value. The first PAUSE is
+// issued now, or after the load that is.
 bool logical_cpu::jump(spin_instruction& spin, cycles now) {
   memory& m = machine_.physical();
   if (!m.load_hits(*spin.target, number_) || !spin.predicate(spin.target->peek())) return false;
   constexpr std::uint64_t never = ~std::uint64_t{0};
   const cycles period = machine_.costs().instruction.pause + spin_load();
+  const bool load_first = spin.position == spin_position::before_load;
+  const cycles first = load_first ? now + spin_load() : now;
   std::uint64_t count = never;
   if (in_guest_) {
-    const vmx::spin_prediction p = detector_->predict(pause_at(now, *spin.site), period);
+    const vmx::spin_prediction p = detector_->predict(pause_at(first, *spin.site), period);
     if (p.what == vmx::spin_prediction::kind::step) return false;
     if (p.what == vmx::spin_prediction::kind::at) count = p.index;
   }
@@ -117,10 +123,11 @@ bool logical_cpu::jump(spin_instruction& spin, cycles now) {
   spin.hit = true;
   spin.result = spin.target->peek();
   jumped_ = true;
-  jump_first_ = now;
+  jump_first_ = first;
+  jump_loads_first_ = load_first;
   jump_count_ = count;
   m.watch(*spin.target, *this);
-  if (count != never) time_.arm(step_, now + count * period, phase::read);
+  if (count != never) time_.arm(step_, first + count * period, phase::read);
   return true;
 }
 
@@ -143,6 +150,11 @@ void logical_cpu::materialise(cycles now) {
   auto& spin = static_cast<spin_instruction&>(*active_->in_flight());
   machine_.physical().unwatch(*spin.target, *this);
   jumped_ = false;
+  if (jump_loads_first_ && now <= jump_first_) {  // no PAUSE has been issued
+    spin.position = spin_position::in_load;
+    time_.arm(step_, jump_first_, phase::read);
+    return;
+  }
   const cycles pause = machine_.costs().instruction.pause;
   const cycles period = pause + spin_load();
   // The number of the last PAUSE issued.

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include <vmxsys/vmx/cycles.hpp>
 #include <vmxsys/vmx/exit.hpp>
@@ -110,7 +111,9 @@ struct instruction {
   bool await_ready() const noexcept { return false; }
   template <class P>
   void await_suspend(std::coroutine_handle<P> self) {
-    detail::post(*self.promise().on, *this, self);
+    detail::strand_position& at = *self.promise().at;
+    at.in_flight = this;
+    at.next = self;
   }
 
  protected:
@@ -228,6 +231,38 @@ inline operation<void> compute(cycles duration) {
   operation<void> op{opcode::compute};
   op.a = duration.count();
   return op;
+}
+/// The same at `where`, which is where the program is as long as it lasts.
+struct located_compute : operation<void> {
+  located_compute(const code_location& at, cycles duration) : operation{opcode::compute}, where{&at} {
+    a = duration.count();
+  }
+  template <class P>
+  void await_suspend(std::coroutine_handle<P> self) {
+    position = self.promise().at;
+    before = std::exchange(position->location, where);
+    instruction::await_suspend(self);
+  }
+  void await_resume() const { position->location = before; }
+
+  const code_location* where;
+  const code_location* before = nullptr;
+  cpu::detail::strand_position* position = nullptr;
+};
+inline located_compute compute_at(const code_location& where, cycles duration) { return {where, duration}; }
+/// The instruction if `wanted`, else nothing at all, not even a boundary.
+template <class Op>
+struct conditional : Op {
+  bool wanted;
+  conditional(bool issue, Op op) : Op{std::move(op)}, wanted{issue} {}
+  bool await_ready() const noexcept { return !wanted; }
+  void await_resume() const {
+    if (wanted) Op::await_resume();
+  }
+};
+template <class Op>
+conditional<Op> when(bool wanted, Op op) {
+  return {wanted, std::move(op)};
 }
 inline memory_operation<std::uint64_t> load(word& from) { return {opcode::load, from}; }
 /// A store of the bits of `mask` only, as a narrower MOV does; the others keep what they hold when it takes effect.

@@ -137,15 +137,6 @@ void logical_cpu::proceed(cycles now) {
   throw invariant_error("strand '" + active_->name() + "' issues instructions without end that take no time", now);
 }
 
-void logical_cpu::run_for(cycles cost, cycles now, phase in) {
-  activity_ = activity::executing;
-  time_.arm(step_, now + (cost.count() == 0 ? cycles{1} : cost), in);
-}
-
-void logical_cpu::book(cycles now) { book_as(now, active_->location().account); }
-
-void logical_cpu::book_as(cycles now, bucket b) { account_.enter(now, current_world(), b); }
-
 // Stops an interruptible activity so that another may begin; the instruction keeps what is left of it.
 void logical_cpu::leave_activity(cycles now) {
   if (activity_ == activity::computing) {

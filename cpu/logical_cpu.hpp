@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include <vmxsys/apic/local_apic.hpp>
 #include <vmxsys/vmx/entry.hpp>
@@ -107,12 +108,15 @@ class logical_cpu final : private line_watcher {
   void finish_memory(memory_instruction& i, cycles now);
   void complete(instruction& i) {
     i.started = false;
-    active_->frames_.back().in_flight = nullptr;
+    active_->position_.in_flight = nullptr;
   }
   bool raise(instruction& i, instruction_fault what);
-  void run_for(cycles cost, cycles now, phase in);
-  void book(cycles now);
-  void book_as(cycles now, bucket b);
+  void run_for(cycles cost, cycles now, phase in) {
+    activity_ = activity::executing;
+    time_.arm(step_, now + (cost.count() == 0 ? cycles{1} : cost), in);
+  }
+  void book(cycles now) { book_as(now, active_->location().account); }
+  void book_as(cycles now, bucket b) { account_.enter(now, current_world(), b); }
   void leave_activity(cycles now);
   void switch_strand(isa::switch_operation& op, cycles now);
   void compute(instruction& i, cycles now);
@@ -124,7 +128,13 @@ class logical_cpu final : private line_watcher {
   void preemption_timer_due(cycles now);
   void arm_apic_timer(cycles now);
   void disturb(cycles now);
-  bool recognise(cycles now);
+  bool recognise(cycles now) {
+    if (in_guest_) return recognise_in_guest(now);
+    if (apic_.highest_request() >= 0 || nmi_pending_) return recognise_in_root(now);
+    shadowed_ = std::exchange(shadow_, false);
+    return false;
+  }
+  bool recognise_in_root(cycles now);
   bool recognise_in_guest(cycles now);
   vmx::boundary_event due_in_guest(bool shadow) const;
   bool wakes() const;
@@ -175,15 +185,7 @@ class logical_cpu final : private line_watcher {
   slot apic_timer_slot_;
   slot preemption_timer_slot_;
 
-  inbox inbox_;
-  apic::local_apic apic_;
-  vmx::vmx_state vmx_;
-  vmx::vmx_unit vmx_unit_;
-  vmx::entry_context entry_context_;
-  std::unique_ptr<vmx::spin_detector> detector_;
-  accounting account_;
-  boot_if* software_ = nullptr;
-
+  // What every event touches lies together: in a large machine it comes from afar every time.
   strand* active_ = nullptr;
   strand* host_ = nullptr;  // while in non-root operation
   std::uint64_t idtr_base_ = 0;
@@ -200,22 +202,33 @@ class logical_cpu final : private line_watcher {
   bool nmi_blocked_ = false;  // from the delivery of an NMI, or an exit because of one, to the next IRET
   bool preemption_timer_expired_ = false;
   bool preemption_timer_active_ = false;
+  bool jumped_ = false;  // spinning: a jump over iterations is on its way
+  cycles until_{0};      // of a compute
+  std::uint64_t steps_ = 0;
+
+  inbox inbox_;
+  apic::local_apic apic_;
+  vmx::vmx_state vmx_;
+  vmx::vmx_unit vmx_unit_;
+  vmx::entry_context entry_context_;
+  std::unique_ptr<vmx::spin_detector> detector_;
+  accounting account_;
+  boot_if* software_ = nullptr;
+
   cycles preemption_timer_loaded_{0};
   cycles began_{0};  // of the activity
-  cycles until_{0};  // of a compute
   cycles exit_began_{0};
   vmx::exit_info exit_info_{};
   fact_id cause_{};
   fact_id exit_cause_{};
   std::uint64_t bus_tag_ = 0;  // of the last request
-  std::uint64_t steps_ = 0;
-  std::uint64_t sent_ = 0;  // messages sent, to number them
+  std::uint64_t sent_ = 0;     // messages sent, to number them
 
   // A jump over iterations of a spin loop.
-  bool jumped_ = false;
-  cycles jump_first_{0};          // issue of the first PAUSE jumped over
-  std::uint64_t jump_count_ = 0;  // lands at PAUSE number this, from 0; ~0: never
-  cycles spin_mark_{0};           // subject's running cycles at the start of the open interval
+  cycles jump_first_{0};           // issue of the first PAUSE jumped over
+  bool jump_loads_first_ = false;  // it lies behind the load with which the jump began
+  std::uint64_t jump_count_ = 0;   // lands at PAUSE number this, from 0; ~0: never
+  cycles spin_mark_{0};            // subject's running cycles at the start of the open interval
 };
 
 }  // namespace vmxsys::cpu

@@ -22,7 +22,10 @@ void machine::connect(boot_if& software) {
   for (auto& c : cpus_) c->connect(software);
 }
 
-void machine::run_until(cycles end) { time_.run_until(end); }
+void machine::run_until(cycles end) {
+  const frame_pool::in_use pool{names_.frames()};
+  time_.run_until(end);
+}
 
 void machine::check_accounting() {
   for (auto& c : cpus_) {

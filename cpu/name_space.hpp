@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "frame_pool.hpp"
 #include "program.hpp"
 
 namespace vmxsys::cpu {
@@ -56,12 +57,15 @@ class name_space {
   }
   /// Numbers the kernels of a machine: 0 is the first, usually the host.
   unsigned add_kernel() { return kernels_++; }
+  /// Where the frames of programs come from while the machine runs.
+  frame_pool& frames() { return frames_; }
   interrupt_table* table_at(std::uint64_t idtr_base) const {
     const std::uint64_t i = (idtr_base - table_base) / table_size;
     return idtr_base >= table_base && i < tables_.size() ? tables_[i] : nullptr;
   }
 
  private:
+  frame_pool frames_;
   std::vector<strand*> strands_;
   std::vector<interrupt_table*> tables_;
   std::uint64_t data_areas_ = 0;

@@ -1,28 +1,37 @@
 #pragma once
 #include <coroutine>
+#include <cstddef>
 #include <exception>
 #include <optional>
 #include <type_traits>
 #include <utility>
 
+#include "frame_pool.hpp"
+
 namespace vmxsys::cpu {
 
 class strand;
+struct code_location;
 struct instruction;
 
 namespace detail {
 
+/// Where a strand stands: what its CPU resumes next, the instruction that is in flight and where the code is. Symmetric
+/// transfer would overflow the stack without optimisation, so a coroutine never resumes another: it leaves the next
+/// handle here and returns to the strand.
+struct strand_position {
+  std::coroutine_handle<> next;
+  instruction* in_flight = nullptr;
+  const code_location* location = nullptr;
+};
+
 /// What every coroutine of a strand carries: the strand it runs on and the coroutine that awaits it.
 struct promise_base {
   strand* on = nullptr;
+  strand_position* at = nullptr;
   std::coroutine_handle<> caller;
   std::exception_ptr error;
 };
-
-// The strand's side of the trampoline; defined in strand.cpp. Symmetric transfer would overflow the stack without
-// optimisation, so a coroutine never resumes another: it leaves the next handle with the strand and returns to it.
-void resume_next(strand& on, std::coroutine_handle<> next);
-void post(strand& on, instruction& issued, std::coroutine_handle<> then);
 
 }  // namespace detail
 
@@ -48,9 +57,11 @@ struct task_awaiter {
   bool await_ready() const noexcept { return false; }
   template <class P>
   void await_suspend(std::coroutine_handle<P> caller) {
-    child.promise().on = caller.promise().on;
-    child.promise().caller = caller;
-    resume_next(*caller.promise().on, child);
+    promise_base& of_child = child.promise();
+    of_child.on = caller.promise().on;
+    of_child.at = caller.promise().at;
+    of_child.caller = caller;
+    of_child.at->next = child;
   }
   T await_resume() {
     if (child.promise().error) std::rethrow_exception(child.promise().error);
@@ -61,13 +72,29 @@ struct task_awaiter {
 template <class I>
 concept instruction_like = std::is_base_of_v<instruction, std::remove_reference_t<I>>;
 
+/// Awaits an instruction where it was made, in the frame of the coroutine. Awaiting the value itself would let g++ copy
+/// it within the frame; reading back for that what was written a moment ago costs as much as all the rest of the call.
+template <class I>
+struct instruction_awaiter {
+  I* issued;
+  bool await_ready() const noexcept { return issued->await_ready(); }
+  template <class P>
+  auto await_suspend(std::coroutine_handle<P> self) {
+    return issued->await_suspend(self);
+  }
+  decltype(auto) await_resume() { return issued->await_resume(); }
+};
+
 struct task_promise_common : promise_base {
+  static void* operator new(std::size_t bytes) { return frame_pool::allocate(bytes); }
+  static void operator delete(void* frame, std::size_t bytes) noexcept { frame_pool::release(frame, bytes); }
+
   std::suspend_always initial_suspend() noexcept { return {}; }
   struct final_awaiter {
     bool await_ready() const noexcept { return false; }
     template <class P>
     void await_suspend(std::coroutine_handle<P> self) noexcept {
-      resume_next(*self.promise().on, self.promise().caller);
+      self.promise().at->next = self.promise().caller;
     }
     void await_resume() const noexcept {}
   };
@@ -76,8 +103,8 @@ struct task_promise_common : promise_base {
 
   // Only instructions, programs and questions about the strand may be awaited.
   template <instruction_like I>
-  I&& await_transform(I&& issued) {
-    return std::forward<I>(issued);
+  instruction_awaiter<std::remove_reference_t<I>> await_transform(I&& issued) {
+    return {&issued};
   }
   template <class T>
   task_awaiter<T> await_transform(task<T>&& called) {

@@ -1,23 +1,12 @@
 #include "strand.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "accounting.hpp"
 #include "name_space.hpp"
 
 namespace vmxsys::cpu {
-
-namespace detail {
-
-void resume_next(strand& on, std::coroutine_handle<> next) { on.frames_.back().next = next; }
-
-void post(strand& on, instruction& issued, std::coroutine_handle<> then) {
-  strand::frame& top = on.frames_.back();
-  top.in_flight = &issued;
-  top.next = then;
-}
-
-}  // namespace detail
 
 strand::strand(name_space& names, std::string name) : names_{names}, name_{std::move(name)}, id_{names.add(*this)} {}
 
@@ -40,18 +29,17 @@ std::uint64_t& strand::reg(gpr r) {
 }
 
 void strand::abandon() {
-  while (!frames_.empty()) {
-    { program last = std::move(frames_.back().root); }  // scopes inside still find their frame
-    frames_.pop_back();
-  }
+  while (!frames_.empty()) pop();
 }
 
 std::uint64_t strand::rsp() const { return name_space::rsp_of(id_); }
 
 void strand::start(program root, const code_location& where) {
   root.handle().promise().on = this;
-  const auto first = root.handle();
-  frames_.push_back({std::move(root), first, nullptr, &where, false});
+  root.handle().promise().at = &position_;
+  if (!frames_.empty()) frames_.back().left_at = position_;
+  position_ = {root.handle(), nullptr, &where};
+  frames_.push_back({std::move(root), {}, false});
 }
 
 void strand::push(program handler, const code_location& where, bool interrupts_enabled) {
@@ -61,32 +49,21 @@ void strand::push(program handler, const code_location& where, bool interrupts_e
 
 bool strand::pop() {
   const bool enabled = frames_.back().interrupts_enabled;
-  { program done = std::move(frames_.back().root); }
+  { program done = std::move(frames_.back().root); }  // scopes inside still find their frame
   frames_.pop_back();
+  position_ = frames_.empty() ? detail::strand_position{} : frames_.back().left_at;
   return enabled;
 }
 
-// The trampoline: runs coroutines of the top frame until one issues an instruction.
-strand::state strand::run() {
-  constexpr unsigned most_resumptions = 10'000'000;  // programs that call programs for ever, without an instruction
-  frame* top = &frames_.back();
-  for (unsigned resumptions = 0; top->in_flight == nullptr; ++resumptions) {
-    if (resumptions == most_resumptions) return state::endless;
-    if (!top->next) {
-      if (!top->root.handle().done()) {
-        top->root.release();  // what it left behind cannot be trusted to be destroyed
-        return state::lost;
-      }
-      detail::promise_base& root = top->root.handle().promise();
-      if (root.error) std::rethrow_exception(root.error);
-      return frames_.size() > 1 ? state::handler_done : state::ended;
-    }
-    const std::coroutine_handle<> next = top->next;
-    top->next = {};
-    next.resume();
-    top = &frames_.back();
+strand::state strand::end_of_root() {
+  program& program_of = frames_.back().root;
+  if (!program_of.handle().done()) {
+    program_of.release();  // what it left behind cannot be trusted to be destroyed
+    return state::lost;
   }
-  return state::issued;
+  const detail::promise_base& root = program_of.handle().promise();
+  if (root.error) std::rethrow_exception(root.error);
+  return frames_.size() > 1 ? state::handler_done : state::ended;
 }
 
 void strand::set_cpu(logical_cpu* cpu, cycles now) {

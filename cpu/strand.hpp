@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "code.hpp"
 #include "instruction.hpp"
@@ -40,10 +41,10 @@ class strand {
 
   /// A general register; RSP holds `rsp()` until somebody writes it. Made at the first use: most strands never exit.
   std::uint64_t& reg(gpr r);
-  const code_location& location() const { return *frames_.back().location; }
+  const code_location& location() const { return *position_.location; }
   /// In an interrupt handler: where the interrupted code is.
-  const code_location& interrupted_location() const { return *frames_[frames_.size() - 2].location; }
-  instruction* in_flight() const { return frames_.empty() ? nullptr : frames_.back().in_flight; }
+  const code_location& interrupted_location() const { return *frames_[frames_.size() - 2].left_at.location; }
+  instruction* in_flight() const { return position_.in_flight; }
   std::size_t depth() const { return frames_.size(); }
 
   /// The CPU it is on, directly or as passenger of the strand that runs there; null if on none.
@@ -56,33 +57,40 @@ class strand {
   friend class spin_subject;
   friend class code_scope;
   friend class name_space;
-  friend void detail::resume_next(strand&, std::coroutine_handle<>);
-  friend void detail::post(strand&, instruction&, std::coroutine_handle<>);
 
   enum class state { issued, handler_done, ended, endless, lost };
 
   struct frame {
     program root;
-    std::coroutine_handle<> next;
-    instruction* in_flight;
-    const code_location* location;
-    bool interrupts_enabled;  // of the interrupted code
+    detail::strand_position left_at;  // while another frame is above it
+    bool interrupts_enabled;          // of the interrupted code
   };
 
-  state run();
+  /// The trampoline: runs coroutines of the top frame until one issues an instruction.
+  state run() {
+    constexpr unsigned most_resumptions = 10'000'000;  // programs that call programs for ever, without an instruction
+    for (unsigned resumptions = 0; position_.in_flight == nullptr; ++resumptions) {
+      if (!position_.next) return end_of_root();
+      if (resumptions == most_resumptions) return state::endless;
+      std::exchange(position_.next, {}).resume();
+    }
+    return state::issued;
+  }
+  state end_of_root();
   void push(program handler, const code_location& where, bool interrupts_enabled);
   bool pop();  // returns the interrupted code's interrupt flag
   void set_cpu(logical_cpu* cpu, cycles now);
   void set_passenger(strand* guest, cycles now);
 
+  detail::strand_position position_;  // of the uppermost frame
+  logical_cpu* cpu_ = nullptr;
+  strand* passenger_ = nullptr;
+  strand* carrier_ = nullptr;
   name_space& names_;
   std::string name_;
   std::uint32_t id_;
   std::unique_ptr<std::array<std::uint64_t, 16>> registers_;
   boost::container::small_vector<frame, 1> frames_;
-  logical_cpu* cpu_ = nullptr;
-  strand* passenger_ = nullptr;
-  strand* carrier_ = nullptr;
   boost::container::small_vector<spin_subject*, 1> subjects_;
 };
 
@@ -90,13 +98,16 @@ class strand {
 class code_scope {
  public:
   code_scope(strand& on, const code_location& where)
-      : on_{on}, depth_{on.frames_.size() - 1}, before_{on.frames_.back().location} {
-    on.frames_.back().location = &where;
+      : on_{on}, depth_{on.frames_.size()}, before_{on.position_.location} {
+    on.position_.location = &where;
   }
   code_scope(const code_scope&) = delete;
   code_scope& operator=(const code_scope&) = delete;
   ~code_scope() {
-    if (depth_ < on_.frames_.size()) on_.frames_[depth_].location = before_;
+    if (depth_ == on_.frames_.size())
+      on_.position_.location = before_;
+    else if (depth_ < on_.frames_.size())
+      on_.frames_[depth_ - 1].left_at.location = before_;
   }
 
  private:

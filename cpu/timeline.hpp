@@ -1,4 +1,5 @@
 #pragma once
+#include <cassert>
 #include <cstdint>
 #include <vector>
 
@@ -32,9 +33,16 @@ class timeline {
 
   /// Sets the slot to fire at (at, in). `at` must not lie before the present; at the present cycle the phase must
   /// not lie before the present phase. Replaces whatever was armed.
-  void arm(slot which, cycles at, phase in);
-  void disarm(slot which);
-  bool armed(slot which) const { return keys_[index(which)] != unarmed; }
+  void arm(slot which, cycles at, phase in) {
+    const std::uint64_t key = at.count() << 2 | static_cast<std::uint64_t>(in);
+    assert(at.count() < (std::uint64_t{1} << 62));
+    assert(key >= (now_.count() << 2 | static_cast<std::uint64_t>(phase_)) && "armed in the past");
+    set_key(static_cast<std::uint32_t>(which), key);
+  }
+  void disarm(slot which) {
+    if (armed(which)) set_key(static_cast<std::uint32_t>(which), unarmed);
+  }
+  bool armed(slot which) const { return tree_[leaves_ + index(which)].key != unarmed; }
 
   /// The cycle and phase being executed, or the end of the last run between runs.
   cycles now() const { return now_; }
@@ -75,13 +83,17 @@ class timeline {
 
   static std::size_t index(slot s) { return static_cast<std::size_t>(s); }
   std::uint64_t next_key() const;
-  void set_key(std::uint32_t leaf, std::uint64_t key);
-  void replay(std::uint32_t leaf, bool whole_path);
+  void set_key(std::uint32_t leaf, std::uint64_t key) {
+    tree_[leaves_ + leaf].key = key;
+    if (leaf != firing_) replay(leaf);  // the firing slot's path is replayed once, after its callback
+  }
+  void replay(std::uint32_t leaf);
   void grow();
 
   std::vector<client> clients_;
-  std::vector<std::uint64_t> keys_;  // per slot: cycle << 2 | phase
-  std::vector<node> tree_;           // tree_[1] is the winner of all; children of i are 2i and 2i+1
+  // Keys are cycle << 2 | phase. tree_[1] is the winner of all, the children of i are 2i and 2i+1, and the last leaves_
+  // nodes are the slots'.
+  std::vector<node> tree_;
   std::uint32_t leaves_ = 0;
   std::uint32_t firing_ = ~std::uint32_t{0};
   cycles now_{0};

@@ -140,7 +140,7 @@ void run_statistics::on_vm_exit(const cpu::vm_exit_fact& f, cycles at) {
   v->reason = f.reason;
   v->exit_began = f.began;
   v->exit_visible = at;
-  v->parts = {};
+  if (f.reason == vmx::exit_reason::pause) v->parts = {};
   v->waited = 0;
   v->switched = false;
   v->yield_accepted = false;
@@ -152,8 +152,8 @@ void run_statistics::on_kvm_exit(const models::kvm_exit_fact& f, cycles at) {
   vcpu_record& v = this->at(f.vm, f.vcpu);
   v.on_cpu = true;
   v.cpu = f.cpu;
-  v.at_switch = snapshot(f.cpu);
   if (f.reason == vmx::exit_reason::pause) {
+    v.at_switch = snapshot(f.cpu);
     ++result_.ple_exits;
     ++v.ple_exits;
     if (v.run == 0 || v.run_rip != f.rip) {
@@ -191,7 +191,7 @@ void run_statistics::on_switch(const models::sched_switch_fact& f, cycles at) {
   if (f.kernel != 0) return;
   ++result_.switches;
   if (vcpu_record* v = by_pid(f.prev_pid); v != nullptr && v->exited && v->on_cpu) {
-    add_difference(v->parts, snapshot(f.cpu), v->at_switch);
+    if (v->reason == vmx::exit_reason::pause) add_difference(v->parts, snapshot(f.cpu), v->at_switch);
     v->on_cpu = false;
     v->off_since = at;
     if (const vcpu_record* next = by_pid(f.next_pid);
@@ -202,7 +202,7 @@ void run_statistics::on_switch(const models::sched_switch_fact& f, cycles at) {
   if (vcpu_record* v = by_pid(f.next_pid); v != nullptr && v->exited && !v->on_cpu) {
     v->on_cpu = true;
     v->cpu = f.cpu;
-    v->at_switch = snapshot(f.cpu);
+    if (v->reason == vmx::exit_reason::pause) v->at_switch = snapshot(f.cpu);
     v->waited += (at - v->off_since).count();
   }
 }

@@ -130,9 +130,17 @@ cpu::program directed_yield::scan_twice(spin_context& context) const {
   const bool jumps_over_0 = last != 0 || rules_.order == scan::two_passes_after_last;
   const unsigned first = jumps_over_0 ? last + 1 : 0;
   scan_state state;
-  for (unsigned i = first; i < context.vcpus() && !state.over(); ++i) co_await consider(context, i, i, state);
+  for (unsigned i = first; i < context.vcpus() && !state.over(); ++i) {
+    if (!looks_at(context, i)) continue;
+    const spin_candidate seen = co_await context.check(i);
+    if (boosts(context, i, seen)) co_await boost(context, i, i, state);
+  }
   if (state.result != 0) co_return;
-  for (unsigned i = 0; i <= last && i < context.vcpus() && !state.over(); ++i) co_await consider(context, i, i, state);
+  for (unsigned i = 0; i <= last && i < context.vcpus() && !state.over(); ++i) {
+    if (!looks_at(context, i)) continue;
+    const spin_candidate seen = co_await context.check(i);
+    if (boosts(context, i, seen)) co_await boost(context, i, i, state);
+  }
 }
 
 cpu::program directed_yield::scan_once_around(spin_context& context) const {
@@ -141,18 +149,24 @@ cpu::program directed_yield::scan_once_around(spin_context& context) const {
   scan_state state;
   for (unsigned k = 0; k < all && !state.over(); ++k) {
     const unsigned i = (start + k) % all;
-    co_await consider(context, i, rules_.stores_loop_count ? k : i, state);
+    if (!looks_at(context, i)) continue;
+    const spin_candidate seen = co_await context.check(i);
+    if (boosts(context, i, seen)) co_await boost(context, i, rules_.stores_loop_count ? k : i, state);
   }
 }
 
-// Eligibility is asked last, because asking changes it. `stored` is what to remember if the vCPU is boosted.
-cpu::program directed_yield::consider(spin_context& context, unsigned vcpu, unsigned stored, scan_state& state) const {
-  const bool mine = vcpu == context.me();
-  if (mine && !rules_.look_before_me) co_return;
-  const spin_candidate candidate = co_await context.check(vcpu);
-  if (!wanted(candidate) || mine || !passes(context, candidate)) co_return;
-  if (rules_.eligibility && !eligible_for_directed_yield(context.in_spin_loop(vcpu), context.dy_eligible(vcpu)))
-    co_return;
+bool directed_yield::looks_at(const spin_context& context, unsigned vcpu) const {
+  return rules_.look_before_me || vcpu != context.me();
+}
+
+// Eligibility is asked last, because asking changes it.
+bool directed_yield::boosts(spin_context& context, unsigned vcpu, const spin_candidate& candidate) const {
+  if (!wanted(candidate) || vcpu == context.me() || !passes(context, candidate)) return false;
+  return !rules_.eligibility || eligible_for_directed_yield(context.in_spin_loop(vcpu), context.dy_eligible(vcpu));
+}
+
+// `stored` is what to remember if the host scheduler takes the hint.
+cpu::program directed_yield::boost(spin_context& context, unsigned vcpu, unsigned stored, scan_state& state) const {
   const int answer = co_await context.yield_to(vcpu);
   const bool refused = answer < 0 && rules_.results == result::three_tries;
   state.result = answer != 0 && !refused ? 1 : answer;

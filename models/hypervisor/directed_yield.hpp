@@ -72,7 +72,9 @@ class directed_yield final : public spin_policy {
 
   cpu::program scan_twice(spin_context& context) const;
   cpu::program scan_once_around(spin_context& context) const;
-  cpu::program consider(spin_context& context, unsigned vcpu, unsigned stored, scan_state& state) const;
+  bool looks_at(const spin_context& context, unsigned vcpu) const;
+  bool boosts(spin_context& context, unsigned vcpu, const spin_candidate& candidate) const;
+  cpu::program boost(spin_context& context, unsigned vcpu, unsigned stored, scan_state& state) const;
   bool wanted(const spin_candidate& candidate) const;
   bool passes(const spin_context& context, const spin_candidate& candidate) const;
   bool passes_mode(const spin_candidate& candidate) const;

@@ -73,7 +73,7 @@ cpu::program vcpu::handle_exit(const vmx::exit_info& exit) {
 cpu::program vcpu::skip_instruction(std::uint32_t length) {
   const std::uint64_t rip = co_await isa::vmread(field::guest_rip);
   co_await isa::vmwrite(field::guest_rip, rip + length);
-  const vmx::vmcs& active = *vm_.kvm_.host_.hardware().active_vmcs().find(vmcs_);
+  const vmx::vmcs& active = *(co_await isa::this_cpu()).vmx_state().current;
   constexpr std::uint64_t shadows = vmx::interruptibility::sti | vmx::interruptibility::mov_ss;
   const std::uint64_t state = active.read(field::guest_interruptibility_state);
   if ((state & shadows) != 0) co_await isa::vmwrite(field::guest_interruptibility_state, state & ~shadows);
@@ -238,9 +238,9 @@ class on_spin_context final : public spin_context {
   }
 
   /// Spends what the handler and looking at candidates cost besides their lines.
-  cpu::program settle() {
+  isa::conditional<isa::operation<void>> settle() {
     const cycles owed = std::exchange(owed_, cycles{0});
-    if (owed != cycles{0}) co_await isa::compute(owed);
+    return isa::when(owed != cycles{0}, isa::compute(owed));
   }
 
   on_spin_fact fact() const {

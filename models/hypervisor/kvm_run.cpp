@@ -146,7 +146,7 @@ cpu::vm_entry_instruction vcpu::entry_instruction() {
 // Up to the entry, with interrupts off at the end. False: something else has to be done first, and they are on.
 cpu::task<bool> vcpu::get_ready() {
   kernel& host = vm_.kvm_.host_;
-  co_await host.load_extended_state(*thread_);
+  if (!thread_->extended_state_loaded) co_await host.load_extended_state(*thread_);
   co_await isa::cli();
   co_await prepare_entry();
   const unsigned cpu = host.index_of(co_await isa::this_cpu());
@@ -155,7 +155,7 @@ cpu::task<bool> vcpu::get_ready() {
     co_return false;
   }
   mode_ = run_mode::in_guest;
-  const vmx::vmcs& active = *host.hardware().active_vmcs().find(vmcs_);
+  const vmx::vmcs& active = *(co_await isa::this_cpu()).vmx_state().current;
   host.facts().state(host.fact_source(cpu), host.hardware().time().now(),
                      kvm_entry_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
                                     static_cast<std::uint16_t>(cpu), thread_->pid, active.read(field::guest_rip)});

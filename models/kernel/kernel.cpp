@@ -204,29 +204,16 @@ cpu::program kernel::halt_until_work(per_cpu& p) {
 
 // -- small pieces -----------------------------------------------------------------------------------------------------
 
-cpu::program kernel::work(const cpu::code_location& where, cycles duration) {
-  auto here = co_await isa::in(where);
-  co_await isa::compute(duration);
+isa::located_compute kernel::work(const cpu::code_location& where, cycles duration) {
+  return isa::compute_at(where, duration);
 }
 
-cpu::program kernel::trace() {
-  if (!config_.tracing) co_return;
-  auto here = co_await isa::in(code::trace_event);
-  co_await isa::compute(costs().tracepoint);
+isa::conditional<isa::located_compute> kernel::trace() {
+  return isa::when(config_.tracing, isa::compute_at(code::trace_event, costs().tracepoint));
 }
 
-cpu::task<bool> kernel::irq_save() {
-  const bool enabled = (co_await isa::this_cpu()).interrupts_enabled();
-  if (enabled) co_await isa::cli();
-  co_return enabled;
-}
-
-cpu::program kernel::irq_restore(bool enabled) {
-  if (enabled) co_await isa::sti();
-}
-
-cpu::program kernel::send_ipi(unsigned cpu, std::uint8_t vec) {
-  co_await isa::wrmsr(msr_icr, std::uint64_t{cpu} << 32 | vec);
+isa::operation<void> kernel::send_ipi(unsigned cpu, std::uint8_t vec) {
+  return isa::wrmsr(msr_icr, std::uint64_t{cpu} << 32 | vec);
 }
 
 cpu::program kernel::load_extended_state(thread& self) {

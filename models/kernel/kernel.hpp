@@ -42,6 +42,20 @@ class timer_event {
   std::uint64_t number_ = 0;  // timers due together expire in the order in which they were first armed
 };
 
+/// CLI where interrupts are on; whether they were is the result. Nothing is issued where they are off.
+struct irq_save_operation : cpu::isa::operation<void> {
+  irq_save_operation() : operation{cpu::opcode::cli} {}
+  template <class P>
+  bool await_suspend(std::coroutine_handle<P> self) {
+    enabled = self.promise().on->on_cpu()->interrupts_enabled();
+    if (enabled) instruction::await_suspend(self);
+    return enabled;
+  }
+  bool await_resume() const { return enabled; }
+
+  bool enabled = false;
+};
+
 struct kernel_config {
   std::string name = "host";
   unsigned cpus = 1;
@@ -112,11 +126,11 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
 
   // -- what its programs call ----------------------------------------------------------------------------------------
   /// Straight-line work at `where`.
-  cpu::program work(const cpu::code_location& where, cycles duration);
+  cpu::isa::located_compute work(const cpu::code_location& where, cycles duration);
   /// Gives up the CPU if that was asked for: at the end of a system call, and in loops that may go on for long.
   cpu::program cond_resched();
   /// An enabled tracepoint's cost, none if tracing is off.
-  cpu::program trace();
+  cpu::isa::conditional<cpu::isa::located_compute> trace();
   /// Gives up the CPU if something else should run, or if the current thread sleeps. Interrupts are off inside and, as
   /// before, outside.
   cpu::program schedule();
@@ -136,14 +150,16 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   /// Asks for a reschedule of another CPU, by interrupt unless one is pending.
   cpu::program resched(unsigned cpu);
   /// Sends an interrupt to a CPU of this kernel through its local APIC.
-  cpu::program send_ipi(unsigned cpu, std::uint8_t vector);
+  cpu::isa::operation<void> send_ipi(unsigned cpu, std::uint8_t vector);
   /// What the IDT does for a vector, for hypervisors that acknowledged it at the exit; interrupts off.
   cpu::program handle_irq(std::uint8_t vector);
   /// Makes the extended state of the current thread the one in the registers.
   cpu::program load_extended_state(thread& self);
   /// Interrupts off; the answer is what to pass to `irq_restore`.
-  cpu::task<bool> irq_save();
-  cpu::program irq_restore(bool enabled);
+  irq_save_operation irq_save() { return {}; }
+  cpu::isa::conditional<cpu::isa::operation<void>> irq_restore(bool enabled) {
+    return cpu::isa::when(enabled, cpu::isa::sti());
+  }
 
   // cpu::interrupt_table
   cpu::program entry(cpu::logical_cpu& cpu, std::uint8_t vector) override;
