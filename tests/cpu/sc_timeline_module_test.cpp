@@ -86,6 +86,7 @@ TEST(sc_timeline_module, the_declared_end_is_a_limit_too) {
 }
 
 TEST(sc_timeline_module, what_comes_between_two_runs_is_not_silently_late) {
+  SKIP_UNDER_ADDRESS_SANITIZER();
   quantum(1'000'000);
   rig r;
   sc_core::sc_start(ns(1000));
