@@ -16,6 +16,8 @@
 #include <vmxsys/vmx/minimal_vmcs.hpp>
 #include <vmxsys/vmx/non_root.hpp>
 
+#include "random_numbers.hpp"
+
 // A machine whose CPUs run lambdas, and a record of everything it states.
 namespace vmxsys::cpu::testing {
 
@@ -25,27 +27,7 @@ inline constexpr code_location test_spin{"test_spin", 0xffffffff81101000, 0x13, 
 inline constexpr code_location test_guest{"guest", 0xffffffff82100000, 0x40, 0, bucket::kernel};
 inline constexpr code_location test_vmm{"vmm", 0xffffffff81200000, 0, 0, bucket::exit_handling};
 
-/// splitmix64.
-class random_numbers {
- public:
-  explicit random_numbers(std::uint64_t seed) : state_{seed} {}
-  std::uint64_t operator()() {
-    std::uint64_t z = (state_ += 0x9e3779b97f4a7c15ULL);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-    return z ^ (z >> 31);
-  }
-  std::uint64_t below(std::uint64_t n) { return (*this)() % n; }
-  std::uint64_t between(std::uint64_t low, std::uint64_t high) { return low + below(high - low + 1); }
-  bool one_in(std::uint64_t n) { return below(n) == 0; }
-  template <class C>
-  auto& pick(C& from) {
-    return from[below(from.size())];
-  }
-
- private:
-  std::uint64_t state_;
-};
+using vmxsys::testing::random_numbers;
 
 template <class F>
 struct stated {

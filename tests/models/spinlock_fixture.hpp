@@ -18,6 +18,8 @@
 #include <string>
 #include <vector>
 
+#include "random_numbers.hpp"
+
 // A bare machine whose CPUs run programs that share spinlocks, and observers of what happens to them.
 namespace vmxsys::models::testing {
 
@@ -28,21 +30,7 @@ inline constexpr cpu::code_location work_code{"work", 0xffffffff82001000, 0, 0, 
 inline constexpr cpu::code_location idle_code{"idle", 0xffffffff82002000, 0, 0, cpu::bucket::kernel};
 inline constexpr std::uint8_t timer_vector = 0xEC;
 
-/// splitmix64.
-class random_numbers {
- public:
-  explicit random_numbers(std::uint64_t seed) : state_{seed} {}
-  std::uint64_t below(std::uint64_t n) {
-    std::uint64_t z = (state_ += 0x9e3779b97f4a7c15ULL);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-    return (z ^ (z >> 31)) % n;
-  }
-  std::uint64_t between(std::uint64_t low, std::uint64_t high) { return low + below(high - low + 1); }
-
- private:
-  std::uint64_t state_;
-};
+using vmxsys::testing::random_numbers;
 
 inline cpu::machine_config bare(cpu::topology shape, bool stepped = false) {
   cpu::machine_config c;

@@ -1,4 +1,5 @@
 #include "execution_fixture.hpp"
+#include "random_numbers.hpp"
 
 #include <boost/json.hpp>
 #include <cmath>
@@ -18,25 +19,7 @@
 namespace vmxsys::platform::testing {
 namespace {
 
-/// splitmix64.
-class random_numbers {
- public:
-  explicit random_numbers(std::uint64_t seed) : state_{seed} {}
-  std::uint64_t below(std::uint64_t n) {
-    std::uint64_t z = (state_ += 0x9e3779b97f4a7c15ULL);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-    return (z ^ (z >> 31)) % n;
-  }
-  std::uint64_t between(std::uint64_t low, std::uint64_t high) { return low + below(high - low + 1); }
-  template <class... T> std::string pick(T... names) {
-    const std::string all[] = {names...};
-    return all[below(sizeof...(names))];
-  }
-
- private:
-  std::uint64_t state_;
-};
+using vmxsys::testing::random_numbers;
 
 // -- the same run -----------------------------------------------------------------------------------------------------
 
@@ -90,21 +73,21 @@ std::string random_configuration(std::uint64_t seed) {
            std::to_string(r.between(5, 60)) + R"(us"}, "hold": ")" + std::to_string(r.between(1, 50)) + R"(us"})";
   };
   out << R"({"seed": )" << seed << R"(, "until": ")" << r.between(9'000, 24'000) << R"(us", "measure_from": ")" << r.below(8'000)
-      << R"(us", "machine": {"preset": ")" << r.pick("haswell_ep", "skylake_sp", "cascade_lake_sp") << R"(", "sockets": )"
+      << R"(us", "machine": {"preset": ")" << r.one_of("haswell_ep", "skylake_sp", "cascade_lake_sp") << R"(", "sockets": )"
       << r.between(1, 2) << R"(, "cores": )" << r.between(1, 3) << R"(, "memory": "16GiB"}, "host": {"hz": )"
-      << r.pick("100", "250", "1000") << R"(, "scheduler": )"
-      << r.pick(R"("cfs")", R"({"name": "cfs", "profile": "v3.4"})", R"({"name": "cfs", "profile": "v5.10"})",
+      << r.one_of("100", "250", "1000") << R"(, "scheduler": )"
+      << r.one_of(R"("cfs")", R"({"name": "cfs", "profile": "v3.4"})", R"({"name": "cfs", "profile": "v5.10"})",
                 R"({"name": "round_robin", "quantum": "2ms"})")
       << R"(, "spin_policy": ")"
-      << r.pick("none", "sleep", "directed", "deprioritize_recent", "preempted_only", "kernel_mode", "ipi_receivers", "single_scan")
-      << R"(", "ple_window_grow": )" << r.pick("0", "1", "2", "4096") << R"(, "ple_window_shrink": )" << r.pick("0", "2")
-      << R"(, "placement": ")" << r.pick("stacked", "spread", "free") << R"(", "tracing": )" << r.pick("true", "false")
+      << r.one_of("none", "sleep", "directed", "deprioritize_recent", "preempted_only", "kernel_mode", "ipi_receivers", "single_scan")
+      << R"(", "ple_window_grow": )" << r.one_of("0", "1", "2", "4096") << R"(, "ple_window_shrink": )" << r.one_of("0", "2")
+      << R"(, "placement": ")" << r.one_of("stacked", "spread", "free") << R"(", "tracing": )" << r.one_of("true", "false")
       << R"(}, "vms": [)";
   const std::uint64_t vms = r.between(1, 2);
   for (std::uint64_t i = 0; i < vms; ++i) {
     const std::uint64_t n = vcpus();
     out << (i ? ", " : "") << R"({"name": "vm)" << i << R"(", "vcpus": )" << n << R"(, "guest": {"hz": )"
-        << r.pick("100", "250", "1000") << R"(, "lock": ")" << r.pick("test_and_set", "ticket", "queued")
+        << r.one_of("100", "250", "1000") << R"(, "lock": ")" << r.one_of("test_and_set", "ticket", "queued")
         << R"("}, "workload": )" << workload(n) << "}";
   }
   out << "]}";
