@@ -1,12 +1,29 @@
 #pragma once
-#include <vmxsys/vmx/cycles.hpp>
-
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string_view>
 
+#include <vmxsys/vmx/cycles.hpp>
+#include <vmxsys/vmx/physical_memory.hpp>
+
 namespace vmxsys::vmx {
+
+/// The polls of the loop that a PAUSE belongs to, for detectors that see more than PAUSEs. One iteration of a spin loop
+/// is PAUSE, load, compare, branch back; the load polls one word.
+struct spin_loop_view {
+  physical_address word = 0;       ///< polled by this loop; 0 for a PAUSE outside a loop
+  std::uint64_t value = 0;         ///< what the poll before this PAUSE has found
+  bool line_changed = false;       ///< that poll missed: somebody has taken the line away since the poll before
+  std::uint64_t branch = 0;        ///< linear address of the branch that closes the loop
+  std::uint32_t instructions = 4;  ///< retired per iteration
+};
+
+/// The truth beside a PAUSE. No hardware sees it; the controls `oracle` and `coin_flip` live on it.
+struct spin_truth {
+  bool futile = false;        ///< the strand that is waited for runs on no CPU when this PAUSE is issued
+  std::uint64_t episode = 0;  ///< number of the wait this PAUSE belongs to, from 1; 0 outside a loop
+};
 
 /// One execution of PAUSE in VMX non-root operation, as a detector sees it.
 struct pause_event {
@@ -14,6 +31,32 @@ struct pause_event {
   cycles latency;         ///< how long it will take if it executes; its end is issue + latency
   unsigned cpl = 0;       ///< 0 .. 3
   std::uint64_t rip = 0;  ///< linear address of the PAUSE
+  spin_loop_view loop{};
+  spin_truth truth{};
+};
+
+/// A stretch of straight-line code without PAUSE that ends at `end`: what it has retired.
+struct work_event {
+  cycles end;
+  unsigned cpl = 0;
+  std::uint64_t instructions = 0;
+  std::uint64_t unique_stores = 0;  ///< stores of a value to an address that did not hold it
+  std::uint64_t backward_branches = 0;
+};
+
+/// One store of the guest, when it takes effect.
+struct store_event {
+  cycles at;
+  physical_address address = 0;
+  std::uint64_t value = 0;
+  unsigned cpl = 0;
+};
+
+/// What a detector needs to be told besides VM entries, exits and PAUSEs; the processor leaves out the rest.
+struct spin_interests {
+  bool work = false;    ///< on_work
+  bool stores = false;  ///< on_store
+  bool truth = false;   ///< pause_event::truth, and a chance to answer whenever `futile` changes
 };
 
 /// What becomes of a PAUSE: it executes, it causes a VM exit (basic reason 40, fault-like: RIP stays on the PAUSE),
@@ -28,6 +71,7 @@ struct spin_parameters {
   std::uint64_t ple_window = 0;
   bool ple_enabled = false;    ///< secondary control "PAUSE-loop exiting" is in effect
   bool pause_exiting = false;  ///< primary control "PAUSE exiting"
+  bool overcommitted = false;  ///< the host's hint: somebody else waits for this logical processor
 };
 
 /// Answer to "PAUSEs come at first.issue + i * period for i = 0, 1, ...: which is the first that does not simply
@@ -55,7 +99,13 @@ class spin_detector {
   /// A PAUSE is about to execute.
   virtual spin_verdict on_pause(const pause_event& pause) = 0;
 
-  /// Pure. Several equal PAUSEs in a row: CPL, latency and RIP as in `first`, one every `period` (0 is allowed).
+  /// Which of the following it wants to be told. Constant for the life of the detector.
+  virtual spin_interests interests() const noexcept { return {}; }
+  virtual void on_work(const work_event& /*work*/) {}
+  virtual void on_store(const store_event& /*store*/) {}
+
+  /// Pure. Several equal PAUSEs in a row: all as in `first` but for the time, one every `period` (0 is allowed), and
+  /// but for `line_changed`, which only the first may have. Nothing else happens in between.
   virtual spin_prediction predict(const pause_event& first, cycles period) const = 0;
 
   /// Leaves the state that `k` calls of on_pause in that rhythm leave. Precondition: they all answer `execute`, which
