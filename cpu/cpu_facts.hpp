@@ -96,8 +96,22 @@ struct spin_fact {
   cycles began;
   cycles futile;  ///< cycles spun while the awaited strand was on no CPU
   std::uint8_t non_root;
+  std::uint64_t episode;  ///< names the wait
+  cycles futile_since;    ///< issue of its first PAUSE in vain; never, also where no detector asks for the truth
 };
-BOOST_DESCRIBE_STRUCT(spin_fact, (), (word, rip, iterations, began, futile, non_root))
+BOOST_DESCRIBE_STRUCT(spin_fact, (), (word, rip, iterations, began, futile, non_root, episode, futile_since))
+
+/// A detector that only watches would exit (or hint) at this PAUSE of a guest.
+struct spin_detected_fact {
+  static constexpr const char* fact_name = "spin_detected";
+  std::uint32_t detector;  ///< index in machine_config::observers
+  std::uint64_t word;      ///< polled by the loop; 0 for a PAUSE outside one
+  std::uint64_t rip;
+  std::uint64_t episode;
+  std::uint8_t cpl;
+  std::uint8_t futile;  ///< the truth: the awaited strand is on no CPU
+};
+BOOST_DESCRIBE_STRUCT(spin_detected_fact, (), (detector, word, rip, episode, cpl, futile))
 
 /// A CPU leaves the halted state.
 struct halt_fact {

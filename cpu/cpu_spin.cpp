@@ -14,8 +14,28 @@ cycles logical_cpu::spin_load() const {
   return machine_.costs().instruction.load + machine_.costs().instruction.branch;
 }
 
-vmx::pause_event logical_cpu::pause_at(cycles issue, const code_location& where) const {
-  return {issue, machine_.costs().instruction.pause, where.cpl, where.rip()};
+/// A PAUSE of the loop as detectors see it, issued at `issue`, which lies no more than a cycle ahead of what is known
+/// of the subject.
+vmx::pause_event logical_cpu::spin_pause(const spin_instruction& spin, cycles issue) const {
+  constexpr std::uint64_t from_pause_to_branch = 9;  // PAUSE 2 bytes, MOV 3, CMP 4
+  vmx::pause_event p{issue, machine_.costs().instruction.pause, spin.site->cpl, spin.site->rip(), {}, {}};
+  p.loop.word = spin.target->address();
+  p.loop.value = spin.result;
+  p.loop.line_changed = !spin.hit;
+  p.loop.branch = p.rip + from_pause_to_branch;
+  p.truth.futile = truth_wanted_ && spin.subject != nullptr && spin.subject->futile(issue);
+  p.truth.episode = spin.episode;
+  return p;
+}
+
+/// Asks the detectors about a PAUSE of the guest; those that only watch leave a fact.
+bool logical_cpu::pause_exits(const vmx::pause_event& pause) {
+  return detectors_.on_pause(pause, [&](std::size_t detector) {
+    machine_.facts().state(
+        source_, pause.issue,
+        spin_detected_fact{static_cast<std::uint32_t>(detector), pause.loop.word, pause.rip, pause.truth.episode,
+                           static_cast<std::uint8_t>(pause.cpl), static_cast<std::uint8_t>(pause.truth.futile)});
+  }) == vmx::spin_verdict::exit;
 }
 
 void logical_cpu::begin_spin(spin_instruction& spin, cycles now) {
@@ -23,11 +43,22 @@ void logical_cpu::begin_spin(spin_instruction& spin, cycles now) {
     spin.started = true;
     spin.position = spin_position::before_load;
     spin.began = now;
+    spin.episode = std::uint64_t{number_} << 40 | ++episodes_;
   }
   activity_ = activity::spinning;
+  if (truth_wanted_ && spin.subject != nullptr) watch_subject(spin, now);
   mark_spin(now);
   continue_spin(now);
 }
+
+/// From here to `leave_spin` the CPU hears of changes of what the loop waits for.
+void logical_cpu::watch_subject(spin_instruction& spin, cycles now) {
+  spin.subject->watch(*this);
+  if (spin.subject->changing(now)) subject_changed(now);
+}
+
+/// The PAUSEs jumped over all had one truth: looked at again from the next cycle on.
+void logical_cpu::subject_changed(cycles now) { time_.arm(subject_slot_, now + cycles{1}, phase::message); }
 
 /// Opens an interval of spinning for the books.
 void logical_cpu::mark_spin(cycles now) {
@@ -43,6 +74,19 @@ void logical_cpu::settle_spin(cycles now) {
   if (spin.subject != nullptr) futile = (now - account_.since()) - (spin.subject->running(now) - spin_mark_);
   account_.close_spin(now, futile);
   spin.futile += futile;
+}
+
+void logical_cpu::leave_spin(cycles now) {
+  settle_spin(now);
+  const auto& spin = static_cast<const spin_instruction&>(*active_->in_flight());
+  if (!truth_wanted_ || spin.subject == nullptr) return;
+  spin.subject->unwatch(*this);
+  time_.disarm(subject_slot_);
+}
+
+/// The first PAUSE of the wait that was issued in vain.
+void logical_cpu::note_truth(spin_instruction& spin, const vmx::pause_event& pause) {
+  if (pause.truth.futile && spin.futile_since == cycles::never()) spin.futile_since = pause.issue;
 }
 
 // At a boundary of the loop, after recognition: issue what comes next.
@@ -61,13 +105,13 @@ void logical_cpu::continue_spin(cycles now) {
     return;
   }
   if (!machine_.config().stepped && jump(spin, now)) return;
-  if (in_guest_ && detector_->on_pause(pause_at(now, *spin.site)) == vmx::spin_verdict::exit) {
-    leave_activity(now);
-    vmx::exit_info info{};
-    info.reason = vmx::exit_reason::pause;
-    info.instruction_length = 2;
-    begin_exit(info, now);
-    return;
+  if (in_guest_) {
+    const vmx::pause_event pause = spin_pause(spin, now);
+    note_truth(spin, pause);
+    if (pause_exits(pause)) {
+      exit_for_pause(now);
+      return;
+    }
   }
   ++spin.iterations;
   spin.position = spin_position::in_pause;
@@ -78,7 +122,7 @@ void logical_cpu::continue_spin(cycles now) {
 void logical_cpu::spin_boundary(cycles now) {
   auto& spin = static_cast<spin_instruction&>(*active_->in_flight());
   if (jumped_) {
-    land(now);
+    land();
   } else if (spin.position == spin_position::in_pause) {
     spin.position = spin_position::before_load;
   } else {
@@ -94,13 +138,20 @@ void logical_cpu::spin_boundary(cycles now) {
 
 void logical_cpu::end_spin(cycles now) {
   auto& spin = static_cast<spin_instruction&>(*active_->in_flight());
-  settle_spin(now);
+  leave_spin(now);
   machine_.facts().state(source_, now,
                          spin_fact{spin.target->address(), spin.site->rip(), spin.iterations, spin.began, spin.futile,
-                                   static_cast<std::uint8_t>(in_guest_)});
+                                   static_cast<std::uint8_t>(in_guest_), spin.episode, spin.futile_since});
   complete(spin);
   activity_ = activity::executing;
   proceed(now);
+}
+
+void logical_cpu::exit_for_pause(cycles now) {
+  vmx::exit_info info{};
+  info.reason = vmx::exit_reason::pause;
+  info.instruction_length = 2;
+  begin_exit(info, now);
 }
 
 // With the loop regular from here on: every load would hit this CPU's copy and find the same value. The first PAUSE is
@@ -112,35 +163,42 @@ bool logical_cpu::jump(spin_instruction& spin, cycles now) {
   const cycles period = machine_.costs().instruction.pause + spin_load();
   const bool load_first = spin.position == spin_position::before_load;
   const cycles first = load_first ? now + spin_load() : now;
+  if (load_first) spin.hit = true;  // the poll before the first PAUSE is part of the jump
+  spin.result = spin.target->peek();
+  jump_pause_ = spin_pause(spin, first);
   std::uint64_t count = never;
   if (in_guest_) {
-    const vmx::spin_prediction p = detector_->predict(pause_at(first, *spin.site), period);
+    const vmx::spin_prediction p = detectors_.predict(jump_pause_, period);
     if (p.what == vmx::spin_prediction::kind::step) return false;
     if (p.what == vmx::spin_prediction::kind::at) count = p.index;
   }
   if (spin.limit != 0) count = std::min(count, spin.limit > spin.iterations ? spin.limit - spin.iterations - 1 : 0);
   if (count == 0) return false;
   spin.hit = true;
-  spin.result = spin.target->peek();
   jumped_ = true;
-  jump_first_ = first;
   jump_loads_first_ = load_first;
   jump_count_ = count;
   m.watch(*spin.target, *this);
+  if (truth_wanted_ && spin.subject != nullptr && spin.subject->changing(now)) subject_changed(now);
   if (count != never) time_.arm(step_, first + count * period, phase::read);
   return true;
 }
 
 // The jump went as far as it was meant to: before PAUSE number jump_count_.
-void logical_cpu::land(cycles now) {
+void logical_cpu::land() {
+  leave_jump(jump_count_);
+  static_cast<spin_instruction&>(*active_->in_flight()).position = spin_position::before_pause;
+}
+
+// The first `pauses` PAUSEs of the jump have been issued.
+void logical_cpu::leave_jump(std::uint64_t pauses) {
   auto& spin = static_cast<spin_instruction&>(*active_->in_flight());
   machine_.physical().unwatch(*spin.target, *this);
   jumped_ = false;
-  const cycles period = machine_.costs().instruction.pause + spin_load();
-  if (in_guest_) detector_->advance(pause_at(jump_first_, *spin.site), period, jump_count_);
-  spin.iterations += jump_count_;
-  spin.position = spin_position::before_pause;
-  (void)now;
+  spin.iterations += pauses;
+  if (!in_guest_ || pauses == 0) return;
+  note_truth(spin, jump_pause_);
+  detectors_.advance(jump_pause_, machine_.costs().instruction.pause + spin_load(), pauses);
 }
 
 // Rebuilds the exact position at `now`, in a phase before `read`: boundaries of earlier cycles are behind, one at `now`
@@ -148,20 +206,18 @@ void logical_cpu::land(cycles now) {
 void logical_cpu::materialise(cycles now) {
   if (!jumped_) return;
   auto& spin = static_cast<spin_instruction&>(*active_->in_flight());
-  machine_.physical().unwatch(*spin.target, *this);
-  jumped_ = false;
-  if (jump_loads_first_ && now <= jump_first_) {  // no PAUSE has been issued
+  if (jump_loads_first_ && now <= jump_pause_.issue) {  // no PAUSE has been issued
+    leave_jump(0);
     spin.position = spin_position::in_load;
-    time_.arm(step_, jump_first_, phase::read);
+    time_.arm(step_, jump_pause_.issue, phase::read);
     return;
   }
   const cycles pause = machine_.costs().instruction.pause;
   const cycles period = pause + spin_load();
   // The number of the last PAUSE issued.
-  const std::uint64_t last = now == jump_first_ ? 0 : (now - jump_first_ - cycles{1}) / period;
-  if (in_guest_) detector_->advance(pause_at(jump_first_, *spin.site), period, last + 1);
-  spin.iterations += last + 1;
-  const cycles issued = jump_first_ + last * period;
+  const std::uint64_t last = now == jump_pause_.issue ? 0 : (now - jump_pause_.issue - cycles{1}) / period;
+  leave_jump(last + 1);
+  const cycles issued = jump_pause_.issue + last * period;
   if (issued + pause >= now) {
     spin.position = spin_position::in_pause;
     time_.arm(step_, issued + pause, phase::read);

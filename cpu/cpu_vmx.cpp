@@ -78,11 +78,16 @@ vmx::execution_mode mode_of(const strand& s) {
 
 // -- instructions of the guest that exit ------------------------------------------------------------------------------
 
-bool logical_cpu::exits(const instruction& i) const {
+bool logical_cpu::exits(const instruction& i) {
   const vmx::vmcs& v = *vmx_.current;
   switch (i.code) {
     case opcode::pause:
-      return detector_->on_pause(pause_at(time_.now(), active_->location())) == vmx::spin_verdict::exit;
+      return pause_exits({time_.now(),
+                          machine_.costs().instruction.pause,
+                          active_->location().cpl,
+                          active_->location().rip(),
+                          {},
+                          {}});
     case opcode::hlt:
       return vmx::hlt_exits(v);
     case opcode::rdtsc:
@@ -229,7 +234,7 @@ void logical_cpu::begin_exit(vmx::exit_info info, cycles now) {
   preemption_timer_active_ = false;
   preemption_timer_expired_ = false;
   vmx::record_exit(v, info);
-  detector_->on_exit(now);
+  detectors_.on_exit(now);
 
   exit_info_ = info;
   exit_began_ = now;
@@ -379,7 +384,9 @@ void logical_cpu::finish_entry(cycles now) {
   interrupts_enabled_ = v.any(field::guest_rflags, vmx::rflags_bits::interrupt_flag);
   shadow_ = v.any(field::guest_interruptibility_state, vmx::interruptibility::sti);
   nmi_blocked_ = v.any(field::guest_interruptibility_state, vmx::interruptibility::nmi);
-  detector_->on_entry(now, vmx::spin_parameters_of(v));
+  vmx::spin_parameters spin = vmx::spin_parameters_of(v);
+  spin.overcommitted = machine_.config().overcommitted && machine_.config().overcommitted(number_);
+  detectors_.on_entry(now, spin);
   init_pending_ = std::exchange(vmx_.latched_init, false);  // blocked in root operation, not any more
 
   if ((vmx::pin_controls(v) & vmx::pin_based::activate_vmx_preemption_timer) != 0) {

@@ -161,6 +161,8 @@ struct spin_instruction : memory_instruction {
   spin_position position = spin_position::before_load;
   cycles began{0};
   cycles futile{0};
+  cycles futile_since = cycles::never();  ///< issue of the first PAUSE in a guest while the awaited strand ran nowhere
+  std::uint64_t episode = 0;              ///< names this wait among all of the machine
 
   spin_instruction(word& w, spin_predicate p, const code_location& at, spin_subject* s, std::uint64_t most)
       : memory_instruction{opcode::spin_while, w}, predicate{p}, site{&at}, subject{s}, limit{most} {}
@@ -175,6 +177,29 @@ struct vm_entry_instruction : instruction {
   const vmx::exit_info& await_resume() const {
     raise_if_faulted();
     return exit;
+  }
+};
+
+/// What straight-line code retires, for spin detectors that watch for progress. Rates in 1/1024 per cycle, 0 .. 65535;
+/// the defaults are those of ordinary integer code at one instruction a cycle: a store that changes something every 16
+/// instructions, a loop closed every 32.
+struct work_profile {
+  std::uint16_t instruction_rate = 1024;
+  std::uint16_t unique_store_rate = 64;
+  std::uint16_t backward_branch_rate = 32;
+
+  static constexpr std::uint64_t part(std::uint64_t cycles, std::uint16_t rate) {
+    return (cycles >> 10) * rate + ((cycles & 1023) * rate >> 10);
+  }
+  constexpr std::uint64_t instructions(std::uint64_t cycles) const { return part(cycles, instruction_rate); }
+  constexpr std::uint64_t unique_stores(std::uint64_t cycles) const { return part(cycles, unique_store_rate); }
+  constexpr std::uint64_t backward_branches(std::uint64_t cycles) const { return part(cycles, backward_branch_rate); }
+
+  constexpr std::uint64_t pack() const {
+    return instruction_rate | std::uint64_t{unique_store_rate} << 16 | std::uint64_t{backward_branch_rate} << 32;
+  }
+  static constexpr work_profile unpack(std::uint64_t b) {
+    return {static_cast<std::uint16_t>(b), static_cast<std::uint16_t>(b >> 16), static_cast<std::uint16_t>(b >> 32)};
   }
 };
 
@@ -226,16 +251,18 @@ struct switch_operation : instruction {
 };
 
 /// A block of straight-line code that takes `duration` cycles; interruptible at any cycle, resumes with what is left.
-/// Zero cycles complete at once.
-inline operation<void> compute(cycles duration) {
+/// Zero cycles complete at once. `profile` says what it retires.
+inline operation<void> compute(cycles duration, work_profile profile = {}) {
   operation<void> op{opcode::compute};
   op.a = duration.count();
+  op.b = profile.pack();
   return op;
 }
 /// The same at `where`, which is where the program is as long as it lasts.
 struct located_compute : operation<void> {
   located_compute(const code_location& at, cycles duration) : operation{opcode::compute}, where{&at} {
     a = duration.count();
+    b = work_profile{}.pack();
   }
   template <class P>
   void await_suspend(std::coroutine_handle<P> self) {

@@ -33,7 +33,9 @@ logical_cpu::logical_cpu(machine& in, unsigned number)
       apic_{number, number == 0, in.config().timer_clock},
       vmx_unit_{vmx_, in.config().capabilities, in.physical(), in.active_vmcs(), number},
       entry_context_{in.config().capabilities, in.physical()},
-      detector_{in.config().make_detector ? in.config().make_detector() : std::make_unique<vmx::no_spin_detector>()} {
+      detectors_{in.config().make_detector, in.config().observers} {
+  truth_wanted_ = detectors_.any_watching() || detectors_.interests().truth;
+  if (truth_wanted_) subject_slot_ = time_.add_slot(this, on_subject_change);
   apic_.enter_x2apic();
 }
 
@@ -74,8 +76,7 @@ void logical_cpu::step(cycles now) {
         if (!recognise(now)) time_.arm(step_, until_, phase::read);
         return;
       }
-      active_->in_flight()->a = 0;
-      complete(*active_->in_flight());
+      end_compute(now);
       break;
     case activity::spinning:
       spin_boundary(now);
@@ -140,10 +141,11 @@ void logical_cpu::proceed(cycles now) {
 // Stops an interruptible activity so that another may begin; the instruction keeps what is left of it.
 void logical_cpu::leave_activity(cycles now) {
   if (activity_ == activity::computing) {
+    report_work(now);
     active_->in_flight()->a = (until_ - now).count();
   } else if (activity_ == activity::spinning) {
     materialise(now);
-    settle_spin(now);
+    leave_spin(now);
   }
   time_.disarm(step_);
   activity_ = activity::executing;
@@ -244,10 +246,20 @@ void logical_cpu::compute(instruction& i, cycles now) {
   time_.arm(step_, held && i.a > 1 ? now + cycles{1} : until_, phase::read);
 }
 
-bool logical_cpu::raise(instruction& i, instruction_fault what) {
-  i.fault = what;
-  complete(i);
-  return true;
+void logical_cpu::end_compute(cycles now) {
+  report_work(now);
+  active_->in_flight()->a = 0;
+  complete(*active_->in_flight());
+}
+
+/// Tells detectors what the part of a compute that ends now has retired.
+void logical_cpu::report_work(cycles now) {
+  if (!in_guest_ || !detectors_.interests().work) return;
+  const instruction& i = *active_->in_flight();
+  const std::uint64_t done = i.a - (until_ - now).count();
+  const auto profile = work_profile::unpack(i.b);
+  detectors_.on_work({now, active_->location().cpl, profile.instructions(done), profile.unique_stores(done),
+                      profile.backward_branches(done)});
 }
 
 // The completion of an instruction that took its time.
@@ -340,6 +352,8 @@ void logical_cpu::finish_memory(memory_instruction& i, cycles now) {
     default:
       break;
   }
+  if (in_guest_ && detectors_.interests().stores && i.code != opcode::load)
+    detectors_.on_store({now, i.target->address(), i.target->peek(), active_->location().cpl});
   if (i.witness != nullptr) i.witness->took_effect(*active_, i, now);
   complete(i);
 }

@@ -10,11 +10,11 @@
 #include <vmxsys/vmx/exit.hpp>
 #include <vmxsys/vmx/instruction.hpp>
 #include <vmxsys/vmx/processor.hpp>
-#include <vmxsys/vmx/spin_detector.hpp>
 
 #include "accounting.hpp"
 #include "inbox.hpp"
 #include "machine.hpp"
+#include "spin_detectors.hpp"
 #include "strand.hpp"
 
 namespace vmxsys::cpu {
@@ -30,7 +30,7 @@ namespace vmxsys::cpu {
 /// A spin loop is executed iteration by iteration, or jumped over: fast mode asks the detector which PAUSE exits,
 /// sleeps until then, and `materialise` puts it back in the middle of an iteration when anything disturbs it. Both ways
 /// state the same facts.
-class logical_cpu final : private line_watcher {
+class logical_cpu final : private line_watcher, private spin_subject_watcher {
  public:
   logical_cpu(machine& in, unsigned number);
   ~logical_cpu();
@@ -42,7 +42,7 @@ class logical_cpu final : private line_watcher {
   apic::local_apic& local_apic() { return apic_; }
   const apic::local_apic& local_apic() const { return apic_; }
   const vmx::vmx_state& vmx_state() const { return vmx_; }
-  vmx::spin_detector& detector() { return *detector_; }
+  vmx::spin_detector& detector() { return detectors_.acting(); }
   accounting& account() { return account_; }
   const accounting& account() const { return account_; }
 
@@ -93,6 +93,7 @@ class logical_cpu final : private line_watcher {
   // Slots of the timeline.
   static void on_step(void* self, cycles now) { static_cast<logical_cpu*>(self)->step(now); }
   static void on_inbox(void* self, cycles now) { static_cast<logical_cpu*>(self)->take_messages(now); }
+  static void on_subject_change(void* self, cycles now) { static_cast<logical_cpu*>(self)->materialise(now); }
   static void on_apic_timer(void* self, cycles now) { static_cast<logical_cpu*>(self)->apic_timer_due(now); }
   static void on_preemption_timer(void* self, cycles now) {
     static_cast<logical_cpu*>(self)->preemption_timer_due(now);
@@ -110,7 +111,6 @@ class logical_cpu final : private line_watcher {
     i.started = false;
     active_->position_.in_flight = nullptr;
   }
-  bool raise(instruction& i, instruction_fault what);
   void run_for(cycles cost, cycles now, phase in) {
     activity_ = activity::executing;
     time_.arm(step_, now + (cost.count() == 0 ? cycles{1} : cost), in);
@@ -120,6 +120,8 @@ class logical_cpu final : private line_watcher {
   void leave_activity(cycles now);
   void switch_strand(isa::switch_operation& op, cycles now);
   void compute(instruction& i, cycles now);
+  void end_compute(cycles now);
+  void report_work(cycles now);
 
   // Events (cpu_events.cpp).
   void take_messages(cycles now);
@@ -153,14 +155,22 @@ class logical_cpu final : private line_watcher {
   void end_spin(cycles now);
   void mark_spin(cycles now);
   void settle_spin(cycles now);
+  void leave_spin(cycles now);
+  void note_truth(spin_instruction& spin, const vmx::pause_event& pause);
+  void exit_for_pause(cycles now);
   bool jump(spin_instruction& spin, cycles now);
-  void land(cycles now);
+  void land();
+  void leave_jump(std::uint64_t pauses);
   cycles spin_load() const;
+  vmx::pause_event spin_pause(const spin_instruction& spin, cycles issue) const;
+  bool pause_exits(const vmx::pause_event& pause);
+  void watch_subject(spin_instruction& spin, cycles now);
   void line_changed(cycles now) override { materialise(now); }
+  void subject_changed(cycles now) override;
 
   // VMX (cpu_vmx.cpp).
   bool execute_vmx(instruction& i, cycles now);
-  bool exits(const instruction& i) const;
+  bool exits(const instruction& i);
   void begin_entry(vm_entry_instruction& i, cycles now);
   void finish_entry(cycles now);
   void begin_exit(vmx::exit_info info, cycles now);
@@ -173,7 +183,6 @@ class logical_cpu final : private line_watcher {
   void save_privilege_level(vmx::vmcs& v);
   void expose_registers(const instruction& i);
   bool execute_msr(instruction& i, cycles now);
-  vmx::pause_event pause_at(cycles issue, const code_location& where) const;
   vmx::vmcs& current_vmcs() { return *vmx_.current; }
 
   machine& machine_;
@@ -184,6 +193,7 @@ class logical_cpu final : private line_watcher {
   slot inbox_slot_;
   slot apic_timer_slot_;
   slot preemption_timer_slot_;
+  slot subject_slot_;  // only with a detector that asks for the truth
 
   // What every event touches lies together: in a large machine it comes from afar every time.
   strand* active_ = nullptr;
@@ -202,8 +212,9 @@ class logical_cpu final : private line_watcher {
   bool nmi_blocked_ = false;  // from the delivery of an NMI, or an exit because of one, to the next IRET
   bool preemption_timer_expired_ = false;
   bool preemption_timer_active_ = false;
-  bool jumped_ = false;  // spinning: a jump over iterations is on its way
-  cycles until_{0};      // of a compute
+  bool truth_wanted_ = false;  // by a detector, or because some only watch
+  bool jumped_ = false;        // spinning: a jump over iterations is on its way
+  cycles until_{0};            // of a compute
   std::uint64_t steps_ = 0;
 
   inbox inbox_;
@@ -211,7 +222,7 @@ class logical_cpu final : private line_watcher {
   vmx::vmx_state vmx_;
   vmx::vmx_unit vmx_unit_;
   vmx::entry_context entry_context_;
-  std::unique_ptr<vmx::spin_detector> detector_;
+  spin_detectors detectors_;
   accounting account_;
   boot_if* software_ = nullptr;
 
@@ -225,9 +236,10 @@ class logical_cpu final : private line_watcher {
   std::uint64_t sent_ = 0;     // messages sent, to number them
 
   // A jump over iterations of a spin loop.
-  cycles jump_first_{0};           // issue of the first PAUSE jumped over
+  vmx::pause_event jump_pause_{};  // the first PAUSE jumped over
   bool jump_loads_first_ = false;  // it lies behind the load with which the jump began
   std::uint64_t jump_count_ = 0;   // lands at PAUSE number this, from 0; ~0: never
+  std::uint64_t episodes_ = 0;     // spin loops begun
   cycles spin_mark_{0};            // subject's running cycles at the start of the open interval
 };
 

@@ -8,13 +8,13 @@
 #include <vmxsys/apic/timer.hpp>
 #include <vmxsys/vmx/active_vmcs_store.hpp>
 #include <vmxsys/vmx/capability.hpp>
-#include <vmxsys/vmx/spin_detector.hpp>
 
 #include "bus.hpp"
 #include "cost_table.hpp"
 #include "fact.hpp"
 #include "memory.hpp"
 #include "name_space.hpp"
+#include "spin_detectors.hpp"
 #include "timeline.hpp"
 #include "topology.hpp"
 
@@ -35,8 +35,10 @@ struct machine_config {
   hardware_costs costs;
   vmx::capabilities capabilities;
   apic::timer_clock timer_clock;
-  /// Makes each CPU's spin detector; null: none.
-  std::function<std::unique_ptr<vmx::spin_detector>()> make_detector;
+  detector_maker make_detector;               ///< of each CPU's spin detector; null: none
+  std::vector<observing_detector> observers;  ///< on every CPU besides, without a say
+  /// The host's hint to detectors, asked at every VM entry: does somebody else wait for this CPU? Null: never.
+  std::function<bool(unsigned cpu)> overcommitted;
   bool stepped = false;  ///< execute every PAUSE and every poll
 };
 

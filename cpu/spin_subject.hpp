@@ -1,9 +1,21 @@
 #pragma once
+#include <boost/container/small_vector.hpp>
+
 #include <vmxsys/vmx/cycles.hpp>
 
 namespace vmxsys::cpu {
 
 class strand;
+
+/// Told in the cycle in which the strand that a spin loop waits for comes to a CPU or leaves it. Whoever looks at
+/// `futile` looks again one cycle later.
+class spin_subject_watcher {
+ public:
+  virtual void subject_changed(cycles now) = 0;
+
+ protected:
+  ~spin_subject_watcher() = default;
+};
 
 /// Ground truth beside a spin loop: which strand the loop really waits for, and for how many cycles so far that strand
 /// was on a CPU. Waiting while it is on none is futile: no amount of spinning helps. A lock keeps one, names its holder
@@ -24,14 +36,25 @@ class spin_subject {
   /// Cycles until `now` in which waiting was useful.
   cycles running(cycles now) const { return on_cpu_ ? total_ + (now - since_) : total_; }
 
+  /// Was the awaited strand on no CPU when the cycle `now` began? What changes within the cycle shows in the next one.
+  bool futile(cycles now) const { return changed_ < now ? !on_cpu_ : !before_; }
+  /// Did that change within the cycle `now`?
+  bool changing(cycles now) const { return changed_ == now && before_ != on_cpu_; }
+
+  void watch(spin_subject_watcher& who) { watchers_.push_back(&who); }
+  void unwatch(spin_subject_watcher& who);
+
  private:
   friend class strand;
   void set_on_cpu(bool on_cpu, cycles now);
 
   strand* awaited_ = nullptr;
   bool on_cpu_ = true;
+  bool before_ = true;  // on_cpu_ at the beginning of the cycle `changed_`
   cycles since_{0};
   cycles total_{0};
+  cycles changed_{0};
+  boost::container::small_vector<spin_subject_watcher*, 1> watchers_;
 };
 
 }  // namespace vmxsys::cpu

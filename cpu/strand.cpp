@@ -87,7 +87,10 @@ void strand::set_passenger(strand* guest, cycles now) {
   }
 }
 
-spin_subject::~spin_subject() { await(nullptr, since_); }
+spin_subject::~spin_subject() {
+  watchers_.clear();
+  await(nullptr, since_);
+}
 
 void spin_subject::await(strand* who, cycles now) {
   if (awaited_ != nullptr) {
@@ -105,7 +108,16 @@ void spin_subject::await(strand* who, cycles now) {
 void spin_subject::set_on_cpu(bool on_cpu, cycles now) {
   if (on_cpu_) total_ += now - since_;
   since_ = now;
+  if (on_cpu == on_cpu_) return;
+  if (changed_ < now) before_ = on_cpu_;
+  changed_ = now;
   on_cpu_ = on_cpu;
+  for (spin_subject_watcher* w : watchers_) w->subject_changed(now);
+}
+
+void spin_subject::unwatch(spin_subject_watcher& who) {
+  const auto it = std::find(watchers_.begin(), watchers_.end(), &who);
+  if (it != watchers_.end()) watchers_.erase(it);
 }
 
 }  // namespace vmxsys::cpu

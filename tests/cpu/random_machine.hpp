@@ -30,6 +30,7 @@ struct random_result {
   std::uint64_t facts = 0;
   std::uint64_t events = 0;
   std::uint64_t iterations = 0;  ///< of all spins that ended
+  std::uint64_t detections = 0;  ///< by detectors that only watch
   std::array<std::uint64_t, 64> exits{};
   std::vector<std::uint64_t> books;
 
@@ -41,7 +42,7 @@ struct random_result {
 class random_machine final : public boot_if, fact_observer {
  public:
   random_machine(std::uint64_t seed, const random_run& how)
-      : draw_{seed}, how_{how}, hw{draw_config(draw_, how.stepped)}, source_{hw.add_fact_source()} {
+      : draw_{seed}, how_{how}, hw{draw_config(draw_, seed, how.stepped)}, source_{hw.add_fact_source()} {
     hw.facts().attach(hash_);
     hw.facts().attach(*this);
     if (how.also != nullptr) hw.facts().attach(*how.also);
@@ -81,6 +82,7 @@ class random_machine final : public boot_if, fact_observer {
     r.events = hw.time().events();
     r.iterations = iterations_;
     r.exits = exits_;
+    r.detections = detections_;
     for (unsigned i = 0; i < hw.cpus(); ++i)
       for (world w : {world::root, world::non_root})
         for (std::size_t b = 0; b < accounting::buckets; ++b)
@@ -141,7 +143,7 @@ class random_machine final : public boot_if, fact_observer {
 
   // -- hardware -------------------------------------------------------------------------------------------------------
 
-  static machine_config draw_config(random_numbers& d, bool stepped) {
+  static machine_config draw_config(random_numbers& d, std::uint64_t seed, bool stepped) {
     machine_config c;
     const auto some = [&](std::uint64_t most) { return cycles{d.between(1, most)}; };
     constexpr topology shapes[] = {{1, 1, 1}, {1, 2, 1}, {1, 1, 2}, {2, 1, 1},
@@ -172,6 +174,15 @@ class random_machine final : public boot_if, fact_observer {
     c.timer_clock = {static_cast<std::uint32_t>(d.between(1, 100)), 1};
     const auto detector = d.below(vmx::spin_detector_table_size());
     c.make_detector = [detector] { return vmx::spin_detector_table()[detector].make(); };
+    random_numbers watching{seed * 31 + 7};
+    if (watching.one_in(2)) {
+      for (std::uint64_t n = watching.between(1, 4); n > 0; --n) {
+        const auto observer = watching.below(vmx::spin_detector_table_size());
+        c.observers.push_back({[observer] { return vmx::spin_detector_table()[observer].make(); },
+                               watching.between(0, 300), watching.below(watching.one_in(2) ? 60 : 5000)});
+      }
+    }
+    c.overcommitted = [](unsigned cpu) { return cpu % 2 == 0; };
     return c;
   }
 
@@ -276,6 +287,7 @@ class random_machine final : public boot_if, fact_observer {
   }
   void observe(const fact_view& f) override {
     if (const auto* spin = f.as<spin_fact>()) iterations_ += spin->iterations;
+    if (f.as<spin_detected_fact>() != nullptr) ++detections_;
     if (const auto* exit = f.as<vm_exit_fact>()) ++exits_[static_cast<std::size_t>(exit->reason) % exits_.size()];
   }
   void note(const agent& a, std::uint64_t what) { hw.facts().state(source_, hw.time().now(), note_fact{a.id, what}); }
@@ -513,6 +525,7 @@ class random_machine final : public boot_if, fact_observer {
   random_run how_;
   fact_hash hash_;
   std::uint64_t iterations_ = 0;
+  std::uint64_t detections_ = 0;
   std::array<std::uint64_t, 64> exits_{};
 
  public:
