@@ -25,6 +25,13 @@ std::vector<choice> detector_choices() {
   return result;
 }
 
+std::vector<choice> observer_choices() {
+  std::vector<choice> result;
+  for (std::size_t i = 0; i < vmx::spin_detector_table_size(); ++i)
+    result.push_back({vmx::spin_detector_table()[i].name, vmx::spin_detector_table()[i].description});
+  return result;
+}
+
 std::vector<choice> gap_measure_choices() {
   return {
       {"issue_to_issue", "from the issue of one PAUSE to the issue of the next, so that a PAUSE's own latency counts"},

@@ -21,6 +21,7 @@ inline constexpr std::uint64_t ten_seconds = 10000000000000;
 // The names a parameter may take, with descriptions; `vmxsys list` prints them.
 std::vector<choice> preset_choices();
 std::vector<choice> detector_choices();
+std::vector<choice> observer_choices();
 std::vector<choice> gap_measure_choices();
 std::vector<choice> scheduler_choices();
 std::vector<choice> scheduler_profile_choices();
@@ -74,6 +75,25 @@ inline constexpr auto parameters_of<detector_config> = std::array{
               .only_for = "pause_loop_exiting"},
 };
 
+/// A spin detector that watches without acting: it is scored against the truth.
+struct observer_config {
+  std::string name = "pause_loop_exiting";
+  std::uint32_t gap = 128;
+  std::uint32_t window = 4096;
+};
+BOOST_DESCRIBE_STRUCT(observer_config, (), (name, gap, window))
+template <>
+inline constexpr std::string_view shorthand_of<observer_config> = "name";
+template <>
+inline constexpr auto parameters_of<observer_config> = std::array{
+    parameter{.name = "name",
+              .unit = "name",
+              .description = "spin detector that watches every logical CPU",
+              .choices = observer_choices},
+    parameter{.name = "gap", .unit = "cycles", .description = "what it is told as PLE_Gap"},
+    parameter{.name = "window", .unit = "cycles", .description = "what it is told as PLE_Window"},
+};
+
 /// The hardware. Logical CPUs: sockets * cores * threads.
 struct machine_config {
   std::string preset = "haswell_ep";
@@ -82,9 +102,10 @@ struct machine_config {
   std::uint32_t threads = 1;
   byte_size memory = byte_size::gib(16);
   detector_config detector;
+  std::vector<observer_config> observers;
   bool stepped = false;
 };
-BOOST_DESCRIBE_STRUCT(machine_config, (), (preset, sockets, cores, threads, memory, detector, stepped))
+BOOST_DESCRIBE_STRUCT(machine_config, (), (preset, sockets, cores, threads, memory, detector, observers, stepped))
 template <>
 inline constexpr auto parameters_of<machine_config> = std::array{
     parameter{.name = "preset",
@@ -108,6 +129,10 @@ inline constexpr auto parameters_of<machine_config> = std::array{
               .lowest = 1 << 20,
               .highest = std::uint64_t{1} << 46},
     parameter{.name = "detector", .unit = "object", .description = "spin detector of the logical CPUs"},
+    parameter{.name = "observers",
+              .unit = "list",
+              .description = "spin detectors that watch without acting and are scored against the truth",
+              .highest = 64},
     parameter{.name = "stepped",
               .unit = "flag",
               .description = "execute every PAUSE and poll one by one: slow, gives the same facts"},

@@ -80,7 +80,34 @@ void print_vms(std::ostream& out, const run_result& r) {
       << std::defaultfloat;
 }
 
+void print_detection(std::ostream& out, const run_result& r) {
+  if (r.detection.detectors.empty()) return;
+  title(out, "Spin detectors that watched, scored wait by wait");
+  out << "  " << grouped(r.detection.waits) << " waits of guests, " << grouped(r.detection.futile_waits)
+      << " of them in vain at some PAUSE\n";
+  print_detectors(out, r.detection.detectors);
+}
+
 }  // namespace
+
+std::string optional_percent(const std::optional<double>& share) { return share ? percent(*share) : "-"; }
+
+void print_detectors(std::ostream& out, const std::vector<detector_row>& detectors) {
+  out << "  " << std::left << std::setw(33) << "detector" << std::right << std::setw(6) << "bits" << std::setw(6)
+      << "gap" << std::setw(8) << "window" << std::setw(8) << "true+" << std::setw(8) << "false+" << std::setw(8)
+      << "false-" << std::setw(8) << "true-" << std::setw(11) << "precision" << std::setw(8) << "recall"
+      << std::setw(12) << "latency" << std::setw(12) << "p90" << '\n';
+  for (const detector_row& d : detectors) {
+    const auto time = [&](std::uint64_t ns) {
+      return d.answered_in_vain == 0 ? std::string{"-"} : readable_ns(static_cast<double>(ns));
+    };
+    out << "  " << std::left << std::setw(33) << d.name << std::right << std::setw(6) << d.state_bits << std::setw(6)
+        << d.gap << std::setw(8) << d.window << std::setw(8) << d.true_positives << std::setw(8) << d.false_positives
+        << std::setw(8) << d.false_negatives << std::setw(8) << d.true_negatives << std::setw(11)
+        << optional_percent(d.precision) << std::setw(8) << optional_percent(d.recall) << std::setw(12)
+        << time(d.latency_median_ns) << std::setw(12) << time(d.latency_p90_ns) << '\n';
+  }
+}
 
 void print_report(std::ostream& out, const run_result& r) {
   out << "simulated " << readable_ns(static_cast<double>(r.simulated_ns)) << " of " << r.cpus << " CPUs (" << r.preset
@@ -101,6 +128,7 @@ void print_report(std::ostream& out, const run_result& r) {
   out << "  " << grouped(r.spins.episodes) << " episodes, " << grouped(r.spins.pauses) << " PAUSEs, "
       << readable_ns(static_cast<double>(r.spins.spinning_ns)) << " spent spinning, of it "
       << readable_ns(static_cast<double>(r.spins.futile_ns)) << " while the awaited holder was on no CPU\n";
+  print_detection(out, r);
   title(out, "Lock waits");
   out << "  guests: " << grouped(r.locks.waits.count) << ", mean "
       << readable_ns(static_cast<double>(r.locks.waits.mean_ns)) << ", longest "

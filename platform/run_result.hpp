@@ -1,6 +1,7 @@
 #pragma once
 #include <boost/describe.hpp>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -90,6 +91,39 @@ struct lock_summary {
 };
 BOOST_DESCRIBE_STRUCT(lock_summary, (), (waits, futile_ns, holder_preempted, host_waits))
 
+/// A spin detector that watched the run (machine.observers), scored wait by wait: a wait is positive when the awaited
+/// strand ran on no CPU at one of its PAUSEs, and detected when the detector answered during it.
+struct detector_row {
+  std::string name;
+  std::uint32_t gap = 0;
+  std::uint32_t window = 0;
+  std::uint32_t state_bits = 0;
+  std::uint64_t answers = 0;  ///< would-be exits in the waits scored
+  std::uint64_t true_positives = 0;
+  std::uint64_t false_positives = 0;
+  std::uint64_t true_negatives = 0;
+  std::uint64_t false_negatives = 0;
+  std::uint64_t early = 0;              ///< true positives whose first answer came before the wait was in vain
+  std::uint64_t answered_in_vain = 0;   ///< true positives with an answer while waiting in vain: those have a latency
+  std::optional<double> precision;      ///< none without an answer
+  std::optional<double> recall;         ///< none without a wait in vain
+  std::uint64_t latency_median_ns = 0;  ///< first PAUSE in vain to the first answer after it
+  std::uint64_t latency_p90_ns = 0;
+  std::uint64_t latency_max_ns = 0;
+};
+BOOST_DESCRIBE_STRUCT(detector_row, (),
+                      (name, gap, window, state_bits, answers, true_positives, false_positives, true_negatives,
+                       false_negatives, early, answered_in_vain, precision, recall, latency_median_ns, latency_p90_ns,
+                       latency_max_ns))
+
+/// The waits that detectors were scored on.
+struct detection_summary {
+  std::uint64_t waits = 0;
+  std::uint64_t futile_waits = 0;
+  std::vector<detector_row> detectors;
+};
+BOOST_DESCRIBE_STRUCT(detection_summary, (), (waits, futile_waits, detectors))
+
 struct run_result {
   std::uint32_t schema = 1;
   std::string version;
@@ -126,13 +160,14 @@ struct run_result {
   std::vector<time_row> cpu_time;
   spin_summary spins;
   lock_summary locks;
+  detection_summary detection;
 };
 BOOST_DESCRIBE_STRUCT(run_result, (),
                       (schema, version, fact_hash, facts, seed, preset, tsc_khz, policy, placement, ple_window_grow,
                        simulated_ns, measured_ns, cpus, events, ple_exits, longest_run, runs_over_100,
                        exits_in_long_runs, longest_run_vm, longest_run_vcpu, longest_run_began_cycle,
                        largest_ple_window, guest_slice_ns, switches, guest_share, host_share, idle_share, fairness,
-                       yields, vms, exits, pause_parts, cpu_time, spins, locks))
+                       yields, vms, exits, pause_parts, cpu_time, spins, locks, detection))
 
 /// As JSON text, indented, and back. `from_json` throws std::invalid_argument.
 std::string to_json(const run_result& result);

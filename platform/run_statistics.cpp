@@ -17,7 +17,7 @@ void run_statistics::times::add(cycles c) {
   max = std::max(max, c.count());
 }
 
-run_statistics::run_statistics(simulation& of) : of_{of}, work_(of.vms()) {
+run_statistics::run_statistics(simulation& of) : of_{of}, detectors_{of}, work_(of.vms()) {
   for (auto& vm : of.hypervisor().vms()) {
     first_of_vm_.push_back(vcpus_.size());
     for (unsigned i = 0; i < vm->vcpus(); ++i) {
@@ -55,6 +55,7 @@ void run_statistics::add_difference(totals& to, const totals& after, const total
 void run_statistics::begin() {
   measuring_ = true;
   from_ = of_.hardware().time().now();
+  detectors_.begin(from_);
   of_.hardware().check_accounting();  // settles how much of a spin under way was futile
   cpu_at_begin_.clear();
   for (unsigned c = 0; c < of_.hardware().cpus(); ++c) cpu_at_begin_.push_back(snapshot(c));
@@ -82,11 +83,13 @@ void run_statistics::observe(const cpu::fact_view& fact) {
   }
   if (const auto* f = fact.as<cpu::spin_fact>()) {
     if (f->non_root == 0) return;
+    detectors_.on_spin(*f);
     ++result_.spins.episodes;
     result_.spins.pauses += f->iterations;
     result_.spins.total_ns += ns((at - f->began).count());
     return;
   }
+  if (const auto* f = fact.as<cpu::spin_detected_fact>()) return detectors_.on_detection(*f, at);
   if (const auto* f = fact.as<models::lock_wait_fact>()) {
     const bool host = f->lock < 0x4000'0000;
     (host ? host_lock_waits_ : lock_waits_).add(f->waited);
@@ -336,6 +339,7 @@ run_result run_statistics::finish() {
   if (guest_slices_.count != 0) r.guest_slice_ns = ns(guest_slices_.total / guest_slices_.count);
   r.locks.waits = summary(lock_waits_);
   r.locks.host_waits = summary(host_lock_waits_);
+  r.detection = {detectors_.waits(), detectors_.futile_waits(), detectors_.rows()};
   sum_up_vms(r);
   sum_up_exits(r);
   sum_up_cpu_time(r);

@@ -12,6 +12,7 @@
 #include <vmxsys/models/kernel/kernel_facts.hpp>
 #include <vmxsys/models/kernel/spinlock.hpp>
 
+#include "detector_scores.hpp"
 #include "run_result.hpp"
 #include "simulation.hpp"
 
@@ -89,6 +90,7 @@ class run_statistics final : public cpu::fact_observer {
   void sum_up_vms(run_result& r) const;
 
   simulation& of_;
+  detector_scores detectors_;
   bool measuring_ = false;
   cycles from_{0};
   std::vector<totals> cpu_at_begin_;

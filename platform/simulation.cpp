@@ -74,6 +74,9 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   hw.costs = preset_->costs;
   hw.capabilities = vmx::find_capability_row(preset_->capabilities)->values;
   hw.make_detector = [name = detector_name(config.machine.detector)] { return vmx::make_spin_detector(name); };
+  for (const observer_config& o : config.machine.observers)
+    hw.observers.push_back({[name = o.name] { return vmx::make_spin_detector(name); }, o.gap, o.window});
+  hw.overcommitted = [this](unsigned cpu) { return host_ && host_->nr_running(cpu) > 1; };
   hw.stepped = config.machine.stepped;
   hardware_ = std::make_unique<cpu::machine>(std::move(hw));
 

@@ -27,10 +27,18 @@ outcome call(const std::vector<std::string>& arguments) {
 
 TEST(command_options, what_a_command_has_no_use_for_is_refused) {
   const std::vector<std::vector<std::string>> refused{
-      {"study", "ple_storm", "--trace", "kvm=t"}, {"check", "f", "--trace", "kvm=t"}, {"list", "--trace", "kvm=t"},
-      {"run", "f", "--jobs", "2"},                {"check", "f", "--jobs", "2"},      {"list", "--jobs", "2"},
-      {"check", "f", "--out", "d"},               {"list", "--out", "d"},             {"list", "-p", "seed=2"},
-      {"list", "--until", "1ms"},                 {"list", "--seed", "1"},            {"list", "--stepped"},
+      {"study", "ple_storm", "--trace", "kvm=t"},
+      {"check", "f", "--trace", "kvm=t"},
+      {"list", "--trace", "kvm=t"},
+      {"run", "f", "--jobs", "2"},
+      {"check", "f", "--jobs", "2"},
+      {"list", "--jobs", "2"},
+      {"check", "f", "--out", "d"},
+      {"list", "--out", "d"},
+      {"list", "-p", "seed=2"},
+      {"list", "--until", "1ms"},
+      {"list", "--seed", "1"},
+      {"list", "--stepped"},
   };
   for (const auto& arguments : refused) {
     const outcome got = call(arguments);

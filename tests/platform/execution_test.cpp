@@ -1,6 +1,3 @@
-#include "execution_fixture.hpp"
-#include "random_numbers.hpp"
-
 #include <boost/json.hpp>
 #include <cmath>
 #include <cstdio>
@@ -14,6 +11,9 @@
 #include <vmxsys/platform/driver.hpp>
 #include <vmxsys/platform/preset.hpp>
 #include <vmxsys/platform/report.hpp>
+
+#include "execution_fixture.hpp"
+#include "random_numbers.hpp"
 
 // Whole runs, bare: many in one process.
 namespace vmxsys::platform::testing {
@@ -36,7 +36,8 @@ TEST(execution, the_study_is_the_same_fast_and_stepped_and_twice) {
 
 TEST(execution, another_seed_is_another_run) {
   const run_result one = run_bare(short_study());
-  for (const char* seed : {"seed=2", "seed=3"}) EXPECT_NE(run_bare(short_study({seed})).fact_hash, one.fact_hash) << seed;
+  for (const char* seed : {"seed=2", "seed=3"})
+    EXPECT_NE(run_bare(short_study({seed})).fact_hash, one.fact_hash) << seed;
 }
 
 TEST(execution, slices_and_materialising_change_nothing) {
@@ -69,20 +70,22 @@ std::string random_configuration(std::uint64_t seed) {
   const auto workload = [&](std::uint64_t n) -> std::string {
     if (r.below(4) == 0) return R"({"name": "cpu_bound", "chunk": "70us"})";
     return R"({"name": "lock_bound", "locks": )" + std::to_string(r.between(1, 2)) + R"(, "threads": )" +
-           std::to_string(r.below(3) == 0 ? r.between(1, n + 2) : 0) + R"(, "work": {"kind": "exponential", "mean": ")" +
-           std::to_string(r.between(5, 60)) + R"(us"}, "hold": ")" + std::to_string(r.between(1, 50)) + R"(us"})";
+           std::to_string(r.below(3) == 0 ? r.between(1, n + 2) : 0) +
+           R"(, "work": {"kind": "exponential", "mean": ")" + std::to_string(r.between(5, 60)) + R"(us"}, "hold": ")" +
+           std::to_string(r.between(1, 50)) + R"(us"})";
   };
-  out << R"({"seed": )" << seed << R"(, "until": ")" << r.between(9'000, 24'000) << R"(us", "measure_from": ")" << r.below(8'000)
-      << R"(us", "machine": {"preset": ")" << r.one_of("haswell_ep", "skylake_sp", "cascade_lake_sp") << R"(", "sockets": )"
-      << r.between(1, 2) << R"(, "cores": )" << r.between(1, 3) << R"(, "memory": "16GiB"}, "host": {"hz": )"
-      << r.one_of("100", "250", "1000") << R"(, "scheduler": )"
+  out << R"({"seed": )" << seed << R"(, "until": ")" << r.between(9'000, 24'000) << R"(us", "measure_from": ")"
+      << r.below(8'000) << R"(us", "machine": {"preset": ")" << r.one_of("haswell_ep", "skylake_sp", "cascade_lake_sp")
+      << R"(", "sockets": )" << r.between(1, 2) << R"(, "cores": )" << r.between(1, 3)
+      << R"(, "memory": "16GiB"}, "host": {"hz": )" << r.one_of("100", "250", "1000") << R"(, "scheduler": )"
       << r.one_of(R"("cfs")", R"({"name": "cfs", "profile": "v3.4"})", R"({"name": "cfs", "profile": "v5.10"})",
-                R"({"name": "round_robin", "quantum": "2ms"})")
+                  R"({"name": "round_robin", "quantum": "2ms"})")
       << R"(, "spin_policy": ")"
-      << r.one_of("none", "sleep", "directed", "deprioritize_recent", "preempted_only", "kernel_mode", "ipi_receivers", "single_scan")
-      << R"(", "ple_window_grow": )" << r.one_of("0", "1", "2", "4096") << R"(, "ple_window_shrink": )" << r.one_of("0", "2")
-      << R"(, "placement": ")" << r.one_of("stacked", "spread", "free") << R"(", "tracing": )" << r.one_of("true", "false")
-      << R"(}, "vms": [)";
+      << r.one_of("none", "sleep", "directed", "deprioritize_recent", "preempted_only", "kernel_mode", "ipi_receivers",
+                  "single_scan")
+      << R"(", "ple_window_grow": )" << r.one_of("0", "1", "2", "4096") << R"(, "ple_window_shrink": )"
+      << r.one_of("0", "2") << R"(, "placement": ")" << r.one_of("stacked", "spread", "free") << R"(", "tracing": )"
+      << r.one_of("true", "false") << R"(}, "vms": [)";
   const std::uint64_t vms = r.between(1, 2);
   for (std::uint64_t i = 0; i < vms; ++i) {
     const std::uint64_t n = vcpus();
@@ -246,14 +249,16 @@ class plain_trace final : public cpu::fact_observer {
   void observe(const cpu::fact_view& view) override {
     const std::uint64_t ns = view.header().at.count() * 1'000'000 / khz_;  // no overflow in short runs
     char line[256], time[32], comm[32];
-    std::snprintf(time, sizeof time, "%lu.%06lu", static_cast<unsigned long>(ns / 1'000'000'000), static_cast<unsigned long>(ns / 1000 % 1'000'000));
+    std::snprintf(time, sizeof time, "%lu.%06lu", static_cast<unsigned long>(ns / 1'000'000'000),
+                  static_cast<unsigned long>(ns / 1000 % 1'000'000));
     if (const auto* e = view.as<models::kvm_entry_fact>()) {
       std::snprintf(comm, sizeof comm, "CPU %u/KVM", unsigned{e->vcpu});
-      std::snprintf(line, sizeof line, "%16s %5u [%03u] %12s: kvm:kvm_entry: vcpu %u\n", comm, e->pid, unsigned{e->cpu}, time, unsigned{e->vcpu});
+      std::snprintf(line, sizeof line, "%16s %5u [%03u] %12s: kvm:kvm_entry: vcpu %u\n", comm, e->pid, unsigned{e->cpu},
+                    time, unsigned{e->vcpu});
     } else if (const auto* x = view.as<models::kvm_exit_fact>()) {
       std::snprintf(comm, sizeof comm, "CPU %u/KVM", unsigned{x->vcpu});
-      std::snprintf(line, sizeof line, "%16s %5u [%03u] %12s:  kvm:kvm_exit: vcpu %u reason %s rip 0x%lx info %lx %x\n", comm,
-                    x->pid, unsigned{x->cpu}, time, unsigned{x->vcpu}, vmx::kvm_name_of(x->reason),
+      std::snprintf(line, sizeof line, "%16s %5u [%03u] %12s:  kvm:kvm_exit: vcpu %u reason %s rip 0x%lx info %lx %x\n",
+                    comm, x->pid, unsigned{x->cpu}, time, unsigned{x->vcpu}, vmx::kvm_name_of(x->reason),
                     static_cast<unsigned long>(x->rip), static_cast<unsigned long>(x->qualification), 0u);
     } else {
       return;
@@ -320,7 +325,8 @@ void expect_same(const boost::json::value& a, const boost::json::value& b, const
     for (const auto& [key, value] : a.as_object()) expect_same(value, b.at(key), path + '.' + std::string{key});
   } else if (a.is_array()) {
     ASSERT_EQ(a.as_array().size(), b.as_array().size()) << path;
-    for (std::size_t i = 0; i < a.as_array().size(); ++i) expect_same(a.at(i), b.at(i), path + '[' + std::to_string(i) + ']');
+    for (std::size_t i = 0; i < a.as_array().size(); ++i)
+      expect_same(a.at(i), b.at(i), path + '[' + std::to_string(i) + ']');
   } else if (a.is_double()) {
     EXPECT_DOUBLE_EQ(a.as_double(), b.as_double()) << path;
   } else {
@@ -344,7 +350,9 @@ TEST(report, holds_the_numbers_of_the_result) {
   std::ostringstream out;
   print_report(out, r);
   const std::string text = out.str();
-  const auto expect = [&](const std::string& part) { EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text; };
+  const auto expect = [&](const std::string& part) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
+  };
   expect(r.fact_hash);
   expect(grouped(r.ple_exits) + " PLE exits");
   expect("spin policy " + r.policy);
@@ -368,10 +376,13 @@ TEST(ple_storm, findings_hold_the_numbers_of_the_table) {
   for (const ple_storm_case& c : cases) results.push_back(run_bare(c.config));
   std::string all;
   for (const std::string& s : ple_storm_findings(cases, results)) all += s + '\n';
-  const auto expect = [&](const std::string& part) { EXPECT_NE(all.find(part), std::string::npos) << part << " in\n" << all; };
+  const auto expect = [&](const std::string& part) {
+    EXPECT_NE(all.find(part), std::string::npos) << part << " in\n" << all;
+  };
   for (std::size_t i = 0; i < cases.size(); ++i) {
     if (results[i].runs_over_100 != 0) expect("longest " + grouped(results[i].longest_run));
-    if (cases[i].placement == "spread" && cases[i].policy == "ipi_receivers") expect(grouped(results[i].ple_exits) + " PLE exits");
+    if (cases[i].placement == "spread" && cases[i].policy == "ipi_receivers")
+      expect(grouped(results[i].ple_exits) + " PLE exits");
     if (cases[i].policy == "none") EXPECT_EQ(results[i].ple_exits, 0u);
   }
   EXPECT_EQ(all.find("nan"), std::string::npos);

@@ -2,8 +2,8 @@
 #include <boost/json.hpp>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <gtest/gtest.h>
+#include <iterator>
 #include <sstream>
 #include <string>
 #include <unistd.h>
@@ -70,7 +70,8 @@ TEST_F(failures, files) {
   expect_failure({"run", file, "--out", file}, exit_files, {"cannot write", file});
   expect_failure({"run", file, "--out", (fs::path{file} / "x").string()}, exit_files, {"cannot write"});
   expect_failure({"run", file, "--out", "/proc/vmxsys"}, exit_files, {"/proc/vmxsys"});
-  expect_failure({"run", file, "--trace", "kvm=" + (dir / "none" / "t").string()}, exit_files, {"cannot write", "none"});
+  expect_failure({"run", file, "--trace", "kvm=" + (dir / "none" / "t").string()}, exit_files,
+                 {"cannot write", "none"});
   expect_failure({"run", file, "--trace", "kvm=" + dir.string()}, exit_files, {"not a regular file"});
   expect_failure({"study", "ple_storm", "--out", file}, exit_files, {"cannot write"});
 }

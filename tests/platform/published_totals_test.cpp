@@ -35,8 +35,8 @@ TEST(published_totals, the_cheapest_exit_takes_1000_to_1500_cycles) {
   EXPECT_NEAR(static_cast<double>(cpuid->all.mean_ns - cpuid->software.mean_ns), 496 / 2.3, 1) << "the hardware's part";
 }
 
-// W. Li, kvm list, exitless timer series, 2019: an external-interrupt exit is handled in 0.44 us at least and 0.71 us on
-// average on Skylake-SP.
+// W. Li, kvm list, exitless timer series, 2019: an external-interrupt exit is handled in 0.44 us at least and 0.71 us
+// on average on Skylake-SP.
 TEST(published_totals, an_external_interrupt_is_handled_in_half_a_microsecond_to_1_5) {
   const run_result r = quiet_guest();
   const exit_row* interrupt = row(r, 1);

@@ -1,10 +1,10 @@
-#include "execution_fixture.hpp"
-
 #include <gtest/gtest.h>
 #include <systemc>
 #include <tlm>
 
 #include <vmxsys/platform/driver.hpp>
+
+#include "execution_fixture.hpp"
 
 // The same runs under a SystemC kernel. A process elaborates once, so each test makes one such run.
 namespace vmxsys::platform::testing {

@@ -40,9 +40,8 @@ struct fixture {
 };
 
 TEST(study, what_it_sweeps_cannot_be_set) {
-  for (const std::string& assignment :
-       std::vector<std::string>{"host.spin_policy=sleep", "host.spin_policy.name=sleep", "host.placement=spread",
-                                "host.ple_window_grow=4"}) {
+  for (const std::string& assignment : std::vector<std::string>{"host.spin_policy=sleep", "host.spin_policy.name=sleep",
+                                                                "host.placement=spread", "host.ple_window_grow=4"}) {
     std::ostringstream out, err;
     EXPECT_EQ(command_line_main({"study", "ple_storm", "-q", "-p", assignment}, out, err), exit_usage);
     EXPECT_TRUE(has(err.str(), assignment + ": host.")) << err.str();
@@ -67,8 +66,9 @@ TEST(study, sentences_give_the_counts) {
   r.ple_exits = 1000;
   r.yields = {.accepted = 800, .same_queue = 200, .other_queue = 600, .to_sibling = 790, .futile = 8};
   const std::string text = f.sentences();
-  EXPECT_TRUE(has(text, "of 800 accepted yields the target was on the yielder's own run queue in 200 (25.0%) and on "
-                        "another one in 600 (75.0%)"))
+  EXPECT_TRUE(has(text,
+                  "of 800 accepted yields the target was on the yielder's own run queue in 200 (25.0%) and on "
+                  "another one in 600 (75.0%)"))
       << text;
   EXPECT_TRUE(has(text, "switched to a vCPU of the same VM in 790 (98.8%)")) << text;
 }

@@ -109,11 +109,13 @@ TEST(workers, an_exit_without_a_word_is_reported) {
 
 TEST(workers, a_failure_stops_the_others) {
   const auto start = std::chrono::steady_clock::now();
-  failure_of([](std::size_t i) -> std::string {
-    if (i == 0) throw std::runtime_error("first");
-    ::sleep(30);
-    return number(i);
-  }, 6, 3);
+  failure_of(
+      [](std::size_t i) -> std::string {
+        if (i == 0) throw std::runtime_error("first");
+        ::sleep(30);
+        return number(i);
+      },
+      6, 3);
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds{10});
 }
 
@@ -121,10 +123,13 @@ TEST(workers, stop_ends_them_all) {
   const auto start = std::chrono::steady_clock::now();
   unsigned asked = 0;
   try {
-    run_in_workers(4, 2, [](std::size_t i) {
-      ::sleep(30);
-      return number(i);
-    }, {}, [&] { return ++asked > 1; });
+    run_in_workers(
+        4, 2,
+        [](std::size_t i) {
+          ::sleep(30);
+          return number(i);
+        },
+        {}, [&] { return ++asked > 1; });
     ADD_FAILURE() << "nothing was stopped";
   } catch (const worker_error& e) {
     EXPECT_EQ(e.status(), exit_interrupted);
