@@ -161,6 +161,11 @@ void check_combinations(const run_config& config, const std::vector<config_error
                 {"machine.sockets", "machine.cores", "machine.threads"});
   }
 
+  if (machine.core_clock_percent != 0 && machine.core_clock_percent < 10) {
+    found.fault("machine.core_clock_percent", std::to_string(machine.core_clock_percent),
+                "a core clock is 10 .. 1000 percent of the TSC's, or 0 for the preset's");
+  }
+
   if (hardware && machine.detector.name == "pause_loop_exiting") {
     constexpr unsigned pause_loop_exiting_bit = 10;  // SDM Vol. 3C, secondary processor-based controls
     const vmx::capability_row* row = vmx::find_capability_row(hardware->capabilities);

@@ -100,12 +100,14 @@ struct machine_config {
   std::uint32_t sockets = 1;
   std::uint32_t cores = 4;
   std::uint32_t threads = 1;
+  std::uint32_t core_clock_percent = 0;
   byte_size memory = byte_size::gib(16);
   detector_config detector;
   std::vector<observer_config> observers;
   bool stepped = false;
 };
-BOOST_DESCRIBE_STRUCT(machine_config, (), (preset, sockets, cores, threads, memory, detector, observers, stepped))
+BOOST_DESCRIBE_STRUCT(machine_config, (),
+                      (preset, sockets, cores, threads, core_clock_percent, memory, detector, observers, stepped))
 template <>
 inline constexpr auto parameters_of<machine_config> = std::array{
     parameter{.name = "preset",
@@ -123,6 +125,10 @@ inline constexpr auto parameters_of<machine_config> = std::array{
               .description = "hyper-threads of each core",
               .lowest = 1,
               .highest = 2},
+    parameter{.name = "core_clock_percent",
+              .unit = "percent",
+              .description = "core clock in percent of the TSC's (turbo); 0 is the preset's",
+              .highest = 1000},
     parameter{.name = "memory",
               .unit = "size",
               .description = "memory of the machine",

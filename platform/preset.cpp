@@ -15,7 +15,8 @@ namespace {
 
 class preset_reader {
  public:
-  explicit preset_reader(preset& result) : result_{result} {}
+  preset_reader(preset& result, unsigned core_clock_percent)
+      : result_{result}, core_clock_percent_{core_clock_percent} {}
 
   void read(const json::object& document) {
     static const std::set<std::string_view> known{
@@ -35,6 +36,7 @@ class preset_reader {
       fault("tsc_khz", "must be 100000 .. 10000000");
     result_.core_per_tsc = quantity(document, "core_per_tsc", "core_per_tsc", "ratio");
     if (!(result_.core_per_tsc >= 0.1 && result_.core_per_tsc <= 10)) fault("core_per_tsc", "must be 0.1 .. 10");
+    if (core_clock_percent_ != 0) result_.core_per_tsc = core_clock_percent_ / 100.0;
     if (!faults_.empty()) return;
     quantity(document, "round_trip", "round_trip", "");
     result_.round_trip = last_;
@@ -174,6 +176,7 @@ class preset_reader {
   }
 
   preset& result_;
+  unsigned core_clock_percent_;
   cycles last_;
   std::string faults_;
 };
@@ -192,14 +195,14 @@ std::string_view to_string(knowledge k) noexcept {
   return "";
 }
 
-preset parse_preset(std::string_view json_text) {
+preset parse_preset(std::string_view json_text, unsigned core_clock_percent) {
   std::vector<config_error> errors;
   reading r{&errors, "preset", "", nullptr, nullptr, false};
   const auto parsed = parse_json(json_text, r);
   if (!parsed) throw std::invalid_argument{errors.front().message()};
   if (!parsed->is_object()) throw std::invalid_argument{"a preset is an object {...}"};
   preset result;
-  preset_reader reader{result};
+  preset_reader reader{result, core_clock_percent};
   reader.read(parsed->get_object());
   if (!reader.faults().empty()) throw std::invalid_argument{reader.faults()};
 
@@ -229,6 +232,15 @@ const std::vector<preset>& presets() {
     return result;
   }();
   return all;
+}
+
+preset preset_at_core_clock(std::string_view name, unsigned percent) {
+  const preset* shipped = find_preset(name);
+  if (shipped == nullptr) throw std::invalid_argument{"no preset '" + std::string{name} + "'"};
+  if (percent == 0) return *shipped;
+  for (std::size_t i = 0; i < embedded_presets_count; ++i)
+    if (embedded_presets[i].key == name) return parse_preset(embedded_presets[i].text, percent);
+  throw std::invalid_argument{"preset '" + std::string{name} + "' has no file of its name"};
 }
 
 std::vector<std::string> preset_names() {

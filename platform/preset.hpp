@@ -49,8 +49,12 @@ std::vector<std::string> preset_names();
 /// nullptr when there is none of that name.
 const preset* find_preset(std::string_view name);
 
+/// The same preset with its core clock at `percent` of the TSC's: costs in core_cycles are converted anew, whatever is
+/// in TSC cycles or in time stays. 0: as the file says. std::invalid_argument for a name that is none.
+preset preset_at_core_clock(std::string_view name, unsigned percent);
+
 /// Reads a preset from JSON text. Every key of the cost structs must be there and nothing else; std::invalid_argument
-/// names all faults.
-preset parse_preset(std::string_view json_text);
+/// names all faults. `core_clock_percent` as above.
+preset parse_preset(std::string_view json_text, unsigned core_clock_percent = 0);
 
 }  // namespace vmxsys::platform

@@ -48,9 +48,9 @@ models::kernel_config simulation::kernel_settings(const scheduler_config& s, uns
   models::kernel_config k;
   k.cpus = cpus;
   k.hz = hz;
-  k.tsc_khz = preset_->tsc_khz;
-  k.costs = preset_->kernel;
-  const std::uint64_t khz = preset_->tsc_khz;
+  k.tsc_khz = preset_.tsc_khz;
+  k.costs = preset_.kernel;
+  const std::uint64_t khz = preset_.tsc_khz;
   k.make_scheduler = [s, khz](unsigned n) -> std::unique_ptr<models::scheduler> {
     if (s.name == "round_robin") {
       models::round_robin_tunables t;
@@ -67,12 +67,11 @@ models::kernel_config simulation::kernel_settings(const scheduler_config& s, uns
 }
 
 simulation::simulation(const run_config& config, models::spin_policy_maker make_policy)
-    : config_{config}, preset_{find_preset(config.machine.preset)} {
-  if (preset_ == nullptr) throw std::invalid_argument("no preset '" + config.machine.preset + "'");
+    : config_{config}, preset_{preset_at_core_clock(config.machine.preset, config.machine.core_clock_percent)} {
   cpu::machine_config hw;
   hw.shape = {config.machine.sockets, config.machine.cores, config.machine.threads};
-  hw.costs = preset_->costs;
-  hw.capabilities = vmx::find_capability_row(preset_->capabilities)->values;
+  hw.costs = preset_.costs;
+  hw.capabilities = vmx::find_capability_row(preset_.capabilities)->values;
   hw.make_detector = [name = detector_name(config.machine.detector)] { return vmx::make_spin_detector(name); };
   for (const observer_config& o : config.machine.observers)
     hw.observers.push_back({[name = o.name] { return vmx::make_spin_detector(name); }, o.gap, o.window});
@@ -93,7 +92,7 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   kvm.ple_gap = config.host.ple_gap;
   kvm.ple_window = {config.host.ple_window, config.host.ple_window_grow, config.host.ple_window_shrink,
                     config.host.ple_window_max};
-  kvm.costs = preset_->kvm;
+  kvm.costs = preset_.kvm;
   kvm_ = std::make_unique<models::kvm>(*host_, std::move(kvm));
 
   physical_address memory = first_vm_memory;
@@ -114,8 +113,8 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
       models::lock_bound_parameters p;
       p.threads = w.threads;
       p.locks = w.locks;
-      p.work = to_model(w.work, preset_->tsc_khz);
-      p.hold = to_model(w.hold, preset_->tsc_khz);
+      p.work = to_model(w.work, preset_.tsc_khz);
+      p.hold = to_model(w.hold, preset_.tsc_khz);
       p.user_share = w.user_share;
       workloads_.push_back(models::add_lock_bound(guest, p, config.seed));
     } else {

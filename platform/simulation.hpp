@@ -23,15 +23,15 @@ class simulation {
   simulation& operator=(const simulation&) = delete;
 
   const run_config& config() const { return config_; }
-  const platform::preset& preset() const { return *preset_; }
+  const platform::preset& preset() const { return preset_; }
   cpu::machine& hardware() { return *hardware_; }
   models::kernel& host() { return *host_; }
   models::kvm& hypervisor() { return *kvm_; }
   unsigned vms() const { return static_cast<unsigned>(guests_.size()); }
   models::kernel& guest(unsigned vm) { return *guests_[vm]; }
 
-  cycles to_cycles(duration d) const { return d.to_cycles(preset_->tsc_khz); }
-  double to_us(cycles c) const { return static_cast<double>(c.count()) * 1e3 / static_cast<double>(preset_->tsc_khz); }
+  cycles to_cycles(duration d) const { return d.to_cycles(preset_.tsc_khz); }
+  double to_us(cycles c) const { return static_cast<double>(c.count()) * 1e3 / static_cast<double>(preset_.tsc_khz); }
   cycles end() const { return to_cycles(config_.until); }
   cycles measure_from() const { return to_cycles(config_.measure_from); }
 
@@ -39,7 +39,7 @@ class simulation {
   models::kernel_config kernel_settings(const scheduler_config& scheduler, unsigned cpus, unsigned hz) const;
 
   run_config config_;
-  const platform::preset* preset_;
+  platform::preset preset_;
   std::unique_ptr<cpu::machine> hardware_;
   std::unique_ptr<models::kernel> host_;
   std::unique_ptr<models::kvm> kvm_;

@@ -1,241 +1,43 @@
 #include "study.hpp"
 
-#include <algorithm>
-#include <boost/json.hpp>
-#include <iomanip>
-#include <optional>
 #include <ostream>
-#include <unistd.h>
 
-#include <vmxsys/platform/command_line.hpp>
-#include <vmxsys/platform/config_loader.hpp>
-#include <vmxsys/platform/json_binding.hpp>
-
-#include "execution.hpp"
-#include "report.hpp"
+#include "study_detectors.hpp"
 #include "study_ple_storm.hpp"
 #include "workers.hpp"
 
 namespace vmxsys::platform {
 
-namespace json = boost::json;
-
 namespace {
 
-constexpr unsigned excerpt_rounds = 6;
-
-struct study_output {
-  std::vector<ple_storm_case> cases;
-  std::vector<run_result> results;
-  std::optional<std::size_t> excerpt_of;  ///< the case with the longest run; none without PLE exits
-  run_config base;
-  ple_storm_excerpt excerpt;
-  std::vector<std::string> findings;
+struct study {
+  const char* name;
+  const char* description;
+  int (*run)(const options& what, const output_directory* directory, std::ostream& out, std::ostream& err);
 };
 
-/// What the study sets itself may not be set from outside. Faults of the document come first.
-void refuse_swept(const std::vector<std::string>& overrides, const run_config& base,
-                  std::vector<config_error>& errors) {
-  const run_config shipped = load_config_text(ple_storm_configuration()).config;
-  const auto refuse = [&](const std::string& path, bool changed) {
-    for (const std::string& assignment : overrides) {
-      const std::string place = assignment.substr(0, assignment.find('='));
-      if (place != path && place.rfind(path + '.', 0) != 0 && !(changed && place == "host")) continue;
-      errors.push_back({path, "", "the study runs every value of its own; it cannot be set", "", "-p " + assignment});
-      return;
-    }
-  };
-  refuse("host.spin_policy", base.host.spin_policy.name != shipped.host.spin_policy.name);
-  refuse("host.placement", base.host.placement != shipped.host.placement);
-  refuse("host.ple_window_grow", base.host.ple_window_grow != shipped.host.ple_window_grow);
-}
-
-study_output run_ple_storm(const options& what, std::ostream& err, std::vector<config_error>& errors) {
-  study_output s;
-  const loaded_config base = load_config_text(ple_storm_configuration(), what.overrides, "ple_storm.json");
-  errors = base.errors;
-  refuse_swept(what.overrides, base.config, errors);
-  if (!errors.empty()) return s;
-  s.base = base.config;
-  s.cases = ple_storm_cases(base.config);
-  execution_options how;
-  how.stop = interrupted;
-  const bool show = !what.quiet && isatty(STDERR_FILENO) != 0;
-  const auto texts = run_in_workers(
-      s.cases.size(), what.jobs, [&](std::size_t i) { return to_json(execute(s.cases[i].config, how)); },
-      [&](std::size_t done) {
-        if (show) err << "\r\033[K" << done << " of " << s.cases.size() << " runs" << std::flush;
-      },
-      interrupted);
-  if (show) err << "\r\033[K" << std::flush;
-  for (const std::string& text : texts) s.results.push_back(run_result_from_json(text));
-  s.excerpt_of = ple_storm_excerpt_of(s.cases, s.results);
-  if (s.excerpt_of) {
-    const auto excerpt = run_in_workers(
-        1, 1,
-        [&](std::size_t) {
-          return std::string{json::serialize(json::value_from(
-              take_ple_storm_excerpt(s.cases[*s.excerpt_of].config, s.results[*s.excerpt_of], excerpt_rounds)))};
-        },
-        {}, interrupted);
-    s.excerpt = json::value_to<ple_storm_excerpt>(json::parse(excerpt[0]));
-  }
-  s.findings = ple_storm_findings(s.cases, s.results);
-  return s;
-}
-
-void print_table(std::ostream& out, const study_output& s) {
-  out << std::left << std::setw(9) << "placing" << std::setw(5) << "grow" << std::setw(16) << "policy" << std::right
-      << std::setw(10) << "PLE exits" << std::setw(9) << "longest" << std::setw(7) << ">100" << std::setw(10) << "slice"
-      << std::setw(11) << "work lock" << std::setw(10) << "work cpu" << std::setw(8) << "guest" << std::setw(7)
-      << "host" << std::setw(7) << "idle" << std::setw(10) << "switches" << '\n';
-  for (std::size_t i = 0; i < s.cases.size(); ++i) {
-    const ple_storm_case& c = s.cases[i];
-    const run_result& r = s.results[i];
-    out << std::left << std::setw(9) << c.placement << std::setw(5)
-        << (c.policy == "none" ? "-" : std::to_string(c.grow)) << std::setw(16) << c.policy << std::right
-        << std::setw(10) << grouped(r.ple_exits) << std::setw(9) << grouped(r.longest_run) << std::setw(7)
-        << grouped(r.runs_over_100) << std::setw(10)
-        << (r.ple_exits == 0 ? "-" : readable_ns(static_cast<double>(r.guest_slice_ns))) << std::setw(11)
-        << (r.vms.empty() ? "-" : grouped(r.vms[0].work)) << std::setw(10)
-        << (r.vms.size() < 2 ? "-" : grouped(r.vms[1].work)) << std::setw(8) << percent(r.guest_share) << std::setw(7)
-        << percent(r.host_share) << std::setw(7) << percent(r.idle_share) << std::setw(10) << grouped(r.switches)
-        << '\n';
-  }
-}
-
-void print_legend(std::ostream& out, const run_config& c) {
-  out << "\n"
-         "  grow       ple_window_grow: 2 doubles the window at each PLE exit, 0 leaves it fixed\n"
-         "  PLE exits  PAUSE-loop exits of all vCPUs\n"
-         "  longest    longest run of consecutive exits of one vCPU, all PAUSE at one RIP\n"
-         "  >100       such runs of more than 100 exits\n"
-         "  slice      mean time in the guest from an entry to the PLE exit that ends it\n"
-         "  work lock  rounds of "
-      << c.vms[0].name << ": work outside, then a critical section\n";
-  if (c.vms.size() > 1)
-    out << "  work cpu   chunks of " << c.vms[1].name << ", " << c.vms[1].workload.chunk.to_string()
-        << " of computing each\n";
-  out << "  guest      share of all CPU time in non-root operation\n"
-         "  host       share in root operation, VM entries and exits included\n"
-         "  idle       share without anything to run\n"
-         "  switches   context switches of the host\n";
-}
-
-/// The published excerpt beside ours.
-void print_comparison(std::ostream& out, const ple_storm_case& c, const run_result& r) {
-  const std::optional<traced_means> ours = traced_means_of(r);
-  if (!ours) return;
-  const auto time = [](std::uint64_t ns) { return readable_ns(static_cast<double>(ns)); };
-  const auto row = [&](const std::string& name, const std::string& host, const std::string& guest,
-                       const std::string& period) {
-    out << "  " << std::left << std::setw(44) << name << std::right << std::setw(14) << host << std::setw(14) << guest
-        << std::setw(12) << period << '\n';
-  };
-  out << '\n';
-  row("Beside the published trace", "exit to entry", "entry to exit", "period");
-  row("KVM Forum 2021, excerpt", "21-22 us", "4-5 us", "26 us");
-  row("here, mean of " + c.placement + ", grow " + std::to_string(c.grow) + ", " + c.policy,
-      time(ours->exit_to_entry_ns), time(ours->entry_to_exit_ns), time(ours->period_ns));
-  out << "  Costs of host paths are assumed values (vmxsys list costs), so the times of the host part are no claim.\n";
-}
-
-void print_wrapped(std::ostream& out, const std::string& text) {
-  constexpr std::size_t width = 110;
-  std::size_t column = 2;
-  out << "- ";
-  std::size_t at = 0;
-  while (at < text.size()) {
-    std::size_t end = std::min(text.find(' ', at), text.size());
-    const auto digit = [&](std::size_t i) { return i < text.size() && text[i] >= '0' && text[i] <= '9'; };
-    while (digit(end - 1) && digit(end + 1)) end = std::min(text.find(' ', end + 1), text.size());  // not inside 12 345
-    const std::size_t length = end - at;
-    if (column + length > width) {
-      out << "\n  ";
-      column = 2;
-    }
-    out << text.substr(at, length) << ' ';
-    column += length + 1;
-    at = end + 1;
-  }
-  out << '\n';
-}
-
-void print_study(std::ostream& out, const study_output& s) {
-  const run_config& c = s.cases.front().config;
-  out << "Study ple_storm: excessive PAUSE-loop exiting (Ishiguro, KVM Forum 2021; Ishiguro et al., VEE '21)\n"
-      << logical_cpus(c.machine) << " CPUs (" << c.machine.preset << ")";
-  for (const vm_config& v : c.vms) out << ", " << v.name << " with " << v.vcpus << " vCPUs";
-  out << "; " << readable_ns(static_cast<double>(s.results.front().measured_ns)) << " measured, seed " << c.seed
-      << ", the same for every row\n\n";
-  print_table(out, s);
-  print_legend(out, c);
-  if (s.excerpt_of) {
-    const ple_storm_case& longest = s.cases[*s.excerpt_of];
-    const run_result& result = s.results[*s.excerpt_of];
-    out << "\nWhat one spinner goes through (" << longest.placement << ", grow " << longest.grow << ", "
-        << longest.policy << "; the first " << std::min<std::uint64_t>(excerpt_rounds, result.longest_run)
-        << " exits of a run of " << result.longest_run << ")\n";
-    for (const std::string& line : s.excerpt.lines) out << line << '\n';
-    print_comparison(out, longest, result);
-  } else {
-    out << "\nNo vCPU took a PLE exit in any case, so there is no run of exits to show.\n";
-  }
-  out << "\nWhat happened, and why\n";
-  for (const std::string& sentence : s.findings) print_wrapped(out, sentence);
-}
-
-std::string study_json(const study_output& s) {
-  json::object document;
-  document["schema"] = 1;
-  document["study"] = "ple_storm";
-  json::array runs, excerpt, sentences;
-  for (const run_result& r : s.results) runs.push_back(json::value_from(r));
-  for (const std::string& line : s.excerpt.lines) excerpt.emplace_back(line);
-  for (const std::string& sentence : s.findings) sentences.emplace_back(sentence);
-  document["runs"] = std::move(runs);
-  document["excerpt_of"] = s.excerpt_of ? json::value(*s.excerpt_of) : json::value(nullptr);  // index into runs
-  document["excerpt"] = std::move(excerpt);
-  if (const auto ours = s.excerpt_of ? traced_means_of(s.results[*s.excerpt_of]) : std::nullopt)
-    document["traced_means"] = {{"published",
-                                 {{"source", "KVM Forum 2021"},
-                                  {"exit_to_entry_us", {21, 22}},
-                                  {"entry_to_exit_us", {4, 5}},
-                                  {"period_us", 26}}},
-                                {"here", json::value_from(*ours)}};
-  document["findings"] = std::move(sentences);
-  return pretty_json(document);
-}
+constexpr study studies[] = {
+    {"ple_storm", "excessive PAUSE-loop exiting under KVM's spin policies (KVM Forum 2021, VEE '21)", study_ple_storm},
+    {"detectors", "every spin detector watching the same runs, scored wait by wait against the truth", study_detectors},
+};
 
 }  // namespace
 
 std::vector<choice> study_choices() {
-  return {{"ple_storm", "excessive PAUSE-loop exiting under KVM's spin policies (KVM Forum 2021, VEE '21)"}};
+  std::vector<choice> choices;
+  for (const study& s : studies) choices.push_back({s.name, s.description});
+  return choices;
 }
 
 int study_command(const options& what, const output_directory* directory, std::ostream& out, std::ostream& err) {
-  study_output s;
-  std::vector<config_error> errors;
   try {
-    s = run_ple_storm(what, err, errors);
+    for (const study& s : studies)
+      if (what.argument == s.name) return s.run(what, directory, out, err);
   } catch (const worker_error& e) {
     err << "vmxsys: " << e.what() << (e.status() == exit_interrupted ? "; nothing was written\n" : "\n");
     return e.status();
   }
-  if (!errors.empty()) {
-    for (const config_error& e : errors) err << e.message() << '\n';
-    return exit_usage;
-  }
-  if (directory != nullptr) {
-    directory->write("effective.json", to_json_text(s.base));
-    directory->write("stats.json", study_json(s));
-    directory->write("ple_storm.svg", ple_storm_picture(s.cases, s.results, s.excerpt, s.excerpt_of));
-  }
-  if (what.json)
-    out << study_json(s);
-  else
-    print_study(out, s);
-  return exit_ok;
+  return exit_usage;
 }
 
 }  // namespace vmxsys::platform

@@ -8,13 +8,13 @@
 #include <vmxsys/models/kernel/kernel_facts.hpp>
 #include <vmxsys/models/schedulers/yield_to.hpp>
 
-#include "embedded_file.hpp"
 #include "execution.hpp"
 #include "report.hpp"
+#include "study_kit.hpp"
 
 namespace vmxsys::platform {
 
-std::string_view ple_storm_configuration() { return embedded_studies[0].text; }
+std::string_view ple_storm_configuration() { return study_configuration("ple_storm"); }
 
 std::vector<ple_storm_case> ple_storm_cases(const run_config& base) {
   constexpr const char* policies[] = {"none", "sleep", "directed", "preempted_only", "kernel_mode", "ipi_receivers"};

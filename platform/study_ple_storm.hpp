@@ -1,12 +1,15 @@
 #pragma once
 #include <boost/describe.hpp>
 #include <cstdint>
+#include <iosfwd>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "config.hpp"
+#include "options.hpp"
+#include "output_file.hpp"
 #include "run_result.hpp"
 
 namespace vmxsys::platform {
@@ -68,5 +71,8 @@ ple_storm_excerpt take_ple_storm_excerpt(const run_config& config, const run_res
 /// The study as a picture (SVG): who has the CPU during the excerpt, if there is one, and the PLE exits of every case.
 std::string ple_storm_picture(const std::vector<ple_storm_case>& cases, const std::vector<run_result>& results,
                               const ple_storm_excerpt& excerpt, std::optional<std::size_t> excerpt_of);
+
+/// `vmxsys study ple_storm`.
+int study_ple_storm(const options& what, const output_directory* directory, std::ostream& out, std::ostream& err);
 
 }  // namespace vmxsys::platform

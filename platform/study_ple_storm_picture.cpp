@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <map>
 
 #include "report.hpp"
 #include "study_ple_storm.hpp"
+#include "svg.hpp"
 
 // The picture of the study: two panels of an SVG file.
 namespace vmxsys::platform {
@@ -14,38 +14,6 @@ namespace {
 constexpr double width = 960;
 constexpr double left = 205;
 constexpr double right = 30;
-
-class svg {
- public:
-  void text(double x, double y, const std::string& words, const char* extra = "") {
-    print("<text x=\"%.1f\" y=\"%.1f\" %s>", x, y, extra);
-    body_ += words + "</text>\n";
-  }
-  void bar(double x, double y, double w, double h, const char* colour) {
-    print("<rect x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.1f\" fill=\"%s\"/>\n", x, y, std::max(w, 0.4), h,
-          colour);
-  }
-  void line(double x1, double y1, double x2, double y2, const char* colour = "#bbb") {
-    print("<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\"/>\n", x1, y1, x2, y2, colour);
-  }
-  std::string finish(double height) const {
-    char head[300];
-    std::snprintf(head, sizeof head,
-                  "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" font-family=\"sans-serif\" "
-                  "font-size=\"13\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n",
-                  width, height);
-    return head + body_ + "</svg>\n";
-  }
-
- private:
-  template <class... A>
-  void print(const char* format, A... values) {
-    char buffer[256];
-    std::snprintf(buffer, sizeof buffer, format, values...);
-    body_ += buffer;
-  }
-  std::string body_;
-};
 
 constexpr const char* guest_colour = "#e8853a";
 constexpr const char* host_colour = "#3a6ea8";
@@ -151,7 +119,7 @@ std::string ple_storm_picture(const std::vector<ple_storm_case>& cases, const st
   double y = 30;
   if (excerpt_of) y = draw_lanes(out, excerpt, cases[*excerpt_of], results[*excerpt_of], y);
   y = draw_cases(out, cases, results, y);
-  return out.finish(y);
+  return out.finish(width, y);
 }
 
 }  // namespace vmxsys::platform
