@@ -39,6 +39,7 @@ template <class Process>
 msr_list_result process_list(const physical_memory& memory, physical_address list, std::uint32_t count,
                              const capabilities& caps, Process process) {
   msr_list_result result;
+  if (count == 0) return result;  // nearly every list of nearly every VMCS
   const std::uint32_t limit = msr_entries_processed(count, caps);
   for (; result.done < limit; ++result.done) {
     const physical_address at = list + std::uint64_t{msr_entry_bytes} * result.done;

@@ -14,28 +14,37 @@ constexpr vmx_abort_info table[vmx_abort_count] = {
     {vmx_abort::leaving_ia_32e_mode, "a guest in IA-32e mode, a 32-bit host", "SDM Vol. 3C §30.5"},
 };
 
-exit_outcome ended_by(vmx_abort abort, const vmx_unit& unit, processor_state& p, exit_outcome outcome) {
+void end_by(vmx_abort abort, const vmx_unit& unit, processor_state& p, exit_outcome& outcome) {
   enter_vmx_abort(unit, p, abort);
   outcome.abort = abort;
-  return outcome;
 }
 
-// Host state and host MSRs, common to exits and failed entries. `planned` is the work if all goes well.
-exit_outcome go_to_host(const vmx_unit& unit, processor_state& p, msr_interface& msrs, bool nmi_blocking,
-                        const exit_situation& at, const exit_options& options, const transition_work& planned,
-                        exit_outcome outcome) {
-  const vmx_abort abort = switch_to_host(unit, p, at);
-  if (abort != vmx_abort::none) return ended_by(abort, unit, p, outcome);
-  p.nmi_blocking = nmi_blocking;
-  outcome.work.host_fields_loaded = planned.host_fields_loaded;
-  outcome.work.pdptes_loaded = planned.pdptes_loaded;
-  outcome.work.translations_invalidated = planned.translations_invalidated;
+// Nothing of the host has been loaded yet.
+void take_back_host(transition_work& work) {
+  work.host_fields_loaded = 0;
+  work.pdptes_loaded = 0;
+  work.translations_invalidated = 0;
+  work.msrs_loaded = 0;
+}
 
+// Host state and host MSRs, common to exits and failed entries. `outcome.work` holds what is planned; what an abort
+// leaves undone is taken back.
+void go_to_host(const vmx_unit& unit, processor_state& p, msr_interface& msrs, bool nmi_blocking,
+                const exit_situation& at, const exit_options& options, exit_outcome& outcome) {
+  const vmx_abort abort = switch_to_host(unit, p, at);
+  if (abort != vmx_abort::none) {
+    take_back_host(outcome.work);
+    end_by(abort, unit, p, outcome);
+    return;
+  }
+  p.nmi_blocking = nmi_blocking;
   outcome.loaded = load_host_msrs(*unit.state.current, unit.memory, msrs, unit.caps, options);
   outcome.work.msrs_loaded = outcome.loaded.done;
-  if (!outcome.loaded) return ended_by(vmx_abort::loading_host_msrs, unit, p, outcome);
+  if (!outcome.loaded) {
+    end_by(vmx_abort::loading_host_msrs, unit, p, outcome);
+    return;
+  }
   unit.state.mode = operation::root;
-  return outcome;
 }
 
 }  // namespace
@@ -50,28 +59,34 @@ const char* name_of(vmx_abort abort) noexcept {
 exit_outcome perform_vm_exit(const vmx_unit& unit, processor_state& p, msr_interface& msrs, const exit_info& exit,
                              const exit_situation& at, const exit_options& options) {
   exit_outcome outcome;
-  if (vmcs_corrupted(unit)) return ended_by(vmx_abort::corrupted_vmcs, unit, p, outcome);
+  if (vmcs_corrupted(unit)) {
+    end_by(vmx_abort::corrupted_vmcs, unit, p, outcome);
+    return outcome;
+  }
   vmcs& v = *unit.state.current;
-  const transition_work planned = exit_work(v, p, unit.caps);
+  outcome.work = exit_work(v, p, unit.caps);
 
   record_exit(v, exit);
-  outcome.work.information_fields_written = planned.information_fields_written;
   save_guest_state(v, p, unit.caps, exit, at, options);
-  outcome.work.guest_fields_saved = planned.guest_fields_saved;
   outcome.stored = store_guest_msrs(v, unit.memory, msrs, unit.caps, options);
   outcome.work.msrs_stored = outcome.stored.done;
-  if (!outcome.stored) return ended_by(vmx_abort::saving_guest_msrs, unit, p, outcome);
-  return go_to_host(unit, p, msrs, p.nmi_blocking || exit_blocks_nmi(exit), at, options, planned, outcome);
+  if (!outcome.stored) {
+    take_back_host(outcome.work);
+    end_by(vmx_abort::saving_guest_msrs, unit, p, outcome);
+    return outcome;
+  }
+  go_to_host(unit, p, msrs, p.nmi_blocking || exit_blocks_nmi(exit), at, options, outcome);
+  return outcome;
 }
 
 exit_outcome perform_failed_entry(const vmx_unit& unit, processor_state& p, msr_interface& msrs, const exit_info& exit,
                                   bool nmi_blocking, const exit_options& options) {
   vmcs& v = *unit.state.current;
-  const transition_work planned = failed_entry_work(v, unit.caps);
   exit_outcome outcome;
+  outcome.work = failed_entry_work(v, unit.caps);
   record_exit(v, exit);
-  outcome.work.information_fields_written = planned.information_fields_written;
-  return go_to_host(unit, p, msrs, nmi_blocking, {}, options, planned, outcome);
+  go_to_host(unit, p, msrs, nmi_blocking, {}, options, outcome);
+  return outcome;
 }
 
 bool vmcs_corrupted(const vmx_unit& unit) noexcept {
