@@ -1,8 +1,8 @@
 #pragma once
-#include <vmxsys/vmx/vmcs.hpp>
-
 #include <cstddef>
 #include <cstdint>
+
+#include <vmxsys/vmx/vmcs.hpp>
 
 namespace vmxsys::vmx {
 
@@ -95,11 +95,72 @@ enum class exit_reason : std::uint16_t {
 /// have been pushed had the event been delivered. `entry_failure`: no guest instruction was reached, nothing is saved.
 enum class exit_class : std::uint8_t { fault, trap, event, entry_failure };
 
+/// What the exit qualification of a reason holds (SDM Vol. 3C §30.2.1); formats in `exit_qualification.hpp`.
+/// `unspecified`: the manual pages this table was made from say nothing; it is recorded as given.
+enum class qualification_kind : std::uint8_t {
+  none,       ///< the processor writes 0
+  exception,  ///< #DB: what was met, #PF: the linear address, other exceptions and NMIs: 0
+  vector,     ///< bits 7:0
+  task_switch,
+  linear_address,
+  displacement,  ///< of the memory operand, sign-extended; 0 for a register operand
+  control_register,
+  debug_register,
+  io,
+  one_bit,        ///< bit 0; which of two instructions, or what the reason says
+  entry_failure,  ///< 0, 2 PDPTE, 3 NMI with blocking by STI, 4 VMCS link pointer
+  list_index,     ///< of the bad entry of the VM-entry MSR-load list, from 1
+  apic_access,
+  apic_offset,  ///< page offset of the write, bits 11:0
+  ept_violation,
+  nmi_unblocking,  ///< bit 12
+  msr_index,
+  unspecified,
+};
+
+/// When the VM-exit instruction length (440CH) is defined, besides exits during the delivery of a software event, for
+/// which it always is (SDM Vol. 3C §30.2.5).
+enum class length_rule : std::uint8_t {
+  never,
+  instruction,         ///< always: an instruction caused the exit
+  software_exception,  ///< INT1, INT3 and INTO
+  task_switch,         ///< by CALL, IRET or JMP
+};
+
+/// Which format the VM-exit instruction information (440EH) has; `instruction_information.hpp` describes them.
+enum class information_kind : std::uint8_t {
+  none,
+  string_io,         ///< INS, OUTS
+  invalidation,      ///< INVEPT, INVPCID, INVVPID
+  descriptor_table,  ///< SGDT, SIDT, LGDT, LIDT
+  segment,           ///< SLDT, STR, LLDT, LTR
+  sized_register,    ///< RDRAND, RDSEED, TPAUSE, UMWAIT
+  memory,            ///< VMCLEAR, VMPTRLD, VMPTRST, VMXON, XSAVES, XRSTORS
+  vmread_vmwrite,
+  two_registers,  ///< LOADIWKEY, URDMSR, UWRMSR
+  one_register,   ///< RDMSR and WRMSRNS with an immediate
+};
+
+/// The value of RFLAGS.RF in the saved RFLAGS (SDM Vol. 3C §30.3.3).
+enum class resume_flag_rule : std::uint8_t {
+  clear,        ///< an instruction exit, even if RF was 1
+  image,        ///< as in the RFLAGS image had the event been delivered
+  memory,       ///< 1; during event delivery as in that event's image
+  task_switch,  ///< by an instruction 0; through a task gate in the IDT as in that event's image
+  unchanged,
+};
+
+/// One row of the table of exit reasons.
 struct exit_reason_info {
   exit_reason reason;
   const char* name;      ///< as the SDM spells it
   const char* kvm_name;  ///< as KVM's kvm_exit trace event prints it; nullptr where KVM prints the number
   exit_class kind;
+  qualification_kind qualification;
+  length_rule length;
+  information_kind information;
+  resume_flag_rule resume_flag;
+  const char* condition;  ///< the control or the situation that makes it happen, in short
 };
 
 /// Ordered by number. Contiguous; `exit_reason_table_size` rows.
@@ -112,7 +173,7 @@ const char* name_of(exit_reason reason) noexcept;
 const char* kvm_name_of(exit_reason reason) noexcept;
 exit_class class_of(exit_reason reason) noexcept;
 
-/// Bits 31:16 of the exit-reason field (SDM Vol. 3C §27.9.1).
+/// Bits 31:16 of the exit-reason field (SDM Vol. 3C §27.9.1); the others are 0.
 namespace exit_reason_flag {
 inline constexpr std::uint32_t prematurely_busy_shadow_stack = 1u << 25;
 inline constexpr std::uint32_t bus_lock = 1u << 26;
@@ -120,10 +181,13 @@ inline constexpr std::uint32_t enclave = 1u << 27;
 inline constexpr std::uint32_t pending_mtf = 1u << 28;
 inline constexpr std::uint32_t from_root = 1u << 29;
 inline constexpr std::uint32_t entry_failure = 1u << 31;
+/// What `exit_info::flags` may hold.
+inline constexpr std::uint32_t in_exit_info =
+    prematurely_busy_shadow_stack | bus_lock | enclave | pending_mtf | from_root;
 }  // namespace exit_reason_flag
 
 /// Everything a VM exit says about its cause; SDM Vol. 3C §30.2. The interruption words are in the format of
-/// `event.hpp`; 0 means "not valid". Reasons without a qualification leave it 0, which is what the processor writes.
+/// `event.hpp`; 0 means "not valid". Fields that the reason leaves undefined are recorded as 0, see `recorded`.
 struct exit_info {
   exit_reason reason = exit_reason::exception_or_nmi;
   std::uint64_t qualification = 0;
@@ -131,16 +195,39 @@ struct exit_info {
   std::uint32_t interruption_error_code = 0;
   std::uint32_t idt_vectoring_information = 0;
   std::uint32_t idt_vectoring_error_code = 0;
-  std::uint32_t instruction_length = 0;  ///< bytes, 0 .. 15; meaningful for fault-class instruction exits
+  std::uint32_t instruction_length = 0;  ///< bytes, 0 .. 15; see `length_defined`
   bool entry_failure = false;            ///< bit 31 of the exit reason
   std::uint64_t guest_linear_address = 0;
   std::uint64_t guest_physical_address = 0;
+  std::uint32_t instruction_information = 0;  ///< 440EH, for reasons with an `information_kind`
+  std::uint32_t flags = 0;                    ///< exit_reason_flag::in_exit_info
 };
 
-/// Writes the exit-information fields. For a real exit also clears the valid bit of the VM-entry interruption
-/// information (SDM Vol. 3C §30.2). For a failed entry (`entry_failure`) writes the exit reason and the qualification
-/// and leaves everything else, the valid bit included, as it was (§29.8). Guest state is the caller's to save.
+/// The instruction length is defined for this exit. SDM Vol. 3C §30.2.5.
+bool length_defined(const exit_info& exit) noexcept;
+/// The guest-linear address is: LMSW from memory, INS and OUTS, EPT violations with bit 7 of the qualification, SPP
+/// events. SDM Vol. 3C §30.2.1.
+bool linear_address_defined(const exit_info& exit) noexcept;
+/// The guest-physical address is: EPT violations and misconfigurations, SPP events. SDM Vol. 3C §30.2.1.
+bool physical_address_defined(const exit_info& exit) noexcept;
+
+/// What the processor writes of all this: fields that the reason does not define, and the qualification of a reason
+/// without one, are 0. (The manual calls only the latter 0 and the others undefined. A fixed 0 keeps runs repeatable
+/// and makes software that relies on an undefined field fail early.)
+exit_info recorded(const exit_info& exit) noexcept;
+
+/// An IRET had ended the blocking by NMI (or by virtual NMI) when the exit happened: bit 12 of the interruption
+/// information (exceptions but #DF) or of the qualification (EPT violation, PML full, SPP event) tells the hypervisor
+/// to set the blocking again. Nothing during event delivery and for other reasons. SDM Vol. 3C §30.2.3.
+void note_nmi_unblocking(exit_info& exit) noexcept;
+
+/// Writes the exit-information fields, as `recorded` says. For a real exit also clears the valid bit of the VM-entry
+/// interruption information (SDM Vol. 3C §30.2). For a failed entry (`entry_failure`) writes the exit reason and the
+/// qualification and leaves everything else, the valid bit included, as it was (§29.8). The guest state is
+/// `save_guest_state`'s.
 void record_exit(vmcs& v, const exit_info& exit) noexcept;
+/// How many exit-information fields that is.
+constexpr unsigned recorded_fields(const exit_info& exit) noexcept { return exit.entry_failure ? 2 : 10; }
 
 /// Reads the fields back, as a hypervisor would with VMREADs.
 exit_info read_exit(const vmcs& v) noexcept;

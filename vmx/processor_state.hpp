@@ -41,6 +41,15 @@ struct table_register {
   std::uint32_t limit = 0xFFFF;
 };
 
+/// The FRED MSRs that a VMCS holds (SDM Vol. 3C §27.4.1): IA32_FRED_CONFIG, IA32_FRED_RSP1-3, IA32_FRED_STKLVLS and
+/// IA32_FRED_SSP1-3.
+struct fred_registers {
+  std::uint64_t config = 0;
+  std::array<std::uint64_t, 3> rsp{};
+  std::uint64_t stklvls = 0;
+  std::array<std::uint64_t, 3> ssp{};
+};
+
 /// The registers and non-register state of a logical processor that VM entries load and VM exits save (SDM Vol. 3C
 /// §27.4, §27.5): what the processor is, as against what its VMCS says. A plain value; general registers other than RSP
 /// are software's own and not here. Defaults are those of a 64-bit kernel at CPL 0.
@@ -74,6 +83,7 @@ struct processor_state {
   std::uint64_t sysenter_esp = 0;
   std::uint64_t sysenter_eip = 0;
   std::uint8_t uinv = 0;
+  fred_registers fred;
   std::array<std::uint64_t, 4> pdpte{};  ///< meaningful with PAE paging outside IA-32e mode
 
   activity_state activity = activity_state::active;
@@ -81,8 +91,16 @@ struct processor_state {
   bool mov_ss_blocking = false;
   bool nmi_blocking = false;
   bool virtual_nmi_blocking = false;  ///< non-root operation with "virtual NMIs" only
+  bool enclave_interruption = false;  ///< bit 4 of field 4824H
   std::uint64_t pending_debug = 0;    ///< in the format of field 6822H
   bool monitor_armed = false;         ///< address-range monitoring (MONITOR)
+  /// The VMX-preemption timer's count. A machine that computes it only when asked brings it up to date
+  /// (`preemption_timer_value`) before a VM exit.
+  std::uint32_t preemption_timer = 0;
+  std::uint64_t guest_deadline = 0;  ///< of APIC-timer virtualization, in TSC units; 0 is disarmed
+  /// Not 0: in the shutdown of the VMX abort with this number, which only RESET ends (SDM Vol. 3C §30.7). `activity` is
+  /// shutdown then, but nothing that wakes an ordinary shutdown does.
+  std::uint8_t vmx_abort = 0;
 
   segment_register& operator[](segment_name s) noexcept { return segments[static_cast<std::size_t>(s)]; }
   const segment_register& operator[](segment_name s) const noexcept { return segments[static_cast<std::size_t>(s)]; }
