@@ -74,7 +74,7 @@ struct vmx_unit {
 // been read before the call (for VMPTRST and VMREAD the result is written after it); where that access would fault,
 // pass the fault and any value. An outcome other than `succeed` has changed nothing, but that fail_valid has written
 // the VM-instruction error field of the current VMCS. A register operand where a memory operand is required is an
-// invalid opcode, the decoder's affair. In non-root operation state.current must be the VMCS that was entered with.
+// invalid opcode, the decoder's affair. In non-root operation state.current is the VMCS that was entered with.
 //
 // INVEPT and INVVPID are in invalidation.hpp, VMFUNC in vm_function.hpp, VM entry in entry.hpp.
 

@@ -23,7 +23,10 @@ constexpr instruction_check rows[] = {
         "in non-root operation", [](const call& c) { return c.state.mode == operation::non_root; }, enabling),
     ud_unless(
         "VM functions are enabled",
-        [](const call& c) { return (secondary_controls(*c.state.current) & secondary::enable_vm_functions) != 0; },
+        [](const call& c) {
+          const vmcs* v = c.state.current;
+          return v != nullptr && (secondary_controls(*v) & secondary::enable_vm_functions) != 0;
+        },
         enabling),
     ud_unless(
         "EAX is below 64", [](const call& c) { return c.operand < 64; }, enabling),

@@ -31,11 +31,10 @@ const field_info* component(const call& c) {
   return row != nullptr && c.unit->caps.has_field(*row) ? row : nullptr;
 }
 
+bool shadows(const vmcs* v) { return v != nullptr && (secondary_controls(*v) & secondary::vmcs_shadowing) != 0; }
+
 constexpr instruction_check shadowing_in_the_guest = exit_unless(
-    "in the guest: VMCS shadowing",
-    [](const call& c) {
-      return !in_guest(c) || (secondary_controls(*c.state.current) & secondary::vmcs_shadowing) != 0;
-    },
+    "in the guest: VMCS shadowing", [](const call& c) { return !in_guest(c) || shadows(c.state.current); },
     conditional_exits);
 constexpr instruction_check covered_by_the_bitmaps = exit_unless(
     "in the guest: bits 63:15 of the encoding are 0",
