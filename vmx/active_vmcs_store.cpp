@@ -22,4 +22,9 @@ vmcs& active_vmcs_store::activate(physical_address region, std::uint32_t process
 
 void active_vmcs_store::deactivate(physical_address region) { active_.erase(region); }
 
+void active_vmcs_store::note_vmxoff(std::uint32_t processor) {
+  for (auto& active : active_)
+    if (active.second.processor == processor) active.second.copy->note_vmxoff();
+}
+
 }  // namespace vmxsys::vmx

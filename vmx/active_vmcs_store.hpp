@@ -1,10 +1,10 @@
 #pragma once
-#include <vmxsys/vmx/processor.hpp>
-
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
+
+#include <vmxsys/vmx/processor.hpp>
 
 namespace vmxsys::vmx {
 
@@ -15,6 +15,7 @@ class active_vmcs_store final : public vmcs_store {
   vmcs* find(physical_address region) override;
   vmcs& activate(physical_address region, std::uint32_t processor, const physical_memory& memory) override;
   void deactivate(physical_address region) override;
+  void note_vmxoff(std::uint32_t processor) override;
 
   std::size_t size() const noexcept { return active_.size(); }
   /// How often a VMCS was activated while active on another processor (SDM Vol. 3C §27.11.1 forbids it).

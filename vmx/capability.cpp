@@ -1,6 +1,6 @@
-#include <vmxsys/vmx/capability.hpp>
-
 #include <iterator>
+
+#include <vmxsys/vmx/capability.hpp>
 
 namespace vmxsys::vmx {
 
@@ -71,12 +71,23 @@ constexpr capabilities make(const row_values& r) {
 }
 
 // Before the TRUE MSRs, before EPT.
-constexpr capabilities make_core2() {
-  capabilities c = make({7, 0x3F, 0x41, 0x3'EFFF, 0x1FFF, 0x40'01C0, 0x67FF, 0x2C, 0, 36});
-  c.basic = basic(7, false) | dual_monitor;
-  c.primary = 0xF7F9'FFFEull << 32 | primary_default1;
+constexpr capabilities make_early(const row_values& r, std::uint64_t primary, std::uint64_t base) {
+  capabilities c = make(r);
+  c.basic = base | dual_monitor;
+  c.primary = primary << 32 | primary_default1;
   c.true_pin = c.true_primary = c.true_vm_exit = c.true_vm_entry = 0;
   return c;
+}
+
+// The first VMX processors, a dump of a Core 2 X6800: no virtual NMIs (hence no NMI-window exiting either), no
+// secondary controls, no INS/OUTS information.
+constexpr capabilities make_merom() {
+  return make_early({7, 0x1F, 0, 0x3'EFFF, 0x1FFF, 0x4'03C0, 0x27FF, 0x2C, 0, 36}, 0x77B9'FFFE,
+                    basic(7, false) & ~(1ull << 54));
+}
+// The second generation, a dump of a Xeon X5482.
+constexpr capabilities make_core2() {
+  return make_early({0xD, 0x3F, 0x41, 0x3'FFFF, 0x3FFF, 0x4'03C0, 0x67FF, 0x2C, 0, 36}, 0xF7F9'FFFE, basic(0xD, false));
 }
 
 constexpr std::uint64_t bit(unsigned n) { return 1ull << n; }
@@ -103,7 +114,9 @@ constexpr std::uint64_t entry_skylake = 0x0003'FFFF;
 // "Typical" in a description: exit and entry controls, IA32_VMX_MISC beyond the timer shift, CR4 and address widths are
 // those of the generation, not of a dump of that very part.
 constexpr capability_row table[] = {
-    {"core2", "Core 2 (Penryn): no EPT, no preemption timer, no PAUSE-loop exiting; typical values", make_core2()},
+    {"merom", "Core 2 X6800 (Merom): no secondary controls, no virtual NMIs; a dump (region size apart)", make_merom()},
+    {"core2", "Core 2 (Penryn): no EPT, no preemption timer, no PAUSE-loop exiting; CR4 and widths typical",
+     make_core2()},
     {"nehalem", "Core i5-760: EPT, VPID, preemption timer, but no PAUSE-loop exiting; typical values",
      make({0xE, 0x7F, 0x7F, exit_nehalem, entry_nehalem, 0x0004'01E5, 0x27FF, 0x2A, ept_nehalem, 40})},
     {"westmere_ep", "Xeon X5650, X5690: the first with PAUSE-loop exiting; typical values",

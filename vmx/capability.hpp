@@ -1,11 +1,33 @@
 #pragma once
-#include <vmxsys/vmx/control.hpp>
-
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 
+#include <vmxsys/vmx/control.hpp>
+
 namespace vmxsys::vmx {
+
+/// Bits of IA32_VMX_EPT_VPID_CAP, MSR 48CH; SDM Vol. 3D §A.10.
+namespace ept_vpid_cap {
+inline constexpr std::uint64_t execute_only = 1ull << 0;
+inline constexpr std::uint64_t walk_length_4 = 1ull << 6;
+inline constexpr std::uint64_t walk_length_5 = 1ull << 7;
+inline constexpr std::uint64_t uncacheable = 1ull << 8;
+inline constexpr std::uint64_t write_back = 1ull << 14;
+inline constexpr std::uint64_t page_2m = 1ull << 16;
+inline constexpr std::uint64_t page_1g = 1ull << 17;
+inline constexpr std::uint64_t invept = 1ull << 20;
+inline constexpr std::uint64_t accessed_and_dirty = 1ull << 21;
+inline constexpr std::uint64_t advanced_exit_information = 1ull << 22;
+inline constexpr std::uint64_t supervisor_shadow_stack = 1ull << 23;
+inline constexpr std::uint64_t invept_single_context = 1ull << 25;
+inline constexpr std::uint64_t invept_all_contexts = 1ull << 26;
+inline constexpr std::uint64_t invvpid = 1ull << 32;
+inline constexpr std::uint64_t invvpid_individual_address = 1ull << 40;
+inline constexpr std::uint64_t invvpid_single_context = 1ull << 41;
+inline constexpr std::uint64_t invvpid_all_contexts = 1ull << 42;
+inline constexpr std::uint64_t invvpid_single_context_retaining_globals = 1ull << 43;
+}  // namespace ept_vpid_cap
 
 /// What one processor model can do: the values of its VMX capability MSRs 480H to 493H (SDM Vol. 3D, appendix A) and
 /// its address widths. Everything that asks "may this control be 0 or 1" asks here. Constant for the life of a
@@ -54,7 +76,26 @@ struct capabilities {
     return word == control_word::none || (allowed_1(word) >> bit & 1) != 0;
   }
   /// Does the processor have this component (VMREAD and VMWRITE of another one fail with error 12)?
-  constexpr bool has_field(const field_info& row) const noexcept { return supports(row.word, row.bit); }
+  constexpr bool has_field(const field_info& row) const noexcept {
+    return supports(row.word, row.bit) ||
+           (row.other_word != control_word::none && supports(row.other_word, row.other_bit));
+  }
+
+  /// May a register that must obey the fixed bits hold this in VMX operation? `exempt`: bits of CR0 that "unrestricted
+  /// guest" frees in non-root operation (PE and PG). SDM Vol. 3C §26.8, Vol. 3D §A.7, §A.8.
+  constexpr bool cr0_legal(std::uint64_t value, std::uint64_t exempt = 0) const noexcept {
+    return ((value | exempt) & cr0_fixed0) == cr0_fixed0 && (value & ~cr0_fixed1) == 0;
+  }
+  constexpr bool cr4_legal(std::uint64_t value) const noexcept {
+    return (value & cr4_fixed0) == cr4_fixed0 && (value & ~cr4_fixed1) == 0;
+  }
+  /// All bits above the linear-address width equal its highest bit.
+  constexpr bool canonical(std::uint64_t address) const noexcept {
+    const std::uint64_t high = address >> (linear_address_width - 1);
+    return high == 0 || high == ~std::uint64_t{0} >> (linear_address_width - 1);
+  }
+  /// Bits of IA32_VMX_EPT_VPID_CAP, see `ept_vpid_cap`.
+  constexpr bool ept_vpid_has(std::uint64_t bits) const noexcept { return (ept_vpid & bits) == bits; }
 };
 
 constexpr std::uint64_t capabilities::allowed_0(control_word word, bool use_true) const noexcept {
@@ -89,6 +130,8 @@ constexpr std::uint64_t capabilities::allowed_1(control_word word) const noexcep
       return vm_exit_2;
     case control_word::vm_entry:
       return vm_entry >> 32;
+    case control_word::vm_function:
+      return vmfunc;
     default:
       return 0;
   }

@@ -1,6 +1,6 @@
-#include <vmxsys/vmx/control.hpp>
-
 #include <iterator>
+
+#include <vmxsys/vmx/control.hpp>
 
 namespace vmxsys::vmx {
 
@@ -114,6 +114,7 @@ constexpr control_info table[] = {
     {control_word::vm_entry, 23, "load FRED", false},
     {control_word::vm_entry, 24, "load IA32_SPEC_CTRL", false},
     {control_word::vm_entry, 25, "allow SEAM-guest telemetry", false},
+    {control_word::vm_function, 0, "EPTP switching", false},
 };
 }  // namespace
 
@@ -150,6 +151,8 @@ const char* name_of(control_word word) noexcept {
       return "secondary VM-exit";
     case control_word::vm_entry:
       return "VM-entry";
+    case control_word::vm_function:
+      return "VM-function";
   }
   return "?";
 }

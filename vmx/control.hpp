@@ -1,9 +1,9 @@
 #pragma once
-#include <vmxsys/vmx/field.hpp>
-
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+
+#include <vmxsys/vmx/field.hpp>
 
 namespace vmxsys::vmx {
 
@@ -145,6 +145,11 @@ inline constexpr std::uint32_t load_ia32_spec_ctrl = 1u << 24;
 inline constexpr std::uint32_t allow_seam_guest_telemetry = 1u << 25;
 }  // namespace vm_entry_control
 
+/// VM-function controls, 64-bit field 2018H; bit n enables VM function n. SDM Vol. 3C §27.6.14.
+namespace vm_function_control {
+inline constexpr std::uint64_t eptp_switching = 1ull << 0;
+}  // namespace vm_function_control
+
 /// One named control bit, for listings and messages.
 struct control_info {
   control_word word;
@@ -194,6 +199,8 @@ constexpr field field_of(control_word word) noexcept {
       return field::secondary_vm_exit_controls;
     case control_word::vm_entry:
       return field::vm_entry_controls;
+    case control_word::vm_function:
+      return field::vm_function_controls;
     default:
       return field::pin_based_controls;
   }

@@ -238,8 +238,18 @@ enum class field_width : std::uint8_t { bits_16 = 0, bits_64 = 1, bits_32 = 2, n
 /// Bits 11:10 of an encoding. VM-exit information is read-only unless IA32_VMX_MISC bit 29 says otherwise.
 enum class field_type : std::uint8_t { control = 0, exit_information = 1, guest_state = 2, host_state = 3 };
 
-/// The words that hold VMX controls (SDM Vol. 3C §27.6 to §27.8). `none` means "no control".
-enum class control_word : std::uint8_t { none, pin, primary, secondary, tertiary, vm_exit, vm_exit_2, vm_entry };
+/// The words that hold VMX controls (SDM Vol. 3C §27.6 to §27.8; `vm_function`: §27.6.14). `none` means "no control".
+enum class control_word : std::uint8_t {
+  none,
+  pin,
+  primary,
+  secondary,
+  tertiary,
+  vm_exit,
+  vm_exit_2,
+  vm_entry,
+  vm_function
+};
 
 constexpr field_width width_of(std::uint32_t encoding) noexcept { return field_width((encoding >> 13) & 3); }
 constexpr field_type type_of(std::uint32_t encoding) noexcept { return field_type((encoding >> 10) & 3); }
@@ -257,7 +267,8 @@ constexpr std::uint64_t mask_of(field_width w) noexcept {
 }
 
 /// One row of the field table. A field with `word != none` exists on processors whose capability MSRs allow control
-/// `bit` of that word to be 1; `condition` is the SDM name of that control, nullptr for a field that always exists.
+/// `bit` of that word to be 1 or, where `other_word != none`, control `other_bit` of that one; `condition` is the SDM
+/// name of the control or controls, nullptr for a field that always exists. SDM Vol. 3D, the notes of appendix B.
 struct field_info {
   field encoding;
   const char* name;  ///< spelled as the enumerator
@@ -266,12 +277,17 @@ struct field_info {
   control_word word;
   std::uint8_t bit;
   const char* condition;
+  control_word other_word;
+  std::uint8_t other_bit;
 };
 
 namespace detail {
 constexpr field_info row(field f, const char* name, control_word word = control_word::none, unsigned bit = 0,
-                         const char* condition = nullptr) noexcept {
-  return {f, name, width_of(f), type_of(f), word, static_cast<std::uint8_t>(bit), condition};
+                         const char* condition = nullptr, control_word other_word = control_word::none,
+                         unsigned other_bit = 0) noexcept {
+  return {f,          name,       width_of(f),
+          type_of(f), word,       static_cast<std::uint8_t>(bit),
+          condition,  other_word, static_cast<std::uint8_t>(other_bit)};
 }
 }  // namespace detail
 
@@ -300,7 +316,8 @@ inline constexpr std::array<field_info, field_count> field_table{{
     detail::row(field::guest_interrupt_status, "guest_interrupt_status", control_word::secondary, 9,
                 "virtual-interrupt delivery"),
     detail::row(field::pml_index, "pml_index", control_word::secondary, 17, "enable PML"),
-    detail::row(field::guest_uinv, "guest_uinv", control_word::vm_entry, 19, "load UINV"),
+    detail::row(field::guest_uinv, "guest_uinv", control_word::vm_entry, 19, "load UINV or clear UINV",
+                control_word::vm_exit, 27),
     detail::row(field::host_es_selector, "host_es_selector"),
     detail::row(field::host_cs_selector, "host_cs_selector"),
     detail::row(field::host_ss_selector, "host_ss_selector"),
@@ -308,8 +325,8 @@ inline constexpr std::array<field_info, field_count> field_table{{
     detail::row(field::host_fs_selector, "host_fs_selector"),
     detail::row(field::host_gs_selector, "host_gs_selector"),
     detail::row(field::host_tr_selector, "host_tr_selector"),
-    detail::row(field::io_bitmap_a_address, "io_bitmap_a_address", control_word::primary, 25, "use I/O bitmaps"),
-    detail::row(field::io_bitmap_b_address, "io_bitmap_b_address", control_word::primary, 25, "use I/O bitmaps"),
+    detail::row(field::io_bitmap_a_address, "io_bitmap_a_address"),
+    detail::row(field::io_bitmap_b_address, "io_bitmap_b_address"),
     detail::row(field::msr_bitmap_address, "msr_bitmap_address", control_word::primary, 28, "use MSR bitmaps"),
     detail::row(field::vm_exit_msr_store_address, "vm_exit_msr_store_address"),
     detail::row(field::vm_exit_msr_load_address, "vm_exit_msr_load_address"),
@@ -333,7 +350,7 @@ inline constexpr std::array<field_info, field_count> field_table{{
                 "virtual-interrupt delivery"),
     detail::row(field::eoi_exit_bitmap_3, "eoi_exit_bitmap_3", control_word::secondary, 9,
                 "virtual-interrupt delivery"),
-    detail::row(field::eptp_list_address, "eptp_list_address", control_word::secondary, 13, "enable VM functions"),
+    detail::row(field::eptp_list_address, "eptp_list_address", control_word::vm_function, 0, "EPTP switching"),
     detail::row(field::vmread_bitmap_address, "vmread_bitmap_address", control_word::secondary, 14, "VMCS shadowing"),
     detail::row(field::vmwrite_bitmap_address, "vmwrite_bitmap_address", control_word::secondary, 14, "VMCS shadowing"),
     detail::row(field::virtualization_exception_information_address, "virtualization_exception_information_address",
@@ -372,26 +389,39 @@ inline constexpr std::array<field_info, field_count> field_table{{
     detail::row(field::original_event_data, "original_event_data", control_word::vm_entry, 23, "load FRED"),
     detail::row(field::vmcs_link_pointer, "vmcs_link_pointer"),
     detail::row(field::guest_ia32_debugctl, "guest_ia32_debugctl"),
-    detail::row(field::guest_ia32_pat, "guest_ia32_pat", control_word::vm_entry, 14, "load IA32_PAT"),
-    detail::row(field::guest_ia32_efer, "guest_ia32_efer", control_word::vm_entry, 15, "load IA32_EFER"),
+    detail::row(field::guest_ia32_pat, "guest_ia32_pat", control_word::vm_entry, 14, "load IA32_PAT or save IA32_PAT",
+                control_word::vm_exit, 18),
+    detail::row(field::guest_ia32_efer, "guest_ia32_efer", control_word::vm_entry, 15,
+                "load IA32_EFER or save IA32_EFER", control_word::vm_exit, 20),
     detail::row(field::guest_ia32_perf_global_ctrl, "guest_ia32_perf_global_ctrl", control_word::vm_entry, 13,
                 "load IA32_PERF_GLOBAL_CTRL"),
     detail::row(field::guest_pdpte0, "guest_pdpte0", control_word::secondary, 1, "enable EPT"),
     detail::row(field::guest_pdpte1, "guest_pdpte1", control_word::secondary, 1, "enable EPT"),
     detail::row(field::guest_pdpte2, "guest_pdpte2", control_word::secondary, 1, "enable EPT"),
     detail::row(field::guest_pdpte3, "guest_pdpte3", control_word::secondary, 1, "enable EPT"),
-    detail::row(field::guest_ia32_bndcfgs, "guest_ia32_bndcfgs", control_word::vm_entry, 16, "load IA32_BNDCFGS"),
-    detail::row(field::guest_ia32_rtit_ctl, "guest_ia32_rtit_ctl", control_word::vm_entry, 18, "load IA32_RTIT_CTL"),
-    detail::row(field::guest_ia32_lbr_ctl, "guest_ia32_lbr_ctl", control_word::vm_entry, 21, "load guest IA32_LBR_CTL"),
+    detail::row(field::guest_ia32_bndcfgs, "guest_ia32_bndcfgs", control_word::vm_entry, 16,
+                "load IA32_BNDCFGS or clear IA32_BNDCFGS", control_word::vm_exit, 23),
+    detail::row(field::guest_ia32_rtit_ctl, "guest_ia32_rtit_ctl", control_word::vm_entry, 18,
+                "load IA32_RTIT_CTL or clear IA32_RTIT_CTL", control_word::vm_exit, 25),
+    detail::row(field::guest_ia32_lbr_ctl, "guest_ia32_lbr_ctl", control_word::vm_entry, 21,
+                "load guest IA32_LBR_CTL or clear IA32_LBR_CTL", control_word::vm_exit, 26),
     detail::row(field::guest_ia32_pkrs, "guest_ia32_pkrs", control_word::vm_entry, 22, "load PKRS"),
-    detail::row(field::guest_ia32_fred_config, "guest_ia32_fred_config", control_word::vm_entry, 23, "load FRED"),
-    detail::row(field::guest_ia32_fred_rsp1, "guest_ia32_fred_rsp1", control_word::vm_entry, 23, "load FRED"),
-    detail::row(field::guest_ia32_fred_rsp2, "guest_ia32_fred_rsp2", control_word::vm_entry, 23, "load FRED"),
-    detail::row(field::guest_ia32_fred_rsp3, "guest_ia32_fred_rsp3", control_word::vm_entry, 23, "load FRED"),
-    detail::row(field::guest_ia32_fred_stklvls, "guest_ia32_fred_stklvls", control_word::vm_entry, 23, "load FRED"),
-    detail::row(field::guest_ia32_fred_ssp1, "guest_ia32_fred_ssp1", control_word::vm_entry, 23, "load FRED"),
-    detail::row(field::guest_ia32_fred_ssp2, "guest_ia32_fred_ssp2", control_word::vm_entry, 23, "load FRED"),
-    detail::row(field::guest_ia32_fred_ssp3, "guest_ia32_fred_ssp3", control_word::vm_entry, 23, "load FRED"),
+    detail::row(field::guest_ia32_fred_config, "guest_ia32_fred_config", control_word::vm_entry, 23,
+                "load FRED or save FRED", control_word::vm_exit_2, 0),
+    detail::row(field::guest_ia32_fred_rsp1, "guest_ia32_fred_rsp1", control_word::vm_entry, 23,
+                "load FRED or save FRED", control_word::vm_exit_2, 0),
+    detail::row(field::guest_ia32_fred_rsp2, "guest_ia32_fred_rsp2", control_word::vm_entry, 23,
+                "load FRED or save FRED", control_word::vm_exit_2, 0),
+    detail::row(field::guest_ia32_fred_rsp3, "guest_ia32_fred_rsp3", control_word::vm_entry, 23,
+                "load FRED or save FRED", control_word::vm_exit_2, 0),
+    detail::row(field::guest_ia32_fred_stklvls, "guest_ia32_fred_stklvls", control_word::vm_entry, 23,
+                "load FRED or save FRED", control_word::vm_exit_2, 0),
+    detail::row(field::guest_ia32_fred_ssp1, "guest_ia32_fred_ssp1", control_word::vm_entry, 23,
+                "load FRED or save FRED", control_word::vm_exit_2, 0),
+    detail::row(field::guest_ia32_fred_ssp2, "guest_ia32_fred_ssp2", control_word::vm_entry, 23,
+                "load FRED or save FRED", control_word::vm_exit_2, 0),
+    detail::row(field::guest_ia32_fred_ssp3, "guest_ia32_fred_ssp3", control_word::vm_entry, 23,
+                "load FRED or save FRED", control_word::vm_exit_2, 0),
     detail::row(field::guest_ia32_spec_ctrl, "guest_ia32_spec_ctrl", control_word::vm_entry, 24, "load IA32_SPEC_CTRL"),
     detail::row(field::guest_deadline, "guest_deadline", control_word::tertiary, 8, "APIC-timer virtualization"),
     detail::row(field::host_ia32_pat, "host_ia32_pat", control_word::vm_exit, 19, "load host IA32_PAT"),

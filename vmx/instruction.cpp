@@ -1,45 +1,169 @@
-#include <vmxsys/vmx/control.hpp>
 #include <vmxsys/vmx/event.hpp>
-#include <vmxsys/vmx/instruction.hpp>
+#include <vmxsys/vmx/instruction_rows.hpp>
 
 namespace vmxsys::vmx {
 
 namespace {
 
-constexpr std::uint64_t cr0_pe = 1;
-constexpr std::uint64_t cr4_vmxe = 1u << 13;
+using namespace detail;
+using call = instruction_call;
+using error = instruction_error;
 
-constexpr vmx_outcome succeed(std::uint64_t value = 0) {
-  return {outcome_kind::succeed, instruction_error::none, exit_reason::vmcall, value};
-}
-constexpr vmx_outcome end_with(outcome_kind kind) { return {kind, instruction_error::none, exit_reason::vmcall, 0}; }
-constexpr vmx_outcome exit_with(exit_reason reason) {
-  return {outcome_kind::vm_exit, instruction_error::none, reason, 0};
-}
+// ---- the rows ------------------------------------------------------------------------------------------------------
 
-bool wrong_mode(const execution_mode& mode) {
-  return (mode.cr0 & cr0_pe) == 0 || mode.virtual_8086 || (mode.long_mode && !mode.code_64_bit);
-}
+constexpr const char* fixed_bits = "SDM Vol. 3C §26.8";
+constexpr const char* enabling = "SDM Vol. 3C §26.7";
 
-// What every instruction but VMXON and VMCALL looks at first. `succeed` means: go on.
-vmx_outcome front(const vmx_state& state, const execution_mode& mode, exit_reason reason) {
-  if (state.mode == operation::off || wrong_mode(mode)) return end_with(outcome_kind::fault_ud);
-  if (state.mode == operation::non_root) return exit_with(reason);
-  if (mode.cpl > 0) return end_with(outcome_kind::fault_gp);
-  return succeed();
-}
-
-bool fixed_bits_ok(std::uint64_t value, std::uint64_t fixed0, std::uint64_t fixed1) {
-  return (value & fixed0) == fixed0 && (value & ~fixed1) == 0;
-}
-
-bool vmxon_allowed(const vmx_unit& unit, const execution_mode& mode) {
+bool feature_control_enables(const call& c) {
   const std::uint64_t enable =
-      mode.inside_smx ? feature_control_bits::vmx_inside_smx : feature_control_bits::vmx_outside_smx;
-  const std::uint64_t feature_control = unit.state.feature_control;
-  return mode.cpl == 0 && !mode.a20_masked && fixed_bits_ok(mode.cr0, unit.caps.cr0_fixed0, unit.caps.cr0_fixed1) &&
-         fixed_bits_ok(mode.cr4, unit.caps.cr4_fixed0, unit.caps.cr4_fixed1) &&
-         (feature_control & feature_control_bits::lock) != 0 && (feature_control & enable) != 0;
+      c.mode.inside_smx ? feature_control_bits::vmx_inside_smx : feature_control_bits::vmx_outside_smx;
+  return (c.state.feature_control & enable) != 0;
+}
+
+constexpr instruction_check vmxon_rows[] = {
+    protected_mode,
+    not_virtual_8086,
+    not_compatibility,
+    ud_unless(
+        "CR4.VMXE is 1", [](const call& c) { return (c.mode.cr4 >> 13 & 1) != 0; }, enabling),
+    outside_the_guest,
+    cpl_0,
+    fail_unless(error::vmxon_in_root, "not in root operation",
+                [](const call& c) { return c.state.mode != operation::root; }),
+    gp_unless(
+        "A20 is not masked", [](const call& c) { return !c.mode.a20_masked; }, fixed_bits),
+    gp_unless(
+        "CR0 obeys the fixed bits", [](const call& c) { return c.unit->caps.cr0_legal(c.mode.cr0); }, fixed_bits),
+    gp_unless(
+        "CR4 obeys the fixed bits", [](const call& c) { return c.unit->caps.cr4_legal(c.mode.cr4); }, fixed_bits),
+    gp_unless(
+        "IA32_FEATURE_CONTROL is locked",
+        [](const call& c) { return (c.state.feature_control & feature_control_bits::lock) != 0; }, enabling),
+    gp_unless("IA32_FEATURE_CONTROL enables VMX", feature_control_enables, enabling),
+    operand_accessible,
+    invalid_unless("the region is aligned", [](const call& c) { return aligned_to_page(c.operand); }),
+    invalid_unless("the region is within the address width",
+                   [](const call& c) { return in_region_width(c.unit->caps, c.operand); }),
+    invalid_unless("the revision identifier is the processor's",
+                   [](const call& c) {
+                     return (revision_word(c.unit->memory, c.operand) & ~vmcs_region::shadow_bit) ==
+                            c.unit->caps.revision();
+                   }),
+    invalid_unless(
+        "bit 31 of the region's first word is 0",
+        [](const call& c) { return (revision_word(c.unit->memory, c.operand) & vmcs_region::shadow_bit) == 0; }),
+};
+
+constexpr instruction_check vmxoff_rows[] = {
+    in_vmx_operation, protected_mode, not_virtual_8086, not_compatibility, outside_the_guest, cpl_0,
+};
+
+constexpr instruction_check vmclear_rows[] = {
+    in_vmx_operation,
+    protected_mode,
+    not_virtual_8086,
+    not_compatibility,
+    outside_the_guest,
+    cpl_0,
+    operand_accessible,
+    fail_unless(error::vmclear_invalid_address, "the region is aligned",
+                [](const call& c) { return aligned_to_page(c.operand); }),
+    fail_unless(error::vmclear_invalid_address, "the region is within the address width",
+                [](const call& c) { return in_region_width(c.unit->caps, c.operand); }),
+    fail_unless(error::vmclear_vmxon_pointer, "the region is not the VMXON region",
+                [](const call& c) { return c.operand != c.state.vmxon_pointer; }),
+};
+
+constexpr instruction_check vmptrld_rows[] = {
+    in_vmx_operation,
+    protected_mode,
+    not_virtual_8086,
+    not_compatibility,
+    outside_the_guest,
+    cpl_0,
+    operand_accessible,
+    fail_unless(error::vmptrld_invalid_address, "the region is aligned",
+                [](const call& c) { return aligned_to_page(c.operand); }),
+    fail_unless(error::vmptrld_invalid_address, "the region is within the address width",
+                [](const call& c) { return in_region_width(c.unit->caps, c.operand); }),
+    fail_unless(error::vmptrld_vmxon_pointer, "the region is not the VMXON region",
+                [](const call& c) { return c.operand != c.state.vmxon_pointer; }),
+    fail_unless(error::vmptrld_wrong_revision, "the revision identifier is the processor's",
+                [](const call& c) {
+                  return (revision_word(c.unit->memory, c.operand) & ~vmcs_region::shadow_bit) ==
+                         c.unit->caps.revision();
+                }),
+    fail_unless(error::vmptrld_wrong_revision, "a shadow VMCS only with VMCS shadowing",
+                [](const call& c) {
+                  return (revision_word(c.unit->memory, c.operand) & vmcs_region::shadow_bit) == 0 ||
+                         (c.unit->caps.allowed_1(control_word::secondary) & secondary::vmcs_shadowing) != 0;
+                }),
+};
+
+constexpr instruction_check vmptrst_rows[] = {
+    in_vmx_operation, protected_mode, not_virtual_8086, not_compatibility, outside_the_guest, cpl_0, operand_accessible,
+};
+
+constexpr instruction_check vmcall_rows[] = {
+    outside_the_guest,
+    in_vmx_operation,
+    protected_mode,
+    not_virtual_8086,
+    not_compatibility,
+    cpl_0,
+    // Without dual-monitor treatment there never is one.
+    fail_unless(error::vmcall_in_root, "there is an SMM monitor to call", [](const call&) { return false; }),
+};
+
+constexpr const char* entry_basics = "SDM Vol. 3C §29.1";
+
+constexpr instruction_check has_current_vmcs = invalid_unless(
+    "there is a current VMCS", [](const call& c) { return c.state.has_current(); }, entry_basics);
+constexpr instruction_check current_is_no_shadow = invalid_unless(
+    "the current VMCS is not a shadow VMCS", [](const call& c) { return !c.state.current->is_shadow(); }, entry_basics);
+constexpr instruction_check no_mov_ss_blocking = fail_unless(
+    error::entry_blocked_by_mov_ss, "events are not blocked by MOV SS",
+    [](const call& c) { return !c.mode.mov_ss_blocking; }, entry_basics);
+
+constexpr instruction_check vmlaunch_rows[] = {
+    in_vmx_operation,
+    protected_mode,
+    not_virtual_8086,
+    not_compatibility,
+    outside_the_guest,
+    cpl_0,
+    has_current_vmcs,
+    current_is_no_shadow,
+    no_mov_ss_blocking,
+    fail_unless(
+        error::vmlaunch_not_clear, "the launch state is clear",
+        [](const call& c) { return c.state.current->launch() == launch_state::clear; }, entry_basics),
+};
+
+constexpr instruction_check vmresume_rows[] = {
+    in_vmx_operation,
+    protected_mode,
+    not_virtual_8086,
+    not_compatibility,
+    outside_the_guest,
+    cpl_0,
+    has_current_vmcs,
+    current_is_no_shadow,
+    no_mov_ss_blocking,
+    fail_unless(
+        error::vmresume_not_launched, "the launch state is launched",
+        [](const call& c) { return c.state.current->launch() == launch_state::launched; }, entry_basics),
+    fail_unless(
+        error::vmresume_after_vmxoff, "no VMXOFF since VMLAUNCH",
+        [](const call& c) { return !c.state.current->vmxoff_since_launch(); }, "SDM Vol. 3C §33.4"),
+};
+
+// ---- what they do --------------------------------------------------------------------------------------------------
+
+vmx_outcome succeed(std::uint64_t value = 0) {
+  vmx_outcome outcome;
+  outcome.value = value;
+  return outcome;
 }
 
 void drop_current(vmx_state& state) {
@@ -47,72 +171,41 @@ void drop_current(vmx_state& state) {
   state.current = nullptr;
 }
 
-// nullptr: VMREAD and VMWRITE fail with error 12.
-const field_info* component(const capabilities& caps, std::uint64_t encoding) {
-  if (encoding >> 32 != 0) return nullptr;
-  const field_info* row = find_field(static_cast<std::uint32_t>(encoding));
-  return row != nullptr && caps.has_field(*row) ? row : nullptr;
-}
-
 }  // namespace
 
-const char* describe_error(unsigned number) noexcept {
-  switch (static_cast<instruction_error>(number)) {
-    case instruction_error::none:
-      return nullptr;
-    case instruction_error::vmcall_in_root:
-      return "VMCALL executed in VMX root operation";
-    case instruction_error::vmclear_invalid_address:
-      return "VMCLEAR with invalid physical address";
-    case instruction_error::vmclear_vmxon_pointer:
-      return "VMCLEAR with VMXON pointer";
-    case instruction_error::vmlaunch_not_clear:
-      return "VMLAUNCH with non-clear VMCS";
-    case instruction_error::vmresume_not_launched:
-      return "VMRESUME with non-launched VMCS";
-    case instruction_error::vmresume_after_vmxoff:
-      return "VMRESUME after VMXOFF";
-    case instruction_error::entry_invalid_control_fields:
-      return "VM entry with invalid control field(s)";
-    case instruction_error::entry_invalid_host_state:
-      return "VM entry with invalid host-state field(s)";
-    case instruction_error::vmptrld_invalid_address:
-      return "VMPTRLD with invalid physical address";
-    case instruction_error::vmptrld_vmxon_pointer:
-      return "VMPTRLD with VMXON pointer";
-    case instruction_error::vmptrld_wrong_revision:
-      return "VMPTRLD with incorrect VMCS revision identifier";
-    case instruction_error::unsupported_component:
-      return "VMREAD or VMWRITE from/to unsupported VMCS component";
-    case instruction_error::vmwrite_read_only:
-      return "VMWRITE to read-only VMCS component";
-    case instruction_error::vmxon_in_root:
-      return "VMXON executed in VMX root operation";
-    case instruction_error::entry_invalid_executive_vmcs:
-      return "VM entry with invalid executive-VMCS pointer";
-    case instruction_error::entry_executive_vmcs_not_launched:
-      return "VM entry with non-launched executive VMCS";
-    case instruction_error::entry_executive_vmcs_not_vmxon_pointer:
-      return "VM entry with executive-VMCS pointer that is not the VMXON pointer";
-    case instruction_error::vmcall_vmcs_not_clear:
-      return "VMCALL with non-clear VMCS";
-    case instruction_error::vmcall_invalid_exit_controls:
-      return "VMCALL with invalid VM-exit control fields";
-    case instruction_error::vmcall_wrong_mseg_revision:
-      return "VMCALL with incorrect MSEG revision identifier";
-    case instruction_error::vmxoff_dual_monitor:
-      return "VMXOFF under dual-monitor treatment of SMIs and SMM";
-    case instruction_error::vmcall_invalid_smm_features:
-      return "VMCALL with invalid SMM-monitor features";
-    case instruction_error::entry_invalid_executive_controls:
-      return "VM entry with invalid VM-execution control fields in executive VMCS";
-    case instruction_error::entry_blocked_by_mov_ss:
-      return "VM entry with events blocked by MOV SS";
-    case instruction_error::invalid_invalidation_operand:
-      return "Invalid operand to INVEPT/INVVPID";
+namespace detail {
+
+const vmx_instruction_info vmxon_info{vmx_instruction::vmxon, "VMXON", exit_reason::vmxon, vmxon_rows,
+                                      std::size(vmxon_rows)};
+const vmx_instruction_info vmxoff_info{vmx_instruction::vmxoff, "VMXOFF", exit_reason::vmxoff, vmxoff_rows,
+                                       std::size(vmxoff_rows)};
+const vmx_instruction_info vmclear_info{vmx_instruction::vmclear, "VMCLEAR", exit_reason::vmclear, vmclear_rows,
+                                        std::size(vmclear_rows)};
+const vmx_instruction_info vmptrld_info{vmx_instruction::vmptrld, "VMPTRLD", exit_reason::vmptrld, vmptrld_rows,
+                                        std::size(vmptrld_rows)};
+const vmx_instruction_info vmptrst_info{vmx_instruction::vmptrst, "VMPTRST", exit_reason::vmptrst, vmptrst_rows,
+                                        std::size(vmptrst_rows)};
+const vmx_instruction_info vmcall_info{vmx_instruction::vmcall, "VMCALL", exit_reason::vmcall, vmcall_rows,
+                                       std::size(vmcall_rows)};
+const vmx_instruction_info vmlaunch_info{vmx_instruction::vmlaunch, "VMLAUNCH", exit_reason::vmlaunch, vmlaunch_rows,
+                                         std::size(vmlaunch_rows)};
+const vmx_instruction_info vmresume_info{vmx_instruction::vmresume, "VMRESUME", exit_reason::vmresume, vmresume_rows,
+                                         std::size(vmresume_rows)};
+
+vmx_outcome end_with(const instruction_check& failed, const instruction_call& c, exit_reason reason) noexcept {
+  vmx_outcome outcome;
+  if (failed.failure == outcome_kind::fail_valid) {
+    outcome = fail(c.state, failed.error);
+  } else {
+    outcome.kind = failed.failure;
+    if (failed.failure == outcome_kind::vm_exit) outcome.reason = reason;
+    if (failed.failure == outcome_kind::operand_fault) outcome.fault = c.fault;
   }
-  return nullptr;
+  outcome.check = failed.name;
+  return outcome;
 }
+
+}  // namespace detail
 
 std::uint64_t flags_after(std::uint64_t rflags, outcome_kind kind) noexcept {
   constexpr std::uint64_t arithmetic =
@@ -129,50 +222,42 @@ std::uint64_t flags_after(std::uint64_t rflags, outcome_kind kind) noexcept {
   }
 }
 
-vmx_outcome fail(vmx_state& state, instruction_error error) noexcept {
-  if (!state.has_current()) return end_with(outcome_kind::fail_invalid);
-  state.current->write(field::vm_instruction_error, static_cast<std::uint64_t>(error));
-  return {outcome_kind::fail_valid, error, exit_reason::vmcall, 0};
+vmx_outcome fail(vmx_state& state, instruction_error number) noexcept {
+  vmx_outcome outcome;
+  outcome.kind = outcome_kind::fail_invalid;
+  if (!state.has_current()) return outcome;
+  state.current->write(field::vm_instruction_error, static_cast<std::uint64_t>(number));
+  outcome.kind = outcome_kind::fail_valid;
+  outcome.error = number;
+  return outcome;
 }
 
 bool region_address_ok(const capabilities& caps, physical_address region) noexcept {
-  const unsigned width = (caps.basic >> 48 & 1) != 0 ? 32 : caps.physical_address_width;
-  return (region & 0xFFF) == 0 && region >> width == 0;
+  return aligned_to_page(region) && in_region_width(caps, region);
 }
 
-vmx_outcome vmxon(const vmx_unit& unit, const execution_mode& mode, physical_address region) {
-  vmx_state& state = unit.state;
-  if (wrong_mode(mode) || (mode.cr4 & cr4_vmxe) == 0) return end_with(outcome_kind::fault_ud);
-  if (state.mode == operation::non_root) return exit_with(exit_reason::vmxon);
-  if (state.mode == operation::root) {
-    if (mode.cpl > 0) return end_with(outcome_kind::fault_gp);
-    return fail(state, instruction_error::vmxon_in_root);
-  }
-  if (!vmxon_allowed(unit, mode)) return end_with(outcome_kind::fault_gp);
-  if (!region_address_ok(unit.caps, region)) return end_with(outcome_kind::fail_invalid);
-  if (revision_word(unit.memory, region) != unit.caps.revision()) return end_with(outcome_kind::fail_invalid);
-  state.mode = operation::root;
-  state.vmxon_pointer = region;
-  drop_current(state);
+vmx_outcome vmxon(const vmx_unit& unit, const execution_mode& mode, physical_address region, operand_fault fault) {
+  const call c{unit.state, mode, &unit, region, 0, 0, fault};
+  if (const auto* failed = first_failure<vmxon_rows>(c)) return end_with(*failed, c, exit_reason::vmxon);
+  unit.state.mode = operation::root;
+  unit.state.vmxon_pointer = region;
+  drop_current(unit.state);
   return succeed();
 }
 
 vmx_outcome vmxoff(const vmx_unit& unit, const execution_mode& mode) {
-  const vmx_outcome outcome = front(unit.state, mode, exit_reason::vmxoff);
-  if (!outcome) return outcome;
+  const call c{unit.state, mode, &unit};
+  if (const auto* failed = first_failure<vmxoff_rows>(c)) return end_with(*failed, c, exit_reason::vmxoff);
+  if (unit.choices.vmxoff_voids_launches) unit.store.note_vmxoff(unit.processor);
   unit.state.mode = operation::off;
   unit.state.vmxon_pointer = no_vmcs;
   drop_current(unit.state);
   return succeed();
 }
 
-vmx_outcome vmclear(const vmx_unit& unit, const execution_mode& mode, physical_address region) {
-  vmx_state& state = unit.state;
-  const vmx_outcome outcome = front(state, mode, exit_reason::vmclear);
-  if (!outcome) return outcome;
-  if (!region_address_ok(unit.caps, region)) return fail(state, instruction_error::vmclear_invalid_address);
-  if (region == state.vmxon_pointer) return fail(state, instruction_error::vmclear_vmxon_pointer);
-
+vmx_outcome vmclear(const vmx_unit& unit, const execution_mode& mode, physical_address region, operand_fault fault) {
+  const call c{unit.state, mode, &unit, region, 0, 0, fault};
+  if (const auto* failed = first_failure<vmclear_rows>(c)) return end_with(*failed, c, exit_reason::vmclear);
   if (vmcs* active = unit.store.find(region)) {
     active->set_launch(launch_state::clear);
     active->store(unit.memory, region);
@@ -180,58 +265,40 @@ vmx_outcome vmclear(const vmx_unit& unit, const execution_mode& mode, physical_a
   } else {
     unit.memory.write(region + vmcs_region::launch, static_cast<std::uint32_t>(launch_state::clear));
   }
-  if (region == state.current_vmcs) drop_current(state);
+  if (region == unit.state.current_vmcs) drop_current(unit.state);
   return succeed();
 }
 
-vmx_outcome vmptrld(const vmx_unit& unit, const execution_mode& mode, physical_address region) {
-  vmx_state& state = unit.state;
-  const vmx_outcome outcome = front(state, mode, exit_reason::vmptrld);
-  if (!outcome) return outcome;
-  if (!region_address_ok(unit.caps, region)) return fail(state, instruction_error::vmptrld_invalid_address);
-  if (region == state.vmxon_pointer) return fail(state, instruction_error::vmptrld_vmxon_pointer);
-
-  const std::uint32_t word = revision_word(unit.memory, region);
-  const bool shadow = (word & vmcs_region::shadow_bit) != 0;
-  const bool shadow_ok = (unit.caps.allowed_1(control_word::secondary) & secondary::vmcs_shadowing) != 0;
-  if ((word & ~vmcs_region::shadow_bit) != unit.caps.revision() || (shadow && !shadow_ok))
-    return fail(state, instruction_error::vmptrld_wrong_revision);
-
-  state.current = &unit.store.activate(region, unit.processor, unit.memory);
-  state.current_vmcs = region;
+vmx_outcome vmptrld(const vmx_unit& unit, const execution_mode& mode, physical_address region, operand_fault fault) {
+  const call c{unit.state, mode, &unit, region, 0, 0, fault};
+  if (const auto* failed = first_failure<vmptrld_rows>(c)) return end_with(*failed, c, exit_reason::vmptrld);
+  unit.state.current = &unit.store.activate(region, unit.processor, unit.memory);
+  unit.state.current_vmcs = region;
   return succeed();
 }
 
-vmx_outcome vmptrst(const vmx_unit& unit, const execution_mode& mode) {
-  const vmx_outcome outcome = front(unit.state, mode, exit_reason::vmptrst);
-  return outcome ? succeed(unit.state.current_vmcs) : outcome;
-}
-
-vmx_outcome vmread(const vmx_unit& unit, const execution_mode& mode, std::uint64_t encoding) {
-  const vmx_outcome outcome = front(unit.state, mode, exit_reason::vmread);
-  if (!outcome) return outcome;
-  if (!unit.state.has_current()) return end_with(outcome_kind::fail_invalid);
-  if (component(unit.caps, encoding) == nullptr) return fail(unit.state, instruction_error::unsupported_component);
-  return succeed(unit.state.current->read_component(static_cast<std::uint32_t>(encoding)));
-}
-
-vmx_outcome vmwrite(const vmx_unit& unit, const execution_mode& mode, std::uint64_t encoding, std::uint64_t value) {
-  const vmx_outcome outcome = front(unit.state, mode, exit_reason::vmwrite);
-  if (!outcome) return outcome;
-  if (!unit.state.has_current()) return end_with(outcome_kind::fail_invalid);
-  const field_info* row = component(unit.caps, encoding);
-  if (row == nullptr) return fail(unit.state, instruction_error::unsupported_component);
-  if (row->type == field_type::exit_information && !unit.caps.vmwrite_any_field())
-    return fail(unit.state, instruction_error::vmwrite_read_only);
-  unit.state.current->write_component(static_cast<std::uint32_t>(encoding), value);
-  return succeed();
+vmx_outcome vmptrst(const vmx_unit& unit, const execution_mode& mode, operand_fault fault) {
+  const call c{unit.state, mode, &unit, 0, 0, 0, fault};
+  if (const auto* failed = first_failure<vmptrst_rows>(c)) return end_with(*failed, c, exit_reason::vmptrst);
+  return succeed(unit.state.current_vmcs);
 }
 
 vmx_outcome vmcall(const vmx_unit& unit, const execution_mode& mode) {
-  if (unit.state.mode == operation::non_root) return exit_with(exit_reason::vmcall);
-  if (unit.state.mode == operation::off || wrong_mode(mode)) return end_with(outcome_kind::fault_ud);
-  if (mode.cpl > 0) return end_with(outcome_kind::fault_gp);
-  return fail(unit.state, instruction_error::vmcall_in_root);
+  const call c{unit.state, mode, &unit};
+  const auto* failed = first_failure<vmcall_rows>(c);
+  return end_with(*failed, c, exit_reason::vmcall);  // the last row never holds
+}
+
+vmx_outcome vmlaunch_basics(vmx_state& state, const execution_mode& mode) {
+  const call c{state, mode};
+  const auto* failed = first_failure<vmlaunch_rows>(c);
+  return failed != nullptr ? end_with(*failed, c, exit_reason::vmlaunch) : succeed();
+}
+
+vmx_outcome vmresume_basics(vmx_state& state, const execution_mode& mode) {
+  const call c{state, mode};
+  const auto* failed = first_failure<vmresume_rows>(c);
+  return failed != nullptr ? end_with(*failed, c, exit_reason::vmresume) : succeed();
 }
 
 }  // namespace vmxsys::vmx

@@ -1,10 +1,10 @@
 #pragma once
-#include <vmxsys/vmx/field.hpp>
-#include <vmxsys/vmx/physical_memory.hpp>
-
 #include <array>
 #include <cstddef>
 #include <cstdint>
+
+#include <vmxsys/vmx/field.hpp>
+#include <vmxsys/vmx/physical_memory.hpp>
 
 namespace vmxsys::vmx {
 
@@ -16,7 +16,7 @@ enum class launch_state : std::uint8_t { clear = 0, launched = 1 };
 ///
 ///     0    revision identifier (bits 30:0) and shadow-VMCS indicator (bit 31)
 ///     4    VMX-abort indicator
-///     8    launch state: 0 clear, 1 launched
+///     8    launch state: 0 clear, 1 launched, 2 launched before the last VMXOFF
 ///    12    reserved, 0
 ///    16    the fields by slot, 8 bytes each, little-endian
 ///
@@ -103,7 +103,14 @@ class vmcs {
   void set_abort_indicator(std::uint32_t indicator) noexcept { abort_ = indicator; }
 
   launch_state launch() const noexcept { return launch_; }
-  void set_launch(launch_state state) noexcept { launch_ = state; }
+  void set_launch(launch_state state) noexcept {
+    launch_ = state;
+    vmxoff_since_launch_ = false;
+  }
+  /// The processor on which it is active executes VMXOFF. What VMRESUME makes of that: `instruction_choices`.
+  void note_vmxoff() noexcept { vmxoff_since_launch_ = launch_ == launch_state::launched; }
+  /// Launched, but before a VMXOFF.
+  bool vmxoff_since_launch() const noexcept { return vmxoff_since_launch_; }
 
   /// Reads a region (layout: `vmcs_region`). Any bytes load; values are truncated to the fields' widths.
   void load(const physical_memory& memory, physical_address region);
@@ -133,9 +140,15 @@ class vmcs {
   std::uint32_t abort_ = 0;
   launch_state launch_ = launch_state::clear;
   bool checks_passed_ = false;
+  bool vmxoff_since_launch_ = false;
 };
 
 static_assert(sizeof(vmcs) <= 2048, "a machine holds thousands of them");
+
+/// VMREAD and VMWRITE of a component in a region that is not active, in the layout above. Precondition:
+/// find_field(encoding).
+std::uint64_t read_component(const physical_memory& memory, physical_address region, std::uint32_t encoding);
+void write_component(physical_memory& memory, physical_address region, std::uint32_t encoding, std::uint64_t value);
 
 /// The first word of a region: revision identifier and shadow bit.
 inline std::uint32_t revision_word(const physical_memory& memory, physical_address region) {

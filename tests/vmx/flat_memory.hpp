@@ -25,6 +25,8 @@ class flat_memory final : public physical_memory {
     const auto* in = static_cast<const unsigned char*>(from);
     for (; bytes > 0; --bytes, ++at) pages_[at >> 12][at & 0xFFF] = *in++;
   }
+  /// The same pages written, with the same bytes.
+  friend bool operator==(const flat_memory& a, const flat_memory& b) { return a.pages_ == b.pages_; }
 
  private:
   std::unordered_map<physical_address, std::array<unsigned char, 4096>> pages_;
