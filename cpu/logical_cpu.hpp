@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <vmxsys/apic/local_apic.hpp>
+#include <vmxsys/vmx/boundary.hpp>
 #include <vmxsys/vmx/entry.hpp>
 #include <vmxsys/vmx/event.hpp>
 #include <vmxsys/vmx/exit.hpp>

@@ -23,23 +23,11 @@ bool port_exits(const vmcs& v, const physical_memory& memory, std::uint32_t port
   return (byte >> (port & 7) & 1) != 0;
 }
 
-#if defined(__SIZEOF_INT128__)
-__extension__ typedef unsigned __int128 wide;
-
-std::uint64_t scale_tsc(std::uint64_t tsc, std::uint64_t multiplier) {
-  return static_cast<std::uint64_t>(static_cast<wide>(tsc) * multiplier >> 48);
+bool shadow_bitmap_exits(const vmcs& v, const physical_memory& memory, field bitmap, std::uint64_t encoding) {
+  if ((secondary_controls(v) & secondary::vmcs_shadowing) == 0 || encoding >> 15 != 0) return true;
+  const auto byte = memory.read<std::uint8_t>(v.read(bitmap) + (encoding >> 3));
+  return (byte >> (encoding & 7) & 1) != 0;
 }
-#else
-// (a * b) >> 48, low 64 bits, from 32-bit halves.
-std::uint64_t scale_tsc(std::uint64_t tsc, std::uint64_t multiplier) {
-  const std::uint64_t mask = 0xFFFF'FFFF;
-  const std::uint64_t low = (tsc & mask) * (multiplier & mask);
-  const std::uint64_t middle_1 = (tsc >> 32) * (multiplier & mask) + (low >> 32);
-  const std::uint64_t middle_2 = (tsc & mask) * (multiplier >> 32) + (middle_1 & mask);
-  const std::uint64_t high = (tsc >> 32) * (multiplier >> 32) + (middle_1 >> 32) + (middle_2 >> 32);
-  return high << 16 | (middle_2 & mask) >> 16;
-}
-#endif
 
 }  // namespace
 
@@ -58,6 +46,14 @@ bool rdmsr_exits(const vmcs& v, const physical_memory& memory, std::uint32_t msr
 
 bool wrmsr_exits(const vmcs& v, const physical_memory& memory, std::uint32_t msr) {
   return msr_exits(v, memory, msr, msr_access::write);
+}
+
+bool vmread_exits(const vmcs& v, const physical_memory& memory, std::uint64_t encoding) {
+  return shadow_bitmap_exits(v, memory, field::vmread_bitmap_address, encoding);
+}
+
+bool vmwrite_exits(const vmcs& v, const physical_memory& memory, std::uint64_t encoding) {
+  return shadow_bitmap_exits(v, memory, field::vmwrite_bitmap_address, encoding);
 }
 
 bool io_exits(const vmcs& v, const physical_memory& memory, std::uint16_t port, unsigned bytes) {
@@ -85,21 +81,6 @@ exit_info external_interrupt_exit(const vmcs& v, std::uint8_t vector) noexcept {
   if (acknowledges_interrupt(v))
     exit.interruption_information = encode({vector, event_type::external_interrupt, false, false, false, true});
   return exit;
-}
-
-bool exception_exits(const vmcs& v, unsigned vector, std::uint32_t error_code) noexcept {
-  constexpr unsigned page_fault = 14;
-  const bool bit = (v.read(field::exception_bitmap) >> (vector & 31) & 1) != 0;
-  if (vector != page_fault) return bit;
-  const bool match =
-      (error_code & v.read(field::page_fault_error_code_mask)) == v.read(field::page_fault_error_code_match);
-  return match == bit;
-}
-
-std::uint64_t guest_tsc(const vmcs& v, std::uint64_t tsc) noexcept {
-  if ((primary_controls(v) & primary::use_tsc_offsetting) == 0) return tsc;
-  if ((secondary_controls(v) & secondary::use_tsc_scaling) != 0) tsc = scale_tsc(tsc, v.read(field::tsc_multiplier));
-  return tsc + v.read(field::tsc_offset);
 }
 
 }  // namespace vmxsys::vmx

@@ -1,17 +1,21 @@
 #pragma once
+#include <cstdint>
+
+#include <vmxsys/vmx/boundary.hpp>
 #include <vmxsys/vmx/control.hpp>
 #include <vmxsys/vmx/event.hpp>
+#include <vmxsys/vmx/exception.hpp>
 #include <vmxsys/vmx/exit.hpp>
 #include <vmxsys/vmx/physical_memory.hpp>
 #include <vmxsys/vmx/spin_detector.hpp>
+#include <vmxsys/vmx/tsc.hpp>
 #include <vmxsys/vmx/vmcs.hpp>
-
-#include <cstdint>
 
 namespace vmxsys::vmx {
 
-// Which instructions and events of a guest cause VM exits. SDM Vol. 3C §28.1.2, §28.1.3, §28.2. All are pure reads of
-// the current VMCS; the caller has already found that the instruction would not fault with higher priority.
+// The single questions behind the rules of VMX non-root operation: what a control, a bitmap or a window says. SDM
+// Vol. 3C §28.1.2, §28.1.3, §28.2. All are pure reads of the current VMCS. Whole instructions, faults included, are
+// decided in `instruction_exit.hpp`, boundaries in `boundary.hpp`.
 
 /// The word as it takes effect: secondary (tertiary) controls are all 0 unless activated. SDM Vol. 3C §27.6.2.
 inline std::uint64_t pin_controls(const vmcs& v) noexcept { return v.read(field::pin_based_controls); }
@@ -66,6 +70,11 @@ struct msr_bitmap_position {
 };
 msr_bitmap_position locate_in_msr_bitmap(std::uint32_t msr, msr_access access) noexcept;
 
+/// VMREAD and VMWRITE with the field encoding `encoding` (the whole register): without "VMCS shadowing", with a bit of
+/// 63:15 set, or where the bitmap says so. SDM Vol. 3C §27.6.15, §28.1.3.
+bool vmread_exits(const vmcs& v, const physical_memory& memory, std::uint64_t encoding);
+bool vmwrite_exits(const vmcs& v, const physical_memory& memory, std::uint64_t encoding);
+
 /// IN, OUT, INS, OUTS of `bytes` (1, 2 or 4) at `port`; SDM Vol. 3C §27.6.4. An access that wraps past FFFFH exits when
 /// the bitmaps are used.
 bool io_exits(const vmcs& v, const physical_memory& memory, std::uint16_t port, unsigned bytes);
@@ -91,19 +100,13 @@ exit_info external_interrupt_exit(const vmcs& v, std::uint8_t vector) noexcept;
 inline bool interrupt_window_exit_due(const vmcs& v, const guest_blocking& blocking) noexcept {
   return (primary_controls(v) & primary::interrupt_window_exiting) != 0 && blocking.interrupt_window_open();
 }
-inline bool nmi_window_exit_due(const vmcs& v, const guest_blocking& blocking) noexcept {
-  return (primary_controls(v) & primary::nmi_window_exiting) != 0 && blocking.nmi_window_open();
+/// Basic reason 8. `sti_blocks_nmi`: see `guest_blocking`.
+inline bool nmi_window_exit_due(const vmcs& v, const guest_blocking& blocking, bool sti_blocks_nmi = true) noexcept {
+  return (primary_controls(v) & primary::nmi_window_exiting) != 0 && blocking.nmi_window_open(sti_blocks_nmi);
 }
 /// From the guest-state area itself.
 inline bool interrupt_window_open(const vmcs& v) noexcept { return blocking_of(v).interrupt_window_open(); }
 
 inline bool nmi_exits(const vmcs& v) noexcept { return (pin_controls(v) & pin_based::nmi_exiting) != 0; }
-
-/// Does a guest exception exit? `error_code` is looked at for #PF (vector 14) only. SDM Vol. 3C §28.2.
-bool exception_exits(const vmcs& v, unsigned vector, std::uint32_t error_code) noexcept;
-
-/// What RDTSC, RDTSCP and RDMSR of IA32_TIME_STAMP_COUNTER give the guest when the TSC is `tsc`: with offsetting the
-/// sum, with scaling too the scaled value plus the offset; scaling alone has no effect. SDM Vol. 3C §27.6.5, §28.3.
-std::uint64_t guest_tsc(const vmcs& v, std::uint64_t tsc) noexcept;
 
 }  // namespace vmxsys::vmx

@@ -1,7 +1,8 @@
 #pragma once
-#include <vmxsys/vmx/cycles.hpp>
-
 #include <cstdint>
+#include <optional>
+
+#include <vmxsys/vmx/cycles.hpp>
 
 namespace vmxsys::vmx {
 
@@ -25,6 +26,58 @@ constexpr std::uint32_t preemption_timer_value(cycles loaded, std::uint32_t valu
 /// `now` is at or past the expiry.
 constexpr bool preemption_timer_expired(cycles loaded, std::uint32_t value, unsigned shift, cycles now) noexcept {
   return preemption_timer_value(loaded, value, shift, now) == 0;
+}
+
+/// The deepest C-state in which it counts; in deeper ones it stands still. It counts in shutdown and wait-for-SIPI.
+inline constexpr unsigned preemption_timer_deepest_c_state = 2;
+constexpr bool preemption_timer_counts(unsigned c_state, unsigned deepest = preemption_timer_deepest_c_state) noexcept {
+  return c_state <= deepest;
+}
+
+/// A running timer, from VM entry to VM exit. A plain value. An expiry in wait-for-SIPI stays pending: whether it exits
+/// is the boundary table's matter (`boundary.hpp`).
+class preemption_timer {
+ public:
+  constexpr preemption_timer(cycles loaded, std::uint32_t value, unsigned shift) noexcept
+      : loaded_{loaded}, value_{value}, shift_{shift} {}
+
+  /// `cycles::never()` while it stands still and has not expired.
+  constexpr cycles expiry() const noexcept {
+    return stopped_ && value_ != 0 ? cycles::never() : preemption_timer_expiry(loaded_, value_, shift_);
+  }
+  constexpr std::uint32_t value(cycles now) const noexcept {
+    return stopped_ ? value_ : preemption_timer_value(loaded_, value_, shift_, now);
+  }
+  constexpr bool expired(cycles now) const noexcept { return value(now) == 0; }
+  constexpr bool stopped() const noexcept { return stopped_; }
+
+  /// The processor goes into a C-state in which the timer does not count.
+  constexpr void stop(cycles now) noexcept {
+    value_ = value(now);
+    loaded_ = now;
+    stopped_ = true;
+  }
+  /// It comes back; the count goes on with the next change of bit X.
+  constexpr void resume(cycles now) noexcept {
+    if (!stopped_) return;
+    loaded_ = now;
+    stopped_ = false;
+  }
+
+ private:
+  cycles loaded_;
+  std::uint32_t value_;
+  unsigned shift_;
+  bool stopped_ = false;
+};
+
+/// What a VM exit writes to the timer-value field. `control`: "save VMX-preemption timer value"; without it the field
+/// stays (nothing to write), and the next entry starts from the same value. An exit caused by the timer saves 0, any
+/// other the count at that time, which is 0 as well if it has expired meanwhile.
+constexpr std::optional<std::uint32_t> preemption_timer_to_save(bool control, bool caused_by_timer,
+                                                                std::uint32_t value) noexcept {
+  if (!control) return std::nullopt;
+  return caused_by_timer ? 0 : value;
 }
 
 }  // namespace vmxsys::vmx

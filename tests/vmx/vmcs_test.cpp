@@ -1,5 +1,4 @@
 #include <vmxsys/vmx/active_vmcs_store.hpp>
-#include <vmxsys/vmx/event.hpp>
 #include <vmxsys/vmx/exit.hpp>
 #include <vmxsys/vmx/vmcs.hpp>
 
@@ -131,91 +130,6 @@ TEST(vmx_exit, reason_table) {
   for (const exit_reason trap : {exit_reason::tpr_below_threshold, exit_reason::virtualized_eoi,
                                  exit_reason::apic_write, exit_reason::bus_lock, exit_reason::monitor_trap_flag})
     EXPECT_EQ(class_of(trap), exit_class::trap);
-}
-
-TEST(vmx_event, encode_and_decode_agree) {
-  for (std::uint32_t word = 0; word < 1u << 14; ++word)
-    EXPECT_EQ(encode(decode_event(word | event_bits::valid)), word | event_bits::valid);
-  EXPECT_EQ(encode({0xEC, event_type::external_interrupt, false, false, false, true}), 0x8000'00ECu);
-  EXPECT_EQ(encode({14, event_type::hardware_exception, true, false, false, true}), 0x8000'0B0Eu);
-  EXPECT_TRUE(is_injecting(0x8000'00EC));
-  EXPECT_FALSE(is_injecting(0x0000'00EC));
-  EXPECT_FALSE(is_injecting(0x8000'0700)) << "a pending MTF exit is not an injection";
-}
-
-TEST(vmx_event, priority_is_the_table_order) {
-  for (std::size_t i = 0; i < boundary_event_count; ++i) {
-    EXPECT_EQ(static_cast<std::size_t>(boundary_table[i].event), i);
-    pending_events pending;
-    for (std::size_t j = i; j < boundary_event_count; ++j) pending.set(static_cast<boundary_event>(j));
-    EXPECT_EQ(highest(pending), static_cast<boundary_event>(i));
-  }
-  EXPECT_EQ(highest({}), boundary_event::none);
-}
-
-TEST(vmx_event, everything_at_one_boundary) {
-  using e = boundary_event;
-  pending_events pending;
-  for (const e event : {e::external_interrupt, e::interrupt_window, e::nmi, e::preemption_timer, e::smi})
-    pending.set(event);
-  for (const e expected : {e::smi, e::preemption_timer, e::nmi, e::interrupt_window, e::external_interrupt, e::none}) {
-    EXPECT_EQ(highest(pending), expected);
-    if (expected != e::none) pending.clear(expected);
-  }
-}
-
-TEST(vmx_event, who_wakes_whom) {
-  using e = boundary_event;
-  using a = activity_state;
-  using r = response;
-  EXPECT_EQ(respond(e::external_interrupt, a::hlt), r::acts);
-  EXPECT_EQ(respond(e::external_interrupt, a::shutdown), r::blocked);
-  EXPECT_EQ(respond(e::nmi, a::shutdown), r::acts);
-  EXPECT_EQ(respond(e::nmi, a::wait_for_sipi), r::blocked);
-  EXPECT_EQ(respond(e::init, a::shutdown), r::acts);
-  EXPECT_EQ(respond(e::init, a::wait_for_sipi), r::blocked);
-  EXPECT_EQ(respond(e::sipi, a::active), r::dropped);
-  EXPECT_EQ(respond(e::sipi, a::wait_for_sipi), r::acts);
-  EXPECT_EQ(respond(e::preemption_timer, a::shutdown), r::acts);
-  EXPECT_EQ(respond(e::preemption_timer, a::wait_for_sipi), r::blocked);
-  EXPECT_EQ(respond(e::monitor_trap_flag, a::shutdown), r::blocked);
-  pending_events pending;
-  pending.set(e::sipi).set(e::external_interrupt);
-  EXPECT_EQ(highest(unblocked(pending, a::active)), e::external_interrupt);
-  EXPECT_EQ(highest(unblocked(pending, a::wait_for_sipi)), e::sipi);
-  EXPECT_TRUE(dropped(pending, a::hlt).test(e::sipi));
-}
-
-TEST(vmx_event, what_may_be_injected_into_which_activity) {
-  using t = event_type;
-  using a = activity_state;
-  const auto states = [](t type, std::uint8_t vector) {
-    std::string allowed;
-    for (const a state : {a::active, a::hlt, a::shutdown, a::wait_for_sipi})
-      allowed += injectable({vector, type, false, false, false, true}, state) ? '1' : '0';
-    return allowed;
-  };
-  EXPECT_EQ(states(t::external_interrupt, 0x30), "1100");
-  EXPECT_EQ(states(t::nmi, 2), "1110");
-  EXPECT_EQ(states(t::hardware_exception, 1), "1100");
-  EXPECT_EQ(states(t::hardware_exception, 18), "1110");
-  EXPECT_EQ(states(t::hardware_exception, 14), "1000");
-  EXPECT_EQ(states(t::software_interrupt, 18), "1000");
-  EXPECT_EQ(states(t::privileged_software_exception, 1), "1000");
-  EXPECT_EQ(states(t::software_exception, 3), "1000");
-  EXPECT_EQ(states(t::other_event, 0), "1100");
-}
-
-TEST(vmx_event, windows) {
-  EXPECT_TRUE((guest_blocking{0x202, 0}).interrupt_window_open());
-  EXPECT_FALSE((guest_blocking{0x002, 0}).interrupt_window_open());
-  EXPECT_FALSE((guest_blocking{0x202, interruptibility::sti}).interrupt_window_open());
-  EXPECT_FALSE((guest_blocking{0x202, interruptibility::mov_ss}).interrupt_window_open());
-  EXPECT_TRUE((guest_blocking{0x202, interruptibility::nmi}).interrupt_window_open());
-  EXPECT_TRUE((guest_blocking{0x002, 0}).nmi_window_open());
-  EXPECT_FALSE((guest_blocking{0x002, interruptibility::nmi}).nmi_window_open());
-  EXPECT_FALSE((guest_blocking{0x202, interruptibility::sti}).nmi_window_open());
-  EXPECT_TRUE((guest_blocking{0x202, interruptibility::sti}).nmi_window_open(false));
 }
 
 }  // namespace

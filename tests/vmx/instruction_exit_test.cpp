@@ -1,0 +1,879 @@
+#include <gtest/gtest.h>
+#include <string>
+#include <vector>
+
+#include <vmxsys/vmx/control_registers.hpp>
+#include <vmxsys/vmx/instruction_exit.hpp>
+#include <vmxsys/vmx/non_root.hpp>
+
+#include "flat_memory.hpp"
+
+namespace vmxsys::vmx {
+namespace {
+
+constexpr physical_address msr_page = 0x5000;
+constexpr physical_address port_page_a = 0x6000;
+constexpr physical_address port_page_b = 0x7000;
+constexpr physical_address vmread_page = 0x8000;
+constexpr physical_address vmwrite_page = 0x9000;
+
+// A guest in 64-bit mode at CPL 0 in which every instruction exists and nothing exits that need not.
+struct guest {
+  vmcs v{4};
+  capabilities caps = find_capability_row("cascade_lake_sp")->values;
+  test::flat_memory memory;
+  guest_instruction i;
+  instruction_switches switches;
+
+  explicit guest(mnemonic what) {
+    v.write(field::primary_processor_based_controls,
+            primary::activate_secondary_controls | primary::activate_tertiary_controls | primary::use_msr_bitmaps);
+    v.write(field::secondary_processor_based_controls,
+            secondary::enable_rdtscp | secondary::enable_invpcid | secondary::enable_xsaves |
+                secondary::enable_user_wait_and_pause | secondary::enable_vm_functions | secondary::vmcs_shadowing |
+                secondary::enable_encls_exiting | secondary::enable_enclv_exiting | secondary::enable_pconfig);
+    v.write(field::tertiary_processor_based_controls, tertiary::enable_msr_list_instructions | tertiary::enable_pbndkb);
+    v.write(field::msr_bitmap_address, msr_page);
+    v.write(field::io_bitmap_a_address, port_page_a);
+    v.write(field::io_bitmap_b_address, port_page_b);
+    v.write(field::vmread_bitmap_address, vmread_page);
+    v.write(field::vmwrite_bitmap_address, vmwrite_page);
+    v.write(field::vm_function_controls, 1);
+    caps.ept_vpid |= 1ull << 20 | 1ull << 32;
+    i.what = what;
+    i.length = 3;
+    i.mode.cr4 = cr4_bits::vmxe | cr4_bits::pae | cr4_bits::smxe | cr4_bits::osxsave | cr4_bits::kl | cr4_bits::pce;
+    caps.cr4_fixed1 |= i.mode.cr4;
+    i.in_smm = true;
+    // Reading back what is there never exits, whatever the instruction.
+    i.source = what == mnemonic::mov_to_cr4 ? i.mode.cr4 : what == mnemonic::mov_to_cr3 ? 0x1000 : i.mode.cr0;
+    if (what == mnemonic::vmread || what == mnemonic::vmwrite) i.source = 0x681E;
+    i.msr = 0xC0;
+    i.port = 0x60;
+  }
+  void add(field f, std::uint64_t bits) { v.write(f, v.read(f) | bits); }
+  void remove(field f, std::uint64_t bits) { v.write(f, v.read(f) & ~bits); }
+  void primary_on(std::uint64_t bits) { add(field::primary_processor_based_controls, bits); }
+  void secondary_on(std::uint64_t bits) { add(field::secondary_processor_based_controls, bits); }
+  void tertiary_on(std::uint64_t bits) { add(field::tertiary_processor_based_controls, bits); }
+  void set_bit(physical_address page, std::uint32_t bit) {
+    const physical_address at = page + bit / 8;
+    memory.write(at, static_cast<std::uint8_t>(memory.read<std::uint8_t>(at) | 1u << bit % 8));
+  }
+  instruction_outcome decide() const { return vmx::decide(v, caps, memory, i, switches); }
+};
+
+// What can be wrong, a letter each. Those from L on put the guest at CPL 3.
+void spoil(guest& g, char how) {
+  execution_mode& mode = g.i.mode;
+  const auto legacy = [&] { mode.long_mode = mode.code_64_bit = false; };
+  switch (how) {
+    case 'P':
+      legacy();
+      mode.cr0 &= ~cr0_bits::pe;
+      mode.cpl = 3;  // means nothing there
+      break;
+    case 'X':
+      legacy();
+      break;
+    case 'C':
+      mode.code_64_bit = false;
+      break;
+    case 'S':
+      mode.cr4 &= ~cr4_bits::smxe;
+      break;
+    case 'O':
+      mode.cr4 &= ~cr4_bits::osxsave;
+      break;
+    case 'K':
+      mode.cr4 &= ~cr4_bits::kl;
+      break;
+    case 'E':
+      g.caps.ept_vpid &= ~(1ull << 20);
+      break;
+    case 'F':
+      g.caps.ept_vpid &= ~(1ull << 32);
+      break;
+    case 'R':
+      g.i.in_smm = false;
+      break;
+    case 'N':
+      g.i.user_msr_enabled = false;
+      break;
+    case 'Q':
+      g.i.user_msr_permitted = false;
+      break;
+    case 'A':
+      g.i.eax = 64;
+      g.v.write(field::vm_function_controls, 0);
+      break;
+    case 'D':
+      mode.cr4 |= cr4_bits::de;
+      g.i.debug_register = 5;
+      break;
+    case 'L':
+      mode.cpl = 3;
+      break;
+    case 'V':
+      legacy();
+      mode.virtual_8086 = true;
+      break;
+    case 'T':
+      mode.cpl = 3;
+      mode.cr4 |= cr4_bits::tsd;
+      break;
+    case 'M':
+      mode.cpl = 3;
+      mode.cr4 &= ~cr4_bits::pce;
+      break;
+    case 'U':
+      mode.cpl = 3;
+      mode.cr4 |= cr4_bits::umip;
+      break;
+    case 'I':  // CPL above IOPL
+      mode.cpl = 3;
+      g.i.rflags |= 2u << 12;
+      g.i.port_permitted = false;
+      break;
+    case 'J':  // IOPL does not help in virtual-8086 mode
+      legacy();
+      mode.virtual_8086 = true;
+      g.i.rflags |= 3u << 12;
+      g.i.port_permitted = false;
+      break;
+    default:
+      FAIL() << how;
+  }
+}
+const std::string every_spoiler = "PXCSOKEFRNQADLVTMUIJ";
+const std::string at_cpl_3 = "LVTMUIJ";
+
+using arrangement = void (*)(guest&);
+
+// A row as the manual has it, written down a second time. `level`: '0' needs CPL 0 or #GP, 'u' or #UD, '3' runs
+// anywhere. `ud` and `gp`: the spoilers that fault besides. `arrange` makes it exit; nullptr: it always does.
+struct expectation {
+  mnemonic what;
+  const char* name;
+  int reason;  // -1: never exits
+  char level;
+  const char* ud;
+  const char* gp;
+  arrangement arrange;
+  std::uint64_t qualification;
+};
+void PrintTo(const expectation& e, std::ostream* out) { *out << e.name; }
+
+template <std::uint32_t bits>
+void primary_control(guest& g) {
+  g.primary_on(bits);
+}
+template <std::uint32_t bits>
+void secondary_control(guest& g) {
+  g.secondary_on(bits);
+  g.i.displacement = 0x1234;
+  g.i.linear_address = 0x7654'3210;
+}
+void with_displacement(guest& g) { g.i.displacement = 0xFFFF'FFFF'FFFF'FFF0; }
+void invlpg(guest& g) {
+  g.primary_on(primary::invlpg_exiting);
+  g.i.displacement = 0x88;
+  g.i.linear_address = 0x7654'3210;
+}
+void masked_cr0(guest& g) {
+  g.v.write(field::cr0_guest_host_mask, cr0_bits::ne);
+  g.i.source &= ~cr0_bits::ne;
+  g.v.write(field::cr0_read_shadow, cr0_bits::ne);
+  g.i.gpr = 6;
+}
+void masked_cr4(guest& g) {
+  g.v.write(field::cr4_guest_host_mask, cr4_bits::vmxe);
+  g.i.gpr = 6;
+}
+void masked_ts(guest& g) {
+  g.v.write(field::cr0_guest_host_mask, cr0_bits::ts);
+  g.v.write(field::cr0_read_shadow, cr0_bits::ts);
+}
+void masked_lmsw(guest& g) {
+  masked_ts(g);
+  g.i.source = 0xABC1;
+  g.i.memory_operand = true;
+  g.i.linear_address = 0x4444;
+}
+void debug_register(guest& g) {
+  g.primary_on(primary::mov_dr_exiting);
+  g.i.gpr = 15;
+}
+void port_bit(guest& g) {
+  g.primary_on(primary::use_io_bitmaps);
+  g.set_bit(port_page_a, 0x63);
+  g.i.bytes = 4;
+  g.i.rep = true;
+  g.i.immediate_port = true;
+  g.i.linear_address = 0x5555;
+}
+void msr_read(guest& g) { g.set_bit(msr_page, 0xC0); }
+void msr_write(guest& g) { g.set_bit(msr_page + 0x800, 0xC0); }
+void xss(guest& g) {
+  g.i.edx_eax = 0x900;
+  g.i.xss = 0x100;
+  g.v.write(field::xss_exiting_bitmap, 0x300);
+  g.i.displacement = 7;
+}
+void leaf_3(guest& g) {
+  g.i.eax = 3;
+  for (const field f : {field::encls_exiting_bitmap, field::enclv_exiting_bitmap, field::pconfig_exiting_bitmap})
+    g.v.write(f, 1ull << 63 | 8);
+}
+void no_function(guest& g) { g.v.write(field::vm_function_controls, ~std::uint64_t{1}); }
+void vmread_bit(guest& g) {
+  g.set_bit(vmread_page, 0x681E);
+  g.i.displacement = 0x10;
+}
+void vmwrite_bit(guest& g) {
+  g.set_bit(vmwrite_page, 0x681E);
+  g.i.displacement = 0x10;
+}
+void monitored(guest& g) {
+  g.primary_on(primary::mwait_exiting);
+  g.i.monitor_armed = true;
+}
+void no_pasid(guest& g) {
+  g.secondary_on(secondary::pasid_translation);
+  g.i.pasid_fails = true;
+}
+void loadiwkey(guest& g) { g.tertiary_on(tertiary::loadiwkey_exiting); }
+
+using m = mnemonic;
+const std::vector<expectation>& expectations() {
+  constexpr auto rdtsc = primary_control<primary::rdtsc_exiting>;
+  constexpr auto tables = secondary_control<secondary::descriptor_table_exiting>;
+  constexpr auto wbinvd = secondary_control<secondary::wbinvd_exiting>;
+  constexpr std::uint64_t minus_16 = 0xFFFF'FFFF'FFFF'FFF0;
+  static const std::vector<expectation> all = {
+      {m::cpuid, "CPUID", 10, '3', "", "", nullptr, 0},
+      {m::getsec, "GETSEC", 11, '3', "S", "", nullptr, 0},
+      {m::invd, "INVD", 13, '0', "", "", nullptr, 0},
+      {m::xsetbv, "XSETBV", 55, '0', "O", "", nullptr, 0},
+      {m::invept, "INVEPT", 50, '3', "PVJCE", "", with_displacement, minus_16},
+      {m::invvpid, "INVVPID", 53, '3', "PVJCF", "", with_displacement, minus_16},
+      {m::vmcall, "VMCALL", 18, '3', "", "", nullptr, 0},
+      {m::vmclear, "VMCLEAR", 19, '3', "PVJC", "", with_displacement, minus_16},
+      {m::vmlaunch, "VMLAUNCH", 20, '3', "PVJC", "", nullptr, 0},
+      {m::vmptrld, "VMPTRLD", 21, '3', "PVJC", "", with_displacement, minus_16},
+      {m::vmptrst, "VMPTRST", 22, '3', "PVJC", "", with_displacement, minus_16},
+      {m::vmresume, "VMRESUME", 24, '3', "PVJC", "", nullptr, 0},
+      {m::vmxoff, "VMXOFF", 26, '3', "PVJC", "", nullptr, 0},
+      {m::vmxon, "VMXON", 27, '3', "PVJC", "", with_displacement, minus_16},
+      {m::seamcall, "SEAMCALL", 76, '3', "PXVJC", "", nullptr, 0},
+      {m::tdcall, "TDCALL", 77, '3', "", "", nullptr, 0},
+
+      {m::hlt, "HLT", 12, '0', "", "", primary_control<primary::hlt_exiting>, 0},
+      {m::pause, "PAUSE", 40, '3', "", "", primary_control<primary::pause_exiting>, 0},
+      {m::mwait, "MWAIT", 36, 'u', "", "", monitored, 1},
+      {m::monitor, "MONITOR", 39, 'u', "", "", primary_control<primary::monitor_exiting>, 0},
+      {m::rdtsc, "RDTSC", 16, '3', "", "T", rdtsc, 0},
+      {m::rdtscp, "RDTSCP", 51, '3', "", "T", rdtsc, 0},
+      {m::rdpid, "RDPID", -1, '3', "", "", nullptr, 0},
+      {m::rdpmc, "RDPMC", 15, '3', "", "M", primary_control<primary::rdpmc_exiting>, 0},
+      {m::invlpg, "INVLPG", 14, '0', "", "", invlpg, 0x7654'3210},
+      {m::invpcid, "INVPCID", 58, '0', "", "", invlpg, 0x88},
+
+      {m::mov_to_cr0, "MOV to CR0", 28, '0', "", "", masked_cr0, 0x600},
+      {m::mov_to_cr3, "MOV to CR3", 28, '0', "", "", primary_control<primary::cr3_load_exiting>, 0x03},
+      {m::mov_to_cr4, "MOV to CR4", 28, '0', "", "", masked_cr4, 0x604},
+      {m::mov_to_cr8, "MOV to CR8", 28, '0', "", "", primary_control<primary::cr8_load_exiting>, 0x08},
+      {m::mov_from_cr0, "MOV from CR0", -1, '0', "", "", masked_cr0, 0},
+      {m::mov_from_cr3, "MOV from CR3", 28, '0', "", "", primary_control<primary::cr3_store_exiting>, 0x13},
+      {m::mov_from_cr4, "MOV from CR4", -1, '0', "", "", masked_cr4, 0},
+      {m::mov_from_cr8, "MOV from CR8", 28, '0', "", "", primary_control<primary::cr8_store_exiting>, 0x18},
+      {m::clts, "CLTS", 28, '0', "", "", masked_ts, 0x20},
+      {m::lmsw, "LMSW", 28, '0', "", "", masked_lmsw, 0xABC1'0070},
+      {m::smsw, "SMSW", -1, '3', "", "U", masked_cr0, 0},
+      {m::mov_to_dr, "MOV to DR", 29, '3', "", "", debug_register, 0xF00},
+      {m::mov_from_dr, "MOV from DR", 29, '3', "", "", debug_register, 0xF10},
+
+      {m::in, "IN", 30, '3', "", "IJ", port_bit, 0x0060'004B},
+      {m::out, "OUT", 30, '3', "", "IJ", port_bit, 0x0060'0043},
+      {m::ins, "INS", 30, '3', "", "IJ", port_bit, 0x0060'003B},
+      {m::outs, "OUTS", 30, '3', "", "IJ", port_bit, 0x0060'0033},
+      {m::rdmsr, "RDMSR", 31, '0', "", "", msr_read, 0},
+      {m::wrmsr, "WRMSR", 32, '0', "", "", msr_write, 0},
+      {m::wrmsrns, "WRMSRNS", 32, '0', "", "", msr_write, 1},
+      {m::rdmsr_immediate, "RDMSR, immediate form", 84, '0', "PXVJC", "", msr_read, 0xC0},
+      {m::wrmsrns_immediate, "WRMSRNS, immediate form", 85, '0', "PXVJC", "", msr_write, 0xC0},
+      {m::rdmsrlist, "RDMSRLIST, one element", 78, '0', "PXVJC", "", msr_read, 0xC0},
+      {m::wrmsrlist, "WRMSRLIST, one element", 79, '0', "PXVJC", "", msr_write, 0xC0},
+      {m::urdmsr, "URDMSR", 80, '3', "PXVJCN", "Q", msr_read, 0},
+      {m::uwrmsr, "UWRMSR", 81, '3', "PXVJCN", "Q", msr_write, 0},
+
+      {m::lgdt, "LGDT", 46, '0', "", "", tables, 0x1234},
+      {m::lidt, "LIDT", 46, '0', "", "", tables, 0x1234},
+      {m::sgdt, "SGDT", 46, '3', "", "U", tables, 0x1234},
+      {m::sidt, "SIDT", 46, '3', "", "U", tables, 0x1234},
+      {m::lldt, "LLDT", 47, '0', "PVJ", "", tables, 0x1234},
+      {m::ltr, "LTR", 47, '0', "PVJ", "", tables, 0x1234},
+      {m::sldt, "SLDT", 47, '3', "PVJ", "U", tables, 0x1234},
+      {m::str, "STR", 47, '3', "PVJ", "U", tables, 0x1234},
+      {m::wbinvd, "WBINVD", 54, '0', "", "", wbinvd, 0},
+      {m::wbnoinvd, "WBNOINVD", 54, '0', "", "", wbinvd, 1},
+      {m::rdrand, "RDRAND", 57, '3', "", "", secondary_control<secondary::rdrand_exiting>, 0},
+      {m::rdseed, "RDSEED", 61, '3', "", "", secondary_control<secondary::rdseed_exiting>, 0},
+      {m::xsaves, "XSAVES", 63, '0', "O", "", xss, 7},
+      {m::xrstors, "XRSTORS", 64, '0', "O", "", xss, 7},
+      {m::tpause, "TPAUSE", 68, '3', "", "T", rdtsc, 0},
+      {m::umwait, "UMWAIT", 67, '3', "", "T", rdtsc, 0},
+      {m::umonitor, "UMONITOR", -1, '3', "", "", rdtsc, 0},
+      {m::vmread, "VMREAD", 23, '3', "PVJC", "", vmread_bit, 0x10},
+      {m::vmwrite, "VMWRITE", 25, '3', "PVJC", "", vmwrite_bit, 0x10},
+      {m::vmfunc, "VMFUNC", 59, '3', "A", "", no_function, 0},
+      {m::encls, "ENCLS", 60, 'u', "PVJ", "", leaf_3, 0},
+      {m::enclv, "ENCLV", 70, 'u', "PVJ", "", leaf_3, 0},
+      {m::pconfig, "PCONFIG", 65, 'u', "", "", leaf_3, 0},
+      {m::pbndkb, "PBNDKB", -1, 'u', "PXVJC", "", nullptr, 0},
+      {m::loadiwkey, "LOADIWKEY", 69, '0', "K", "", loadiwkey, 0},
+      {m::enqcmd, "ENQCMD", 72, '3', "", "", no_pasid, 0},
+      {m::enqcmds, "ENQCMDS", 73, '0', "", "", no_pasid, 0},
+      {m::rsm, "RSM", 17, '3', "R", "", nullptr, 0},
+  };
+  return all;
+}
+
+// The rows that name a control without which the instruction is #UD.
+struct enabling {
+  mnemonic what;
+  field word;
+  std::uint64_t bit;
+};
+const enabling enabled_by[] = {
+    {m::rdtscp, field::secondary_processor_based_controls, secondary::enable_rdtscp},
+    {m::rdpid, field::secondary_processor_based_controls, secondary::enable_rdtscp},
+    {m::invpcid, field::secondary_processor_based_controls, secondary::enable_invpcid},
+    {m::xsaves, field::secondary_processor_based_controls, secondary::enable_xsaves},
+    {m::xrstors, field::secondary_processor_based_controls, secondary::enable_xsaves},
+    {m::tpause, field::secondary_processor_based_controls, secondary::enable_user_wait_and_pause},
+    {m::umwait, field::secondary_processor_based_controls, secondary::enable_user_wait_and_pause},
+    {m::umonitor, field::secondary_processor_based_controls, secondary::enable_user_wait_and_pause},
+    {m::vmfunc, field::secondary_processor_based_controls, secondary::enable_vm_functions},
+    {m::enclv, field::secondary_processor_based_controls, secondary::enable_enclv_exiting},
+    {m::pconfig, field::secondary_processor_based_controls, secondary::enable_pconfig},
+    {m::pbndkb, field::tertiary_processor_based_controls, tertiary::enable_pbndkb},
+    {m::rdmsrlist, field::tertiary_processor_based_controls, tertiary::enable_msr_list_instructions},
+    {m::wrmsrlist, field::tertiary_processor_based_controls, tertiary::enable_msr_list_instructions},
+};
+
+class instruction_row : public testing::TestWithParam<expectation> {
+ protected:
+  guest exiting() const {
+    guest g{GetParam().what};
+    if (GetParam().arrange != nullptr) GetParam().arrange(g);
+    return g;
+  }
+  instruction_verdict unspoiled() const {
+    return GetParam().reason < 0 ? instruction_verdict::execute : instruction_verdict::vm_exit;
+  }
+};
+
+TEST_P(instruction_row, says_what_the_manual_says) {
+  const expectation& e = GetParam();
+  const instruction_rule& rule = rule_of(e.what);
+  EXPECT_STREQ(rule.name, e.name);
+  EXPECT_EQ(rule.may_exit, e.reason >= 0);
+  EXPECT_NE(std::string{rule.section}.find("§28."), std::string::npos);
+  EXPECT_STRNE(rule.exits_if, "");
+  EXPECT_STRNE(rule.otherwise, "");
+  EXPECT_EQ(std::string{rule.exits_if} == "always", std::string{rule.otherwise} == "-");
+}
+
+TEST_P(instruction_row, exits_with_its_reason_and_only_when_asked) {
+  const expectation& e = GetParam();
+  const instruction_outcome o = exiting().decide();
+  ASSERT_EQ(o.verdict, unspoiled());
+  if (e.reason >= 0) {
+    EXPECT_EQ(static_cast<int>(o.reason), e.reason);
+    EXPECT_EQ(o.qualification, e.qualification);
+    EXPECT_EQ(o.instruction_length, 3);
+    const exit_info exit = exit_of(o, exiting().i);
+    EXPECT_EQ(static_cast<int>(exit.reason), e.reason);
+    EXPECT_EQ(exit.qualification, e.qualification);
+    EXPECT_EQ(exit.instruction_length, 3u);
+    EXPECT_EQ(class_of(exit.reason), exit_class::fault);
+  }
+  const bool always = std::string{rule_of(e.what).exits_if} == "always";
+  EXPECT_EQ(guest{e.what}.decide().verdict, always ? instruction_verdict::vm_exit : instruction_verdict::execute);
+}
+
+// §28.1.1: invalid opcode, mode, privilege and I/O permission beat the exit; nothing else here does.
+TEST_P(instruction_row, faults_that_beat_the_exit_and_no_others) {
+  const expectation& e = GetParam();
+  const std::string ud = e.ud, gp = e.gp;
+  for (const char how : every_spoiler) {
+    guest g = exiting();
+    spoil(g, how);
+    instruction_verdict expected = unspoiled();
+    if (at_cpl_3.find(how) != std::string::npos && e.level != '3')
+      expected = e.level == '0' ? instruction_verdict::fault_gp : instruction_verdict::fault_ud;
+    if (gp.find(how) != std::string::npos) expected = instruction_verdict::fault_gp;
+    if (ud.find(how) != std::string::npos) expected = instruction_verdict::fault_ud;
+    EXPECT_EQ(g.decide().verdict, expected) << how;
+  }
+}
+
+TEST_P(instruction_row, invalid_opcode_comes_before_the_privilege_fault) {
+  const expectation& e = GetParam();
+  for (const char how : std::string{e.ud}) {
+    guest g = exiting();
+    for (const char privilege : {'L', 'T', 'U', 'Q'}) spoil(g, privilege);
+    spoil(g, how);
+    EXPECT_EQ(g.decide().verdict, instruction_verdict::fault_ud) << how;
+  }
+}
+
+TEST_P(instruction_row, needs_its_enabling_control_before_anything_else) {
+  const expectation& e = GetParam();
+  bool listed = false;
+  for (const enabling& needed : enabled_by) {
+    if (needed.what != e.what) continue;
+    listed = true;
+    for (const char how : every_spoiler) {
+      guest g = exiting();
+      spoil(g, how);
+      g.remove(needed.word, needed.bit);
+      EXPECT_EQ(g.decide().verdict, instruction_verdict::fault_ud) << how;
+    }
+    guest g = exiting();
+    g.remove(field::primary_processor_based_controls,
+             primary::activate_secondary_controls | primary::activate_tertiary_controls);
+    EXPECT_EQ(g.decide().verdict, instruction_verdict::fault_ud) << "the word counts as 0 unless activated";
+  }
+  EXPECT_EQ(listed, rule_of(e.what).enable.word != control_word::none);
+  if (listed) {
+    EXPECT_NE(find_control(rule_of(e.what).enable.word, rule_of(e.what).enable.bit), nullptr);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, instruction_row, testing::ValuesIn(expectations()), [](const auto& row) {
+  std::string name = row.param.name;
+  for (char& c : name)
+    if (c == ' ' || c == ',') c = '_';
+  return name;
+});
+
+TEST(instruction_table, every_mnemonic_has_a_row_and_an_expectation) {
+  ASSERT_EQ(expectations().size(), mnemonic_count);
+  for (std::size_t i = 0; i < mnemonic_count; ++i) {
+    EXPECT_EQ(static_cast<std::size_t>(expectations()[i].what), i);
+    EXPECT_EQ(&rule_of(static_cast<mnemonic>(i)), instruction_table() + i);
+    EXPECT_STREQ(name_of(static_cast<mnemonic>(i)), expectations()[i].name);
+  }
+}
+
+TEST(fault_gates, the_table_is_in_order) {
+  for (std::size_t i = 0; i < fault_gate_table.size(); ++i)
+    EXPECT_EQ(static_cast<std::size_t>(fault_gate_table[i].gate), i);
+}
+
+// MOV DR is the exception to the rule: its exit comes before CPL and CR4.DE.
+TEST(mov_dr, exits_before_its_faults_which_come_otherwise) {
+  for (const mnemonic what : {m::mov_to_dr, m::mov_from_dr}) {
+    guest g{what};
+    for (const char how : {'D', 'L'}) {
+      guest spoiled = g;
+      spoil(spoiled, how);
+      EXPECT_EQ(spoiled.decide().verdict, how == 'D' ? instruction_verdict::fault_ud : instruction_verdict::fault_gp);
+      spoiled.primary_on(primary::mov_dr_exiting);
+      EXPECT_EQ(spoiled.decide().verdict, instruction_verdict::vm_exit);
+    }
+    for (const unsigned dr : {3u, 4u, 5u, 6u}) {
+      guest spoiled = g;
+      spoil(spoiled, 'D');
+      spoiled.i.debug_register = static_cast<std::uint8_t>(dr);
+      EXPECT_EQ(spoiled.decide().verdict == instruction_verdict::fault_ud, dr == 4 || dr == 5) << dr;
+      spoiled.i.mode.cr4 &= ~cr4_bits::de;
+      EXPECT_EQ(spoiled.decide().verdict, instruction_verdict::execute) << dr;
+    }
+    g.primary_on(primary::mov_dr_exiting);
+    g.i.debug_register = 7;
+    g.i.gpr = 1;
+    EXPECT_EQ(g.decide().qualification, what == m::mov_from_dr ? 0x117u : 0x107u);
+  }
+}
+
+TEST(pause, exits_by_either_control) {
+  guest g{m::pause};
+  g.i.spin_detected = true;
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::execute) << "a detector that nobody asked";
+  g.secondary_on(secondary::pause_loop_exiting);
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::vm_exit);
+  g.i.spin_detected = false;
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::execute);
+  g.primary_on(primary::pause_exiting);
+  g.i.mode.cpl = 3;
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::vm_exit) << "PAUSE exiting at any CPL";
+}
+
+TEST(mwait, qualification_says_whether_monitoring_is_armed) {
+  guest g{m::mwait};
+  g.primary_on(primary::mwait_exiting);
+  EXPECT_EQ(g.decide().qualification, 0u);
+  g.i.monitor_armed = true;
+  EXPECT_EQ(g.decide().qualification, 1u);
+}
+
+TEST(mwait, without_exit_may_not_sleep) {
+  guest g{m::mwait};
+  g.i.ecx = 1;
+  g.i.virtual_interrupt = true;
+  EXPECT_EQ(g.decide().effect, instruction_effect::nothing);
+  g.i.rflags |= rflags_bits::interrupt_flag;
+  EXPECT_EQ(g.decide().effect, instruction_effect::as_usual);
+}
+
+TEST(time_stamp_counter, is_delivered_in_the_guests_time) {
+  for (const mnemonic what : {m::rdtsc, m::rdtscp, m::rdmsr, m::rdmsr_immediate, m::rdmsrlist, m::urdmsr}) {
+    guest g{what};
+    g.i.msr = 0x10;
+    g.i.tsc = 1000;
+    g.v.write(field::tsc_offset, 5);
+    EXPECT_EQ(g.decide().effect, instruction_effect::deliver_value) << name_of(what);
+    EXPECT_EQ(g.decide().value, 1000u) << name_of(what);
+    g.primary_on(primary::use_tsc_offsetting);
+    EXPECT_EQ(g.decide().value, 1005u) << name_of(what);
+  }
+  guest write{m::wrmsr};
+  write.i.msr = 0x10;
+  write.primary_on(primary::use_tsc_offsetting);
+  EXPECT_EQ(write.decide().effect, instruction_effect::as_usual) << "WRMSR sets the real counter";
+}
+
+TEST(user_wait_instructions, wait_in_the_guests_time) {
+  for (const mnemonic what : {m::tpause, m::umwait}) {
+    guest g{what};
+    g.i.tsc = 1000;
+    g.i.edx_eax = 1500;
+    EXPECT_EQ(g.decide().effect, instruction_effect::wait);
+    EXPECT_EQ(g.decide().value, 500u);
+    EXPECT_FALSE(g.decide().limited);
+    g.i.umwait_control = 400;
+    EXPECT_EQ(g.decide().value, 400u);
+    EXPECT_TRUE(g.decide().limited);
+  }
+}
+
+// -- control registers ------------------------------------------------------------------------------------------------
+
+TEST(mov_cr, loads_what_the_host_does_not_own) {
+  guest g{m::mov_to_cr0};
+  g.v.write(field::cr0_guest_host_mask, cr0_bits::ts);
+  g.v.write(field::cr0_read_shadow, 0);
+  g.i.mode.cr0 |= cr0_bits::ts;
+  g.i.source = (g.i.mode.cr0 & ~cr0_bits::ts) | cr0_bits::em;
+  instruction_outcome o = g.decide();
+  EXPECT_EQ(o.effect, instruction_effect::load_control_register);
+  EXPECT_EQ(o.value, g.i.mode.cr0 | cr0_bits::em) << "TS stays, EM is set";
+
+  guest four{m::mov_to_cr4};
+  four.v.write(field::cr4_guest_host_mask, cr4_bits::vmxe);
+  four.i.source = cr4_bits::pae | cr4_bits::pge;
+  o = four.decide();
+  EXPECT_EQ(o.effect, instruction_effect::load_control_register);
+  EXPECT_EQ(o.value, cr4_bits::pae | cr4_bits::pge | cr4_bits::vmxe);
+}
+
+TEST(mov_cr, an_unmasked_bit_that_vmx_fixes_faults) {
+  guest g{m::mov_to_cr0};
+  g.i.source &= ~cr0_bits::ne;
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::fault_gp);
+  g.v.write(field::cr0_guest_host_mask, cr0_bits::ne);
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::execute) << "masked and equal to the shadow";
+  g.v.write(field::cr0_read_shadow, cr0_bits::ne);
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::vm_exit) << "the exit comes before the #GP";
+
+  guest four{m::mov_to_cr4};
+  four.i.source &= ~cr4_bits::vmxe;
+  EXPECT_EQ(four.decide().verdict, instruction_verdict::fault_gp);
+}
+
+TEST(mov_cr, outside_64_bit_mode_operands_have_32_bits) {
+  guest g{m::mov_to_cr0};
+  g.i.source |= 1ull << 40;
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::fault_gp) << "bits 63:32 of CR0 must be 0";
+  g.i.mode.code_64_bit = false;
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::execute);
+
+  guest read{m::mov_from_cr0};
+  read.v.write(field::cr0_guest_host_mask, ~std::uint64_t{0});
+  read.v.write(field::cr0_read_shadow, 0x1234'5678'9ABC'DEF0);
+  EXPECT_EQ(read.decide().value, 0x1234'5678'9ABC'DEF0u);
+  read.i.mode.code_64_bit = false;
+  EXPECT_EQ(read.decide().value, 0x9ABC'DEF0u);
+}
+
+TEST(mov_cr, from_a_masked_register_and_smsw_merge_the_shadow) {
+  for (const mnemonic what : {m::mov_from_cr0, m::mov_from_cr4, m::smsw}) {
+    guest g{what};
+    g.i.bytes = 8;
+    const bool cr4 = what == m::mov_from_cr4;
+    const std::uint64_t real = cr4 ? g.i.mode.cr4 : g.i.mode.cr0;
+    g.v.write(cr4 ? field::cr4_guest_host_mask : field::cr0_guest_host_mask, 0xFF);
+    g.v.write(cr4 ? field::cr4_read_shadow : field::cr0_read_shadow, 0xFFA5);
+    EXPECT_EQ(g.decide().effect, instruction_effect::deliver_value);
+    EXPECT_EQ(g.decide().value, (real & ~0xFFull) | 0xA5);
+  }
+  guest g{m::smsw};
+  g.v.write(field::cr0_guest_host_mask, 0xFFFF'FFFF'0000'0000);
+  g.v.write(field::cr0_read_shadow, ~std::uint64_t{0});
+  for (const auto& [bytes, mask] :
+       {std::pair{2, 0xFFFFull}, std::pair{4, 0xFFFF'FFFFull}, std::pair{8, 0xFFFF'FFFF'FFFF'FFFFull}}) {
+    g.i.bytes = static_cast<std::uint8_t>(bytes);
+    EXPECT_EQ(g.decide().value, (0xFFFF'FFFF'0000'0000 | g.i.mode.cr0) & mask) << bytes;
+  }
+}
+
+TEST(mov_cr3, cr3_targets_do_not_exit) {
+  guest g{m::mov_to_cr3};
+  g.primary_on(primary::cr3_load_exiting);
+  g.v.write(field::cr3_target_value_0, 0x1000);
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::vm_exit) << "no targets count";
+  g.v.write(field::cr3_target_count, 1);
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::execute);
+}
+
+TEST(mov_cr8, works_on_the_tpr_shadow) {
+  for (const mnemonic what : {m::mov_to_cr8, m::mov_from_cr8}) {
+    guest g{what};
+    EXPECT_EQ(g.decide().effect, instruction_effect::as_usual);
+    g.primary_on(primary::use_tpr_shadow);
+    EXPECT_EQ(g.decide().effect, instruction_effect::tpr_shadow);
+    g.primary_on(what == m::mov_to_cr8 ? primary::cr8_load_exiting : primary::cr8_store_exiting);
+    EXPECT_EQ(g.decide().verdict, instruction_verdict::vm_exit) << "the exit control decides first";
+  }
+}
+
+TEST(clts, clears_ignores_or_exits) {
+  guest g{m::clts};
+  g.i.mode.cr0 |= cr0_bits::ts;
+  EXPECT_EQ(g.decide().effect, instruction_effect::load_control_register);
+  EXPECT_EQ(g.decide().value, g.i.mode.cr0 & ~cr0_bits::ts);
+  g.v.write(field::cr0_guest_host_mask, cr0_bits::ts);
+  EXPECT_EQ(g.decide().effect, instruction_effect::nothing);
+  g.v.write(field::cr0_read_shadow, cr0_bits::ts);
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::vm_exit);
+}
+
+TEST(lmsw, loads_the_low_bits_and_faults_on_fixed_ones) {
+  guest g{m::lmsw};
+  g.i.mode.cr0 |= cr0_bits::ts;
+  g.i.source = 0xFFF0 | cr0_bits::mp;
+  EXPECT_EQ(g.decide().effect, instruction_effect::load_control_register);
+  EXPECT_EQ(g.decide().value, (g.i.mode.cr0 & ~cr0_bits::ts & ~cr0_bits::em) | cr0_bits::mp | cr0_bits::pe);
+  g.caps.cr0_fixed0 |= cr0_bits::em;  // no known processor; shows that the check is made
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::fault_gp);
+}
+
+TEST(exit_information, the_linear_address_of_ins_outs_and_lmsw_from_memory) {
+  for (const mnemonic what : {m::in, m::out, m::ins, m::outs, m::lmsw, m::mov_to_cr0}) {
+    guest g{what};
+    if (what == m::lmsw)
+      masked_lmsw(g);
+    else
+      port_bit(g);
+    g.i.linear_address = 0x5555;
+    const bool told = what == m::ins || what == m::outs || what == m::lmsw;
+    EXPECT_EQ(exit_of(g.decide(), g.i).guest_linear_address, told ? 0x5555u : 0u) << name_of(what);
+  }
+  guest g{m::lmsw};
+  masked_lmsw(g);
+  g.i.memory_operand = false;
+  EXPECT_EQ(exit_of(g.decide(), g.i).guest_linear_address, 0u);
+  EXPECT_EQ(g.decide().qualification, 0xABC1'0030u);
+}
+
+// -- ports and MSRs ---------------------------------------------------------------------------------------------------
+
+TEST(io, qualification_of_every_form) {
+  struct form {
+    mnemonic what;
+    unsigned bytes;
+    bool rep, immediate;
+    std::uint64_t expected;
+  };
+  for (const form& f : {form{m::in, 1, false, true, 0x0060'0048}, form{m::in, 2, false, false, 0x0060'0009},
+                        form{m::out, 4, false, false, 0x0060'0003}, form{m::out, 1, true, true, 0x0060'0040},
+                        form{m::ins, 1, false, false, 0x0060'0018}, form{m::ins, 4, true, true, 0x0060'003B},
+                        form{m::outs, 2, true, false, 0x0060'0031}}) {
+    guest g{f.what};
+    g.primary_on(primary::unconditional_io_exiting);
+    g.i.bytes = static_cast<std::uint8_t>(f.bytes);
+    g.i.rep = f.rep;
+    g.i.immediate_port = f.immediate;
+    EXPECT_EQ(g.decide().qualification, f.expected) << name_of(f.what) << f.bytes;
+  }
+}
+
+TEST(io, permission_is_asked_only_above_iopl) {
+  for (unsigned cpl = 0; cpl < 4; ++cpl)
+    for (unsigned iopl = 0; iopl < 4; ++iopl) {
+      guest g{m::in};
+      g.primary_on(primary::unconditional_io_exiting);
+      g.i.mode.cpl = cpl;
+      g.i.rflags |= iopl << 12;
+      EXPECT_EQ(g.decide().verdict, instruction_verdict::vm_exit);
+      g.i.port_permitted = false;
+      EXPECT_EQ(g.decide().verdict, cpl > iopl ? instruction_verdict::fault_gp : instruction_verdict::vm_exit);
+    }
+}
+
+TEST(msr, a_bogus_register_exits_rather_than_faults) {
+  guest g{m::rdmsr};
+  g.i.msr = 0x8765'4321;
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::vm_exit);
+  g.remove(field::primary_processor_based_controls, primary::use_msr_bitmaps);
+  g.i.msr = 0x10;
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::vm_exit);
+}
+
+TEST(msr, seams_to_virtualized_registers) {
+  struct seam {
+    std::uint32_t msr;
+    instruction_effect effect;
+  };
+  for (const seam& s : {seam{0x7FF, instruction_effect::as_usual}, seam{0x800, instruction_effect::virtual_x2apic},
+                        seam{0x8FF, instruction_effect::virtual_x2apic}, seam{0x900, instruction_effect::as_usual},
+                        seam{0x6DF, instruction_effect::as_usual}, seam{0x6E0, instruction_effect::apic_timer},
+                        seam{0x6E1, instruction_effect::as_usual}, seam{0x47, instruction_effect::as_usual},
+                        seam{0x48, instruction_effect::virtual_spec_ctrl}, seam{0x49, instruction_effect::as_usual}})
+    for (const mnemonic what : {m::rdmsr, m::wrmsr, m::wrmsrns, m::rdmsr_immediate, m::wrmsrlist}) {
+      guest g{what};
+      g.i.msr = s.msr;
+      EXPECT_EQ(g.decide().effect, instruction_effect::as_usual) << std::hex << s.msr;
+      g.secondary_on(secondary::virtualize_x2apic_mode);
+      g.tertiary_on(tertiary::apic_timer_virtualization | tertiary::virtualize_ia32_spec_ctrl);
+      EXPECT_EQ(g.decide().effect, s.effect) << std::hex << s.msr;
+      g.set_bit(msr_page, s.msr);
+      g.set_bit(msr_page + 0x800, s.msr);
+      EXPECT_EQ(g.decide().verdict, instruction_verdict::vm_exit) << "the bitmap has priority";
+    }
+}
+
+TEST(msr, microcode_update_does_nothing_or_exits) {
+  for (const mnemonic what : {m::wrmsr, m::wrmsrns}) {
+    guest g{what};
+    for (const auto& [msr, special] : {std::pair{0x78u, false}, std::pair{0x79u, true}, std::pair{0x7Au, false}}) {
+      g.i.msr = msr;
+      g.switches.microcode_update_exits = false;
+      EXPECT_EQ(g.decide().effect, special ? instruction_effect::nothing : instruction_effect::as_usual);
+      g.switches.microcode_update_exits = true;
+      EXPECT_EQ(g.decide().verdict == instruction_verdict::vm_exit, special);
+    }
+  }
+  guest read{m::rdmsr};
+  read.i.msr = 0x79;
+  EXPECT_EQ(read.decide().effect, instruction_effect::as_usual);
+}
+
+TEST(msr, user_forms_reach_3fff) {
+  for (const mnemonic what : {m::urdmsr, m::uwrmsr}) {
+    guest g{what};
+    g.i.mode.cpl = 3;
+    g.i.msr = 0x3FFF;
+    EXPECT_EQ(g.decide().verdict, instruction_verdict::vm_exit) << "outside the MSR bitmap";
+    g.i.msr = 0x4000;
+    EXPECT_EQ(g.decide().verdict, instruction_verdict::fault_gp);
+    g.i.msr = 0x1FFF;
+    EXPECT_EQ(g.decide().verdict, instruction_verdict::execute);
+  }
+}
+
+// -- bitmaps of leaves and features, shadowing ------------------------------------------------------------------------
+
+TEST(leaf_bitmaps, bit_63_stands_for_all_higher_leaves) {
+  struct leaf_bitmap {
+    mnemonic what;
+    field bitmap;
+  };
+  for (const leaf_bitmap& b :
+       {leaf_bitmap{m::encls, field::encls_exiting_bitmap}, leaf_bitmap{m::enclv, field::enclv_exiting_bitmap},
+        leaf_bitmap{m::pconfig, field::pconfig_exiting_bitmap}}) {
+    for (const auto& [eax, bit] : {std::pair{0u, 0u}, std::pair{62u, 62u}, std::pair{63u, 63u}, std::pair{64u, 63u},
+                                   std::pair{0xFFFF'FFFFu, 63u}}) {
+      guest g{b.what};
+      g.i.eax = eax;
+      g.v.write(b.bitmap, ~(1ull << bit));
+      EXPECT_EQ(g.decide().verdict, instruction_verdict::execute) << name_of(b.what) << eax;
+      g.v.write(b.bitmap, 1ull << bit);
+      EXPECT_EQ(g.decide().verdict, instruction_verdict::vm_exit) << name_of(b.what) << eax;
+    }
+  }
+  guest g{m::encls};
+  g.v.write(field::encls_exiting_bitmap, ~std::uint64_t{0});
+  g.remove(field::secondary_processor_based_controls, secondary::enable_encls_exiting);
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::execute) << "ENCLS without its control is no #UD";
+}
+
+TEST(xsaves_xrstors, exit_on_the_conjunction_of_three) {
+  for (const mnemonic what : {m::xsaves, m::xrstors})
+    for (unsigned without = 0; without < 4; ++without) {
+      guest g{what};
+      g.i.edx_eax = without == 0 ? 0xEFF : 0x100;
+      g.i.xss = without == 1 ? 0xEFF : 0x100;
+      g.v.write(field::xss_exiting_bitmap, without == 2 ? 0xEFF : 0x100);
+      EXPECT_EQ(g.decide().verdict, without < 3 ? instruction_verdict::execute : instruction_verdict::vm_exit);
+    }
+}
+
+TEST(vmfunc, exits_for_a_disabled_function_and_a_bad_list_index) {
+  guest g{m::vmfunc};
+  g.i.mode.cpl = 3;
+  g.i.ecx = 511;
+  EXPECT_EQ(g.decide().effect, instruction_effect::vm_function);
+  g.i.ecx = 512;
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::vm_exit);
+  g.i.eax = 63;
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::vm_exit);
+  g.v.write(field::vm_function_controls, 1ull << 63);
+  EXPECT_EQ(g.decide().effect, instruction_effect::vm_function) << "ECX is EPTP switching's";
+  g.i.eax = 64;
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::fault_ud);
+}
+
+TEST(vmcs_shadowing, decides_before_the_privilege_level) {
+  for (const mnemonic what : {m::vmread, m::vmwrite}) {
+    guest g{what};
+    const physical_address own = what == m::vmread ? vmread_page : vmwrite_page;
+    const physical_address other = what == m::vmread ? vmwrite_page : vmread_page;
+    g.set_bit(other, 0x681E);
+    EXPECT_EQ(g.decide().effect, instruction_effect::shadow_vmcs);
+    g.i.mode.cpl = 1;
+    EXPECT_EQ(g.decide().verdict, instruction_verdict::fault_gp);
+    g.set_bit(own, 0x681E);
+    EXPECT_EQ(g.decide().verdict, instruction_verdict::vm_exit);
+    g.i.source = 0x681C;
+    EXPECT_EQ(g.decide().verdict, instruction_verdict::fault_gp);
+    g.remove(field::secondary_processor_based_controls, secondary::vmcs_shadowing);
+    EXPECT_EQ(g.decide().verdict, instruction_verdict::vm_exit);
+  }
+}
+
+TEST(invlpg, address_has_32_bits_outside_64_bit_mode) {
+  guest g{m::invlpg};
+  g.primary_on(primary::invlpg_exiting);
+  g.i.linear_address = 0xFFFF'8000'1234'5678;
+  EXPECT_EQ(g.decide().qualification, 0xFFFF'8000'1234'5678u);
+  g.i.mode.code_64_bit = false;
+  EXPECT_EQ(g.decide().qualification, 0x1234'5678u);
+}
+
+TEST(enqcmd, exits_only_if_the_translation_fails) {
+  for (const mnemonic what : {m::enqcmd, m::enqcmds}) {
+    guest g{what};
+    g.i.pasid_fails = true;
+    EXPECT_EQ(g.decide().verdict, instruction_verdict::execute) << "no PASID translation";
+    g.secondary_on(secondary::pasid_translation);
+    g.i.pasid_fails = false;
+    EXPECT_EQ(g.decide().verdict, instruction_verdict::execute);
+  }
+}
+
+}  // namespace
+}  // namespace vmxsys::vmx
