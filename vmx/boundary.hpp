@@ -5,6 +5,7 @@
 
 #include <vmxsys/vmx/event.hpp>
 #include <vmxsys/vmx/exit.hpp>
+#include <vmxsys/vmx/register_bits.hpp>
 
 namespace vmxsys::vmx {
 
@@ -304,15 +305,6 @@ struct boundary_outcome {
   exit_reason reason = exit_reason::exception_or_nmi;
 };
 boundary_outcome outcome_of(const vmcs& v, boundary_event event) noexcept;
-
-/// Bits of the pending debug exceptions, field 6822H; SDM Vol. 3C §27.4.2. B0 to B3 are bits 3:0.
-namespace pending_debug_bits {
-inline constexpr std::uint64_t breakpoints = 0xF;
-inline constexpr std::uint64_t bus_lock = 1u << 11;
-inline constexpr std::uint64_t enabled_breakpoint = 1u << 12;
-inline constexpr std::uint64_t single_step = 1u << 14;
-inline constexpr std::uint64_t rtm = 1u << 16;
-}  // namespace pending_debug_bits
 
 /// A #DB is pending: one of the breakpoints is enabled, or a single step is due. SDM Vol. 3C §27.4.2.
 constexpr bool debug_exception_pending(std::uint64_t pending_debug) noexcept {
