@@ -31,14 +31,30 @@ struct instruction_costs {
   cycles vmptrld{200};
   cycles vmclear{200};
   cycles vmxon{200};
-  cycles vmcall{20};   ///< VMCALL in root operation (it fails there); in a guest it exits
-  cycles xsave{200};   ///< save of the extended state of one thread
-  cycles xrstor{200};  ///< restore of it
+  cycles vmcall{20};                    ///< VMCALL in root operation (it fails there); in a guest it exits
+  cycles vmfunc{150};                   ///< VMFUNC that switches the EPT pointer
+  cycles invalidate_translations{300};  ///< INVEPT, INVVPID
+  cycles control_register{100};         ///< MOV to and from control registers, CLTS, LMSW, SMSW
+  cycles debug_register{50};            ///< MOV to and from debug registers
+  cycles descriptor_table{60};          ///< LGDT, SGDT, LIDT, SIDT, LLDT, SLDT, LTR, STR
+  cycles io{1000};                      ///< IN, OUT, to a port where nobody answers
+  cycles invalidate_page{150};          ///< INVLPG, INVPCID
+  cycles wbinvd{200000};                ///< WBINVD, WBNOINVD, INVD
+  cycles xsetbv{60};
+  cycles rdpmc{35};
+  cycles random{300};        ///< RDRAND, RDSEED
+  cycles monitor{60};        ///< MONITOR, UMONITOR
+  cycles user_wait{60};      ///< MWAIT, TPAUSE, UMWAIT: from issue to the waiting state
+  cycles ept_reference{20};  ///< one entry read or written by a walk of the EPT paging structures
+  cycles bitmap_lookup{4};   ///< a bit of an MSR, I/O, VMREAD or VMWRITE bitmap, for an instruction of a guest
+  cycles xsave{200};         ///< save of the extended state of one thread
+  cycles xrstor{200};        ///< restore of it
 };
 BOOST_DESCRIBE_STRUCT(instruction_costs, (),
                       (pause, load, store, locked, branch, rdtsc, cpuid, rdmsr, wrmsr, wrmsr_x2apic, interrupt_flag,
-                       hlt, interrupt, iret, stack_switch, vmread, vmwrite, vmptrld, vmclear, vmxon, vmcall, xsave,
-                       xrstor))
+                       hlt, interrupt, iret, stack_switch, vmread, vmwrite, vmptrld, vmclear, vmxon, vmcall, vmfunc,
+                       invalidate_translations, control_register, debug_register, descriptor_table, io, invalidate_page,
+                       wbinvd, xsetbv, rdpmc, random, monitor, user_wait, ept_reference, bitmap_lookup, xsave, xrstor))
 
 /// One-way transfer of a cache line by distance, in TSC cycles.
 struct transfer_costs {
@@ -48,27 +64,40 @@ struct transfer_costs {
 };
 BOOST_DESCRIBE_STRUCT(transfer_costs, (), (same_core, same_socket, other_socket))
 
-/// Micro-steps of a VM exit in the order of SDM Vol. 3C §30; their sum is the hardware's part.
+/// Micro-steps of a VM exit in the order of SDM Vol. 3C §30. The state areas cost what they do in the configuration in
+/// which round trips are measured: no secondary controls, no MSR lists (`reference_vmcs` in transition_costs.hpp). Each
+/// field more or less than there changes them by `field`.
 struct exit_costs {
   cycles record_information{40};  ///< §30.2
   cycles save_guest_state{110};   ///< §30.3
   cycles load_host_state{90};     ///< §30.5
-  cycles flush_translations{8};   ///< TLB effect without VPID (§31.4)
+  cycles flush_translations{8};   ///< §31.4, without "enable VPID"
+  cycles keep_translations{8};    ///< with it
+  cycles field{2};
+  cycles store_msr{30};  ///< an entry of the VM-exit MSR-store list, §30.4
+  cycles load_msr{50};   ///< an entry of the VM-exit MSR-load list, §30.6
+  cycles load_pdpte{5};  ///< a PDPTE of a host with PAE paging
 };
-BOOST_DESCRIBE_STRUCT(exit_costs, (), (record_information, save_guest_state, load_host_state, flush_translations))
+BOOST_DESCRIBE_STRUCT(exit_costs, (),
+                      (record_information, save_guest_state, load_host_state, flush_translations, keep_translations,
+                       field, store_msr, load_msr, load_pdpte))
 
-/// Micro-steps of a VM entry in the order of SDM Vol. 3C §29.
+/// Micro-steps of a VM entry in the order of SDM Vol. 3C §29, counted as those of an exit.
 struct entry_costs {
   cycles check_controls{50};     ///< §29.2.1
   cycles check_host_state{40};   ///< §29.2.2
   cycles check_guest_state{50};  ///< §29.3.1
   cycles load_guest_state{100};  ///< §29.3.2
-  cycles flush_translations{8};
+  cycles flush_translations{8};  ///< without "enable VPID"
+  cycles keep_translations{8};   ///< with it
+  cycles field{2};
+  cycles load_msr{50};      ///< an entry of the VM-entry MSR-load list, §29.4
+  cycles load_pdpte{5};     ///< a PDPTE of a guest with PAE paging and without EPT
   cycles inject_event{60};  ///< §29.6, only when an event is injected
 };
 BOOST_DESCRIBE_STRUCT(entry_costs, (),
                       (check_controls, check_host_state, check_guest_state, load_guest_state, flush_translations,
-                       inject_event))
+                       keep_translations, field, load_msr, load_pdpte, inject_event))
 
 /// Flight of an interrupt message from the write of the ICR to the target's IRR, in TSC cycles.
 struct interrupt_costs {

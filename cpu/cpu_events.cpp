@@ -1,6 +1,8 @@
 #include <utility>
 
 #include <vmxsys/apic/startup.hpp>
+#include <vmxsys/vmx/boundary.hpp>
+#include <vmxsys/vmx/exception.hpp>
 #include <vmxsys/vmx/non_root.hpp>
 
 #include "cpu_facts.hpp"
@@ -34,6 +36,7 @@ void logical_cpu::take_messages(cycles now) {
 }
 
 void logical_cpu::accept(const apic::interrupt_message& message, cycles now) {
+  if (registers_.vmx_abort != 0) return;  // only RESET ends it
   switch (message.mode) {
     case apic::delivery_mode::fixed:
     case apic::delivery_mode::lowest_priority:
@@ -70,7 +73,9 @@ void logical_cpu::reset_to_wait_for_sipi(cycles now) {
   apic_.init();
   arm_apic_timer(now);
   nmi_pending_ = false;
-  nmi_blocked_ = false;
+  nmi_ = {};
+  registers_ = {};
+  disarm_monitor();
   shadow_ = false;
   active_->set_cpu(nullptr, now);
   active_ = nullptr;
@@ -113,6 +118,9 @@ void logical_cpu::disturb(cycles now) {
     case activity::halted:
       if (wakes()) wake(now);
       break;
+    case activity::waiting:
+      if (wakes()) end_wait(now);
+      break;
     default:
       break;
   }
@@ -120,8 +128,9 @@ void logical_cpu::disturb(cycles now) {
 
 bool logical_cpu::recognise_in_root(cycles now) {
   const bool shadow = shadowed_ = std::exchange(shadow_, false);
-  if (nmi_pending_ && !nmi_blocked_ && !shadow) {
+  if (nmi_pending_ && !nmi_.blocked() && !shadow) {
     nmi_pending_ = false;
+    nmi_.deliver();
     deliver(nmi_vector, now, machine_.costs().instruction.interrupt);
     return true;
   }
@@ -133,29 +142,36 @@ bool logical_cpu::recognise_in_root(cycles now) {
 /// The most urgent event that acts on the guest in its activity state; `shadow`: of the STI just executed.
 vmx::boundary_event logical_cpu::due_in_guest(bool shadow) const {
   const vmx::vmcs& v = *vmx_.current;
-  const bool window = (vmx::primary_controls(v) & vmx::primary::interrupt_window_exiting) != 0;
-  using event = vmx::boundary_event;
-  if (apic_.highest_request() < 0 && !init_pending_ && sipi_pending_ < 0 && !nmi_pending_ &&
-      !preemption_timer_expired_ && !window)
-    return event::none;
-  const vmx::guest_blocking blocking{
-      interrupts_enabled_ ? vmx::rflags_bits::interrupt_flag : 0,
-      (shadow ? vmx::interruptibility::sti : 0) | (nmi_blocked_ ? vmx::interruptibility::nmi : 0)};
-  vmx::pending_events pending;
-  pending.set(event::init, init_pending_)
-      .set(event::sipi, sipi_pending_ >= 0)
-      .set(event::preemption_timer, preemption_timer_expired_)
-      .set(event::nmi, nmi_pending_ && blocking.nmi_window_open())
-      .set(event::interrupt_window, window && blocking.interrupt_window_open())
-      .set(event::external_interrupt,
-           apic_.highest_request() >= 0 &&
-               vmx::respond_to_external_interrupt(v, guest_activity_, blocking) != vmx::interrupt_response::held);
-  return vmx::highest(vmx::unblocked(pending, guest_activity_));
+  constexpr std::uint64_t windows = vmx::primary::interrupt_window_exiting | vmx::primary::nmi_window_exiting;
+  const bool interrupt = apic_.highest_request() >= 0;
+  if (!interrupt && !init_pending_ && sipi_pending_ < 0 && !nmi_pending_ && !preemption_timer_expired_ &&
+      mtf_ != mtf_state::pending && registers_.pending_debug == 0 && (vmx::primary_controls(v) & windows) == 0)
+    return vmx::boundary_event::none;
+  vmx::boundary_state s;
+  s.activity = guest_activity_;
+  s.waiting = activity_ == activity::waiting;
+  s.blocking = {interrupts_enabled_ ? vmx::rflags_bits::interrupt_flag : 0,
+                (shadow ? vmx::interruptibility::sti : 0) | nmi_.saved(*nmi_rule_)};
+  s.init = init_pending_;
+  s.sipi = sipi_pending_ >= 0;
+  s.monitor_trap_flag = mtf_ == mtf_state::pending;
+  s.pending_debug = registers_.pending_debug;
+  s.preemption_timer = preemption_timer_expired_;
+  s.nmi = nmi_pending_;
+  s.external_interrupt = interrupt;
+  return vmx::next_event(v, s);
 }
 
 bool logical_cpu::recognise_in_guest(cycles now) {
   const bool shadow = std::exchange(shadow_, false);
   shadowed_ = shadow;
+  // One instruction after the entry, or an event before it.
+  if (mtf_ == mtf_state::before_first) {
+    mtf_ = mtf_state::armed;
+    mtf_since_ = now;
+  } else if (mtf_ == mtf_state::armed && now > mtf_since_) {
+    mtf_ = mtf_state::pending;
+  }
   const vmx::boundary_event due = due_in_guest(shadow);
   if (due == vmx::boundary_event::none) return false;
   vmx::vmcs& v = current_vmcs();
@@ -173,12 +189,22 @@ bool logical_cpu::recognise_in_guest(cycles now) {
     case event::preemption_timer:
       info.reason = vmx::exit_reason::preemption_timer;
       break;
+    case event::monitor_trap_flag:
+      info.reason = vmx::exit_reason::monitor_trap_flag;
+      break;
+    case event::debug_trap:
+      if (take_debug_trap(now)) return true;
+      return false;
+    case event::nmi_window:
+      info.reason = vmx::exit_reason::nmi_window;
+      break;
     case event::interrupt_window:
       info.reason = vmx::exit_reason::interrupt_window;
       break;
     case event::nmi:
       nmi_pending_ = false;
       if (!vmx::nmi_exits(v)) {
+        nmi_.deliver();
         deliver(nmi_vector, now, machine_.costs().instruction.interrupt);
         return true;
       }
@@ -200,6 +226,20 @@ bool logical_cpu::recognise_in_guest(cycles now) {
   return true;
 }
 
+/// Pending debug exceptions that VM entry has loaded: #DB, exits if the exception bitmap says so. SDM Vol. 3C §29.7.3.
+bool logical_cpu::take_debug_trap(cycles now) {
+  vmx::guest_exception db;
+  db.vector = vmx::exception_vector::debug;
+  db.qualification = vmx::debug_qualification(registers_.pending_debug);
+  const vmx::exception_outcome o = vmx::raise_exception(current_vmcs(), db);
+  registers_.pending_debug = 0;
+  if (o.what == vmx::exception_outcome::kind::vm_exit)
+    begin_exit(o.exit, now);
+  else
+    deliver(db.vector, now, machine_.costs().instruction.interrupt);
+  return true;
+}
+
 void logical_cpu::deliver(std::uint8_t vector, cycles now, cycles cost) {
   leave_activity(now);
   if (in_guest_) {
@@ -215,7 +255,6 @@ void logical_cpu::deliver(std::uint8_t vector, cycles now, cycles cost) {
   machine_.facts().state(source_, now, interrupt_fact{vector, static_cast<std::uint8_t>(in_guest_)}, cause_);
   active_->push(table->entry(*this, vector), interrupt_entry, interrupts_enabled_);
   interrupts_enabled_ = false;
-  if (vector == nmi_vector) nmi_blocked_ = true;  // until IRET, SDM Vol. 3A §6.7.1
   if (cost == cycles{0}) return;
   book(now);
   run_for(cost, now, phase::read);
@@ -231,8 +270,10 @@ void logical_cpu::return_from_interrupt(cycles now) {
 // -- the halted state -------------------------------------------------------------------------------------------------
 
 bool logical_cpu::wakes() const {
+  const bool interrupt = apic_.highest_request() >= 0;
+  if (interrupt && activity_ == activity::waiting && waits_for_masked_) return true;
   if (in_guest_) return due_in_guest(false) != vmx::boundary_event::none;
-  return (nmi_pending_ && !nmi_blocked_) || (interrupts_enabled_ && apic_.highest_request() >= 0);
+  return (nmi_pending_ && !nmi_.blocked()) || (interrupts_enabled_ && interrupt);
 }
 
 // Into the halted state; a guest's may also be shutdown or wait-for-SIPI, as VM entry loaded it.

@@ -3,26 +3,13 @@
 #include <cstdint>
 
 #include <vmxsys/vmx/exit.hpp>
+#include <vmxsys/vmx/transition_work.hpp>
+#include <vmxsys/vmx/vm_exit.hpp>
 
 #include "fact.hpp"
 
 // What the hardware states. The source of each of these facts is the CPU (its number is the source number).
 namespace vmxsys::cpu {
-
-/// Micro-steps of transitions, in the order of the manual; names in `micro_step_name`.
-enum class micro_step : std::uint8_t {
-  check_controls,
-  check_host_state,
-  check_guest_state,
-  load_guest_state,
-  entry_flush_translations,
-  inject_event,
-  record_information,
-  save_guest_state,
-  load_host_state,
-  exit_flush_translations,
-};
-const char* micro_step_name(micro_step step);
 
 /// A VM entry that succeeded, at its completion.
 struct vm_entry_fact {
@@ -51,11 +38,19 @@ BOOST_DESCRIBE_STRUCT(vm_exit_fact, (), (vmcs, reason, qualification, interrupti
 /// One step of a transition; all of them are stated when the transition is complete, `done` is when this one was.
 struct micro_step_fact {
   static constexpr const char* fact_name = "micro_step";
-  micro_step step;
+  vmx::transition_step step;
   cycles duration;
   cycles done;
 };
 BOOST_DESCRIBE_STRUCT(micro_step_fact, (), (step, duration, done))
+
+/// VMX abort: the CPU stops for good.
+struct vmx_abort_fact {
+  static constexpr const char* fact_name = "vmx_abort";
+  std::uint64_t vmcs;
+  vmx::vmx_abort abort;
+};
+BOOST_DESCRIBE_STRUCT(vmx_abort_fact, (), (vmcs, abort))
 
 /// An interrupt delivered through the IDT of root (0) or non-root (1) operation.
 struct interrupt_fact {

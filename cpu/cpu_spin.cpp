@@ -158,6 +158,7 @@ void logical_cpu::exit_for_pause(cycles now) {
 // issued now, or after the load that is.
 bool logical_cpu::jump(spin_instruction& spin, cycles now) {
   memory& m = machine_.physical();
+  if (in_guest_ && mtf_ != mtf_state::off) return false;
   if (!m.load_hits(*spin.target, number_) || !spin.predicate(spin.target->peek())) return false;
   constexpr std::uint64_t never = ~std::uint64_t{0};
   const cycles period = machine_.costs().instruction.pause + spin_load();

@@ -51,6 +51,8 @@ enum class opcode : std::uint8_t {
   vmresume,
   mmio_read,
   mmio_write,
+  system,        ///< system_instruction.hpp
+  guest_access,  ///< of guest-physical memory
 };
 
 /// What an instruction did instead of completing.
@@ -71,12 +73,17 @@ class fault : public std::runtime_error {
 /// VMfailInvalid, number 0.
 class vm_fail : public std::runtime_error {
  public:
-  explicit vm_fail(std::uint32_t number) : std::runtime_error{text(number)}, number_{number} {}
+  /// `check` and `section`: of the VM-entry check that failed, null if it was none.
+  explicit vm_fail(std::uint32_t number, const char* check = nullptr, const char* section = nullptr)
+      : std::runtime_error{text(number, check, section)}, number_{number} {}
   std::uint32_t number() const { return number_; }
 
  private:
-  static std::string text(std::uint32_t number) {
-    return number == 0 ? "VMfailInvalid" : "VMfailValid(" + std::to_string(number) + ")";
+  static std::string text(std::uint32_t number, const char* check, const char* section) {
+    if (number == 0) return "VMfailInvalid";
+    std::string all = "VMfailValid(" + std::to_string(number) + ")";
+    if (check != nullptr) all += std::string{": "} + check + " (" + section + ")";
+    return all;
   }
   std::uint32_t number_;
 };
@@ -173,8 +180,11 @@ struct spin_instruction : memory_instruction {
 
 struct vm_entry_instruction : instruction {
   vmx::exit_info exit;
+  const char* failed_check = nullptr;  ///< of an entry that ends with VMfailValid: the check, and its section
+  const char* section = nullptr;
   using instruction::instruction;
   const vmx::exit_info& await_resume() const {
+    if (failed_check != nullptr) throw vm_fail{error, failed_check, section};
     raise_if_faulted();
     return exit;
   }

@@ -6,20 +6,24 @@
 
 #include "cpu_facts.hpp"
 #include "name_space.hpp"
+#include "system_instruction.hpp"
 
 namespace vmxsys::cpu {
 
 namespace {
 constexpr unsigned most_instructions_without_time = 100'000;
 constexpr physical_address reset_vector = 0xFFFFFFF0;
-}  // namespace
 
-const char* micro_step_name(micro_step step) {
-  constexpr const char* names[] = {"check controls",     "check host state",  "check guest state",  "load guest state",
-                                   "flush translations", "inject event",      "record information", "save guest state",
-                                   "load host state",    "flush translations"};
-  return names[static_cast<std::size_t>(step)];
+// What a processor is in when software of the model starts on it: 64-bit mode at CPL 0, segments flat.
+vmx::processor_state running_state() {
+  vmx::processor_state r;
+  using vmx::segment_name;
+  r[segment_name::cs] = {0x10, 0xFFFF'FFFF, 0xA09B, 0};
+  r[segment_name::ss] = {0x18, 0xFFFF'FFFF, 0xC093, 0};
+  r[segment_name::tr] = {0x40, 0x67, 0x8B, 0};
+  return r;
 }
+}  // namespace
 
 logical_cpu::logical_cpu(machine& in, unsigned number)
     : machine_{in},
@@ -31,6 +35,8 @@ logical_cpu::logical_cpu(machine& in, unsigned number)
       apic_timer_slot_{time_.add_slot(this, on_apic_timer)},
       preemption_timer_slot_{time_.add_slot(this, on_preemption_timer)},
       apic_{number, number == 0, in.config().timer_clock},
+      registers_{running_state()},
+      msrs_{registers_, vmx_, in.config().capabilities},
       vmx_unit_{vmx_, in.config().capabilities, in.physical(), in.active_vmcs(), number},
       entry_context_{in.config().capabilities, in.physical()},
       detectors_{in.config().make_detector, in.config().observers} {
@@ -69,7 +75,7 @@ void logical_cpu::step(cycles now) {
       return;
     case activity::executing:
       finish(*active_->in_flight(), now);
-      if (activity_ == activity::on_bus || activity_ == activity::wait_for_sipi) return;
+      if (activity_ != activity::executing && activity_ != activity::halted) return;
       break;
     case activity::computing:
       if (now < until_) {  // behind the shadow of an STI
@@ -83,6 +89,9 @@ void logical_cpu::step(cycles now) {
       return;
     case activity::halted:
       return;
+    case activity::waiting:
+      end_wait(now);
+      return;
     case activity::waking:
       machine_.facts().state(source_, now, halt_fact{began_, static_cast<std::uint8_t>(in_guest_)}, cause_);
       if (!in_guest_) end_halt();
@@ -91,13 +100,17 @@ void logical_cpu::step(cycles now) {
       break;
     case activity::returning:
       interrupts_enabled_ = active_->pop();
-      nmi_blocked_ = false;
+      if (in_guest_)
+        nmi_.iret(*nmi_rule_);
+      else
+        nmi_.iret();
       break;
     case activity::entering:
-      finish_entry(now);
+      if (!finish_entry(now)) return;
       break;
     case activity::exiting:
       finish_exit(now);
+      if (activity_ == activity::shutdown) return;
       break;
     case activity::shutdown:
       return;
@@ -146,6 +159,9 @@ void logical_cpu::leave_activity(cycles now) {
   } else if (activity_ == activity::spinning) {
     materialise(now);
     leave_spin(now);
+  } else if (activity_ == activity::waiting) {
+    disarm_monitor();
+    complete(*active_->in_flight());
   }
   time_.disarm(step_);
   activity_ = activity::executing;
@@ -153,10 +169,7 @@ void logical_cpu::leave_activity(cycles now) {
 
 // Issues an instruction, or goes on with one that was interrupted. False: it completed without taking time.
 bool logical_cpu::begin(instruction& i, cycles now) {
-  if (in_guest_ && exits(i)) {
-    exit_for(i, now);
-    return true;
-  }
+  if (in_guest_ && held_back(i, now)) return true;
   return execute(i, now);
 }
 
@@ -217,7 +230,11 @@ bool logical_cpu::execute(instruction& i, cycles now) {
       run_for(cost.stack_switch, now, phase::read);
       return true;
     case opcode::rdmsr:
-      run_for(cost.rdmsr, now, phase::read);
+      run_for(in_guest_ ? cost.rdmsr + lookup_ : cost.rdmsr, now, phase::read);
+      return true;
+    case opcode::guest_access:
+      if (!in_guest_) i.result = static_cast<guest_access_instruction&>(i).address;
+      run_for(in_guest_ ? cost.load + lookup_ : cost.load, now, phase::read);
       return true;
     case opcode::mmio_read:
       run_for(cost.load, now, phase::read);
@@ -225,11 +242,13 @@ bool logical_cpu::execute(instruction& i, cycles now) {
     case opcode::mmio_write:
       run_for(cost.store, now, phase::read);
       return true;
-    case opcode::wrmsr:
-      run_for(apic::is_x2apic_msr(static_cast<std::uint32_t>(i.a)) ? cost.wrmsr_x2apic : cost.wrmsr, now, phase::read);
+    case opcode::wrmsr: {
+      const cycles plain = apic::is_x2apic_msr(static_cast<std::uint32_t>(i.a)) ? cost.wrmsr_x2apic : cost.wrmsr;
+      run_for(in_guest_ ? plain + lookup_ : plain, now, phase::read);
       return true;
+    }
     default:
-      return execute_vmx(i, now);
+      return execute_system(i, now);
   }
 }
 
@@ -242,7 +261,7 @@ void logical_cpu::compute(instruction& i, cycles now) {
   activity_ = activity::computing;
   until_ = now + cycles{i.a};
   // An STI before the block shadows its first instruction only: what waits for the shadow to end comes one cycle later.
-  const bool held = shadowed_ && wakes();
+  const bool held = (shadowed_ && wakes()) || mtf_ == mtf_state::armed;
   time_.arm(step_, held && i.a > 1 ? now + cycles{1} : until_, phase::read);
 }
 
@@ -264,6 +283,10 @@ void logical_cpu::report_work(cycles now) {
 
 // The completion of an instruction that took its time.
 void logical_cpu::finish(instruction& i, cycles now) {
+  if (i.fault != instruction_fault::none) {
+    complete(i);
+    return;
+  }
   switch (i.code) {
     case opcode::load:
     case opcode::store:
@@ -297,10 +320,23 @@ void logical_cpu::finish(instruction& i, cycles now) {
       return;
     case opcode::rdmsr:
     case opcode::wrmsr:
-      if (!execute_msr(i, now)) i.fault = instruction_fault::general_protection;
+      if (execute_msr(i, now)) break;
+      if (fault_exits(instruction_fault::general_protection, now)) return;
+      i.fault = instruction_fault::general_protection;
+      break;
+    case opcode::system:
+      if (!finish_system(static_cast<system_instruction&>(i), now)) return;
+      if (i.fault != instruction_fault::none && fault_exits(i.fault, now)) {
+        i.fault = instruction_fault::none;
+        return;
+      }
+      break;
+    case opcode::vmxon:
+      disarm_monitor();
       break;
     case opcode::vmxoff:
-      if (i.fault == instruction_fault::none && std::exchange(vmx_.latched_init, false)) {
+      disarm_monitor();
+      if (std::exchange(vmx_.latched_init, false)) {
         complete(i);
         reset_to_wait_for_sipi(now);
         return;
@@ -308,12 +344,8 @@ void logical_cpu::finish(instruction& i, cycles now) {
       break;
     case opcode::vmlaunch:
     case opcode::vmresume:
-      if (static_cast<vm_entry_instruction&>(i).exit.entry_failure) {
-        idtr_base_ = current_vmcs().read(vmx::field::host_idtr_base);
-        gs_base_ = current_vmcs().read(vmx::field::host_gs_base);
-        interrupts_enabled_ = false;
-      }
-      break;
+      finish_failed_entry(static_cast<vm_entry_instruction&>(i), now);
+      return;
     default:
       break;
   }

@@ -10,15 +10,24 @@
 #include <vmxsys/vmx/event.hpp>
 #include <vmxsys/vmx/exit.hpp>
 #include <vmxsys/vmx/instruction.hpp>
+#include <vmxsys/vmx/instruction_exit.hpp>
+#include <vmxsys/vmx/nmi.hpp>
 #include <vmxsys/vmx/processor.hpp>
+#include <vmxsys/vmx/processor_state.hpp>
+#include <vmxsys/vmx/vm_exit.hpp>
 
 #include "accounting.hpp"
 #include "inbox.hpp"
 #include "machine.hpp"
+#include "msr_file.hpp"
 #include "spin_detectors.hpp"
 #include "strand.hpp"
+#include "transition_costs.hpp"
 
 namespace vmxsys::cpu {
+
+struct system_instruction;
+struct guest_access_instruction;
 
 /// One logical processor: executes strands, recognises events at instruction boundaries, enters and leaves VMX non-root
 /// operation, and books every cycle.
@@ -31,7 +40,7 @@ namespace vmxsys::cpu {
 /// A spin loop is executed iteration by iteration, or jumped over: fast mode asks the detector which PAUSE exits,
 /// sleeps until then, and `materialise` puts it back in the middle of an iteration when anything disturbs it. Both ways
 /// state the same facts.
-class logical_cpu final : private line_watcher, private spin_subject_watcher {
+class logical_cpu final : private line_watcher, private spin_subject_watcher, private vmx::msr_interface {
  public:
   logical_cpu(machine& in, unsigned number);
   ~logical_cpu();
@@ -82,6 +91,7 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher {
     computing,
     spinning,
     halted,
+    waiting,
     waking,
     delivering,
     returning,
@@ -140,6 +150,7 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher {
   bool recognise_in_root(cycles now);
   bool recognise_in_guest(cycles now);
   vmx::boundary_event due_in_guest(bool shadow) const;
+  bool take_debug_trap(cycles now);
   bool wakes() const;
   void deliver(std::uint8_t vector, cycles now, cycles cost);
   void return_from_interrupt(cycles now);
@@ -169,21 +180,50 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher {
   void line_changed(cycles now) override { materialise(now); }
   void subject_changed(cycles now) override;
 
-  // VMX (cpu_vmx.cpp).
-  bool execute_vmx(instruction& i, cycles now);
-  bool exits(const instruction& i);
+  // VM entries and exits (cpu_transition.cpp).
   void begin_entry(vm_entry_instruction& i, cycles now);
-  void finish_entry(cycles now);
-  void begin_exit(vmx::exit_info info, cycles now);
+  bool finish_entry(cycles now);
+  void fail_entry(vm_entry_instruction& i, const vmx::exit_info& info, cycles now, cycles before);
+  void finish_failed_entry(vm_entry_instruction& i, cycles now);
+  void begin_exit(const vmx::exit_info& info, cycles now);
   void finish_exit(cycles now);
-  void exit_for(instruction& i, cycles now);
-  cycles entry_duration(bool injecting) const;
+  void enter_vmx_abort(cycles now);
+  void inject(const vmx::event_information& event, cycles now);
+  void start_preemption_timer(cycles now);
+  void collect_guest_registers(cycles now);
+  void spread_registers();
+  void state_steps(cycles began, cycles now, fact_id cause);
+  vmx::execution_mode mode() const;
   std::uint64_t guest_rip() const;
   void resume_guest_at(std::uint64_t rip, cycles now);
-  void complete_from_registers(instruction& i);
-  void save_privilege_level(vmx::vmcs& v);
+
+  // Instructions that VMX has rules for (cpu_instructions.cpp).
+  static std::uint32_t length_of(const instruction& i);
+  vmx::guest_instruction describe(const instruction& i) const;
+  bool held_back(instruction& i, cycles now);
+  bool function_exits(instruction& i, cycles now);
+  bool access_exits(guest_access_instruction& i, cycles now);
+  bool fault_at_issue(instruction& i, instruction_fault what, cycles now);
+  bool fault_exits(instruction_fault what, cycles now);
+  bool strike(std::uint8_t vector, cycles now);
   void expose_registers(const instruction& i);
+  void complete_from_registers(instruction& i);
+  bool execute_system(instruction& i, cycles now);
+  bool execute_vmx(instruction& i, cycles now);
+  void note_outcome(instruction& i, const vmx::vmx_outcome& outcome);
+  void invalidate(system_instruction& i);
+  bool finish_system(system_instruction& i, cycles now);
+  void access_cr8(system_instruction& i, cycles now);
   bool execute_msr(instruction& i, cycles now);
+  bool read_register(std::uint32_t number, std::uint64_t tsc, std::uint64_t& value, cycles now);
+  bool write_register(std::uint32_t number, std::uint64_t value, cycles now);
+  bool read_msr(std::uint32_t number, std::uint64_t& value) override;
+  bool write_msr(std::uint32_t number, std::uint64_t value) override;
+  void arm_monitor(word& line);
+  void disarm_monitor();
+  void monitored_line_changed(cycles now);
+  bool begin_wait(system_instruction& i, cycles now);
+  void end_wait(cycles now);
   vmx::vmcs& current_vmcs() { return *vmx_.current; }
 
   machine& machine_;
@@ -210,7 +250,8 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher {
   int sipi_pending_ = -1;  // vector of a start-up IPI for a guest that waits for it
   bool init_pending_ = false;
   bool nmi_pending_ = false;
-  bool nmi_blocked_ = false;  // from the delivery of an NMI, or an exit because of one, to the next IRET
+  enum class mtf_state : std::uint8_t { off, before_first, armed, pending } mtf_ = mtf_state::off;
+  bool waits_for_masked_ = false;  // MWAIT with ECX bit 0
   bool preemption_timer_expired_ = false;
   bool preemption_timer_active_ = false;
   bool truth_wanted_ = false;  // by a detector, or because some only watch
@@ -221,6 +262,10 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher {
   inbox inbox_;
   apic::local_apic apic_;
   vmx::vmx_state vmx_;
+  vmx::processor_state registers_;  // RIP, RSP, IF and what else the engine keeps apart: only around transitions
+  vmx::nmi_state nmi_;
+  const vmx::nmi_rule* nmi_rule_ = &vmx::nmi_table.front();  // of the guest
+  msr_file msrs_;
   vmx::vmx_unit vmx_unit_;
   vmx::entry_context entry_context_;
   spin_detectors detectors_;
@@ -228,9 +273,28 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher {
   boot_if* software_ = nullptr;
 
   cycles preemption_timer_loaded_{0};
-  cycles began_{0};  // of the activity
+  std::uint32_t preemption_timer_start_ = 0;
+  cycles mtf_since_{0};  // armed in this cycle
+  cycles began_{0};      // of the activity
   cycles exit_began_{0};
   vmx::exit_info exit_info_{};
+  vmx::vmx_abort abort_ = vmx::vmx_abort::none;
+  transition_plan plan_;              // of the transition under way
+  vmx::instruction_outcome outcome_;  // of the system instruction in flight, in a guest
+  cycles lookup_{0};                  // bitmaps and EPT entries it reads
+  std::array<std::uint64_t, 4> debug_registers_{};
+  std::uint64_t random_numbers_ = 0;  // RDRAND and RDSEED so far
+
+  // MONITOR and what waits for it.
+  struct monitor_watcher final : line_watcher {
+    explicit monitor_watcher(logical_cpu& cpu) : of{cpu} {}
+    void line_changed(cycles now) override { of.monitored_line_changed(now); }
+    logical_cpu& of;
+  };
+  monitor_watcher monitor_{*this};
+  word* monitored_ = nullptr;
+  cycles wait_end_ = cycles::never();
+
   fact_id cause_{};
   fact_id exit_cause_{};
   std::uint64_t bus_tag_ = 0;  // of the last request

@@ -9,7 +9,10 @@
 
 namespace vmxsys::cpu {
 
-machine::machine(machine_config config) : config_{std::move(config)}, memory_{time_, config_.shape, config_.costs} {
+machine::machine(machine_config config)
+    : config_{std::move(config)},
+      transitions_{config_.costs, config_.capabilities},
+      memory_{time_, config_.shape, config_.costs} {
   const unsigned count = config_.shape.cpus();
   if (count == 0) throw std::invalid_argument("a machine needs at least one CPU");
   cpus_.reserve(count);

@@ -17,6 +17,7 @@
 #include "spin_detectors.hpp"
 #include "timeline.hpp"
 #include "topology.hpp"
+#include "transition_costs.hpp"
 
 namespace vmxsys::cpu {
 
@@ -81,6 +82,9 @@ class machine {
   /// the number of CPUs.
   void post(unsigned to, cycles at, unsigned sender, apic::interrupt_message message);
 
+  /// What VM entries and exits cost.
+  const transition_costs& transitions() const { return transitions_; }
+
   /// The processors' copies of active VMCSs.
   vmx::active_vmcs_store& active_vmcs() { return active_vmcs_; }
 
@@ -89,6 +93,7 @@ class machine {
 
  private:
   machine_config config_;
+  transition_costs transitions_;
   cpu::timeline time_;
   fact_bus facts_;
   cpu::memory memory_;

@@ -51,7 +51,7 @@ struct printer final : fact_observer {
     const auto at = static_cast<unsigned long long>(fact.header().at.count());
     if (const auto* step = fact.as<micro_step_fact>())
       std::printf("%8llu    %-20s %4llu cycles\n", static_cast<unsigned long long>(step->done.count()),
-                  micro_step_name(step->step), static_cast<unsigned long long>(step->duration.count()));
+                  vmx::name_of(step->step), static_cast<unsigned long long>(step->duration.count()));
     if (const auto* exit = fact.as<vm_exit_fact>())
       std::printf("%8llu  VM exit, reason %d (%s), guest stopped at cycle %llu\n", at, static_cast<int>(exit->reason),
                   vmx::name_of(exit->reason), static_cast<unsigned long long>(exit->began.count()));

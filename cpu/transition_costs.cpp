@@ -1,0 +1,96 @@
+#include "transition_costs.hpp"
+
+#include <vmxsys/vmx/guest_state.hpp>
+#include <vmxsys/vmx/minimal_vmcs.hpp>
+
+namespace vmxsys::cpu {
+
+using vmx::transition_step;
+
+vmx::vmcs reference_vmcs(const vmx::capabilities& caps) { return vmx::make_minimal_vmcs(caps); }
+
+transition_costs::transition_costs(const hardware_costs& costs, const vmx::capabilities& caps)
+    : costs_{costs}, caps_{caps} {
+  const vmx::vmcs reference = reference_vmcs(caps);
+  vmx::processor_state guest;
+  vmx::load_guest_state(reference, guest, caps);
+  reference_entry_ = vmx::entry_work(reference, caps);
+  reference_exit_ = vmx::exit_work(reference, guest, caps);
+}
+
+/// Fewer fields than in the reference cost less, but a step that is taken takes time.
+cycles transition_costs::area(cycles reference, cycles per_field, unsigned fields, unsigned reference_fields) const {
+  if (fields >= reference_fields) return reference + (fields - reference_fields) * per_field;
+  const cycles less = (reference_fields - fields) * per_field;
+  return less < reference ? reference - less : cycles{1};
+}
+
+void transition_costs::add(transition_plan& plan, transition_step step, const vmx::transition_work& work) const {
+  const entry_costs& entry = costs_.entry;
+  const exit_costs& exit = costs_.exit;
+  const unsigned count = vmx::work_of(step, work);
+  const auto entry_area = [&](cycles reference) {
+    plan.add(step, area(reference, entry.field, count, vmx::work_of(step, reference_entry_)));
+  };
+  const auto exit_area = [&](cycles reference) {
+    plan.add(step, area(reference, exit.field, count, vmx::work_of(step, reference_exit_)));
+  };
+  const auto each = [&](cycles cost) {
+    if (count != 0) plan.add(step, count * cost);
+  };
+  switch (step) {
+    case transition_step::check_controls:
+      return entry_area(entry.check_controls);
+    case transition_step::check_host_state:
+      return entry_area(entry.check_host_state);
+    case transition_step::check_guest_state:
+      return entry_area(entry.check_guest_state);
+    case transition_step::load_guest_state:
+      return entry_area(entry.load_guest_state);
+    case transition_step::load_guest_pdptes:
+      return each(entry.load_pdpte);
+    case transition_step::load_guest_msrs:
+      return each(entry.load_msr);
+    case transition_step::invalidate_at_entry:
+      return plan.add(step, count != 0 ? entry.flush_translations : entry.keep_translations);
+    case transition_step::inject_event:
+      return each(entry.inject_event);
+    case transition_step::record_information:
+      return exit_area(exit.record_information);
+    case transition_step::save_guest_state:
+      return exit_area(exit.save_guest_state);
+    case transition_step::store_guest_msrs:
+      return each(exit.store_msr);
+    case transition_step::load_host_state:
+      return exit_area(exit.load_host_state);
+    case transition_step::load_host_pdptes:
+      return each(exit.load_pdpte);
+    case transition_step::invalidate_at_exit:
+      return plan.add(step, count != 0 ? exit.flush_translations : exit.keep_translations);
+    case transition_step::load_host_msrs:
+      return each(exit.load_msr);
+  }
+}
+
+void transition_costs::plan_entry(const vmx::vmcs& v, transition_plan& plan) const {
+  plan.clear();
+  const vmx::transition_work work = vmx::entry_work(v, caps_);
+  for (std::size_t i = 0; i < vmx::transition_step_count; ++i)
+    if (vmx::transition_step_table()[i].at_entry) add(plan, static_cast<transition_step>(i), work);
+}
+
+void transition_costs::plan_exit(const vmx::vmcs& v, const vmx::processor_state& guest, transition_plan& plan) const {
+  plan.clear();
+  const vmx::transition_work work = vmx::exit_work(v, guest, caps_);
+  for (std::size_t i = 0; i < vmx::transition_step_count; ++i)
+    if (vmx::transition_step_table()[i].at_exit) add(plan, static_cast<transition_step>(i), work);
+}
+
+void transition_costs::plan_failed_entry(const vmx::vmcs& v, transition_plan& plan) const {
+  plan.clear();
+  const vmx::transition_work work = vmx::failed_entry_work(v, caps_);
+  for (std::size_t i = 0; i < vmx::transition_step_count; ++i)
+    if (vmx::transition_step_table()[i].at_failed_entry) add(plan, static_cast<transition_step>(i), work);
+}
+
+}  // namespace vmxsys::cpu

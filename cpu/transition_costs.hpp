@@ -1,0 +1,56 @@
+#pragma once
+#include <boost/container/static_vector.hpp>
+
+#include <vmxsys/vmx/capability.hpp>
+#include <vmxsys/vmx/processor_state.hpp>
+#include <vmxsys/vmx/transition_work.hpp>
+#include <vmxsys/vmx/vmcs.hpp>
+
+#include "cost_table.hpp"
+
+namespace vmxsys::cpu {
+
+/// The micro-steps of one VM entry or VM exit, each with its cycles, in the order in which the hardware takes them.
+struct transition_plan {
+  struct timed_step {
+    vmx::transition_step step;
+    cycles duration;
+  };
+  boost::container::static_vector<timed_step, vmx::transition_step_count> steps;
+  cycles total{0};
+
+  void clear() {
+    steps.clear();
+    total = cycles{0};
+  }
+  void add(vmx::transition_step step, cycles duration) {
+    steps.push_back({step, duration});
+    total += duration;
+  }
+};
+
+/// What the micro-steps of transitions cost: counted work (vmx/transition_work.hpp) times the costs of a preset. The
+/// costs of the state areas are those of the reference configuration.
+class transition_costs {
+ public:
+  transition_costs(const hardware_costs& costs, const vmx::capabilities& caps);
+
+  void plan_entry(const vmx::vmcs& v, transition_plan& plan) const;
+  void plan_exit(const vmx::vmcs& v, const vmx::processor_state& guest, transition_plan& plan) const;
+  /// After an entry that failed with exit reason 33 or 34: what leads back to the host.
+  void plan_failed_entry(const vmx::vmcs& v, transition_plan& plan) const;
+
+ private:
+  void add(transition_plan& plan, vmx::transition_step step, const vmx::transition_work& work) const;
+  cycles area(cycles reference, cycles per_field, unsigned fields, unsigned reference_fields) const;
+
+  const hardware_costs& costs_;
+  const vmx::capabilities& caps_;
+  vmx::transition_work reference_entry_, reference_exit_;
+};
+
+/// The VMCS of the published round trips: a guest that executes CPUID and a host that enters it again; no EPT, no VPID,
+/// no secondary controls, no MSR lists (github.com/yulyugin/vmlatency).
+vmx::vmcs reference_vmcs(const vmx::capabilities& caps);
+
+}  // namespace vmxsys::cpu
