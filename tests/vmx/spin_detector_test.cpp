@@ -1,20 +1,17 @@
-#include <vmxsys/vmx/pause_exiting.hpp>
-#include <vmxsys/vmx/pause_filter.hpp>
-#include <vmxsys/vmx/pause_loop_exiting.hpp>
-#include <vmxsys/vmx/spin_detector.hpp>
-
-#include <gtest/gtest.h>
-
 #include <cstdlib>
+#include <gtest/gtest.h>
 #include <memory>
 #include <ostream>
 #include <random>
 #include <string>
 #include <vector>
 
-namespace vmxsys::vmx {
+#include <vmxsys/vmx/pause_exiting.hpp>
+#include <vmxsys/vmx/pause_filter.hpp>
+#include <vmxsys/vmx/pause_loop_exiting.hpp>
+#include <vmxsys/vmx/spin_detector.hpp>
 
-static void PrintTo(const spin_detector_entry& entry, std::ostream* out) { *out << entry.name; }
+namespace vmxsys::vmx {
 
 namespace {
 
@@ -171,78 +168,6 @@ TEST(vmx_spin, filter_without_first_reload) {
   EXPECT_EQ(detector.on_pause(pause_at(10'000)), spin_verdict::execute);
   EXPECT_EQ(detector.on_pause(pause_at(10'010)), spin_verdict::exit);
 }
-
-// ---- closed form against stepping ----------------------------------------------------------------------------------
-
-std::unique_ptr<spin_detector> coarse() {
-  return std::make_unique<pause_loop_exiting>(pause_loop_exiting_options{false, 4});
-}
-std::unique_ptr<spin_detector> no_first_reload() {
-  return std::make_unique<pause_filter>(pause_filter_options{1, false});
-}
-
-std::vector<spin_detector_entry> all_detectors() {
-  std::vector<spin_detector_entry> all(spin_detector_table(), spin_detector_table() + spin_detector_table_size());
-  all.push_back({"pause_loop_exiting_coarse", "", coarse});
-  all.push_back({"pause_filter_plus_1", "", no_first_reload});
-  return all;
-}
-
-class vmx_spin_equal : public testing::TestWithParam<spin_detector_entry> {};
-
-std::uint64_t pauses_wanted() {
-  const char* wanted = std::getenv("VMXSYS_SPIN_PAUSES");
-  return wanted != nullptr ? std::strtoull(wanted, nullptr, 10) : 1'500'000;
-}
-
-// One detector is only stepped, the other is only asked and advanced; they must agree in every verdict. Spins of random
-// rhythm, interrupted at random, with entries, changes of CPL and stray PAUSEs between them.
-TEST_P(vmx_spin_equal, closed_form_is_the_stepped_form) {
-  std::mt19937_64 random{42};
-  const auto below = [&random](std::uint64_t n) { return random() % n; };
-  const auto stepped = GetParam().make();
-  const auto closed = GetParam().make();
-  std::uint64_t now = 0;
-  const auto enter = [&] {
-    const spin_parameters p{below(4) == 0 ? below(4) : below(200), below(3) == 0 ? below(10) : below(5000),
-                            below(16) != 0, below(32) == 0};
-    stepped->on_entry(cycles{now}, p);
-    closed->on_entry(cycles{now}, p);
-  };
-  enter();
-  std::uint64_t exits = 0;
-  const std::uint64_t wanted = pauses_wanted();
-  for (std::uint64_t done = 0; done < wanted;) {
-    now += below(3) == 0 ? below(300) : below(20);
-    const std::uint64_t period = below(8) == 0 ? below(3) : below(220);
-    const pause_event first = pause_at(now, below(8) == 0 ? 3 : 0, below(period + 1));
-    std::uint64_t limit = 1 + below(400);
-
-    const spin_prediction prediction = closed->predict(first, cycles{period});
-    const bool known = prediction.what != spin_prediction::kind::step;
-    const bool exits_within = prediction.what == spin_prediction::kind::at && prediction.index < limit;
-    const std::uint64_t executed = exits_within ? prediction.index : limit;
-
-    pause_event pause = first;
-    bool stopped = false;
-    for (std::uint64_t i = 0; i < limit && !stopped; ++i, pause.issue += cycles{period}, ++done) {
-      stopped = stepped->on_pause(pause) != spin_verdict::execute;
-      ASSERT_TRUE(!known || stopped == (exits_within && i == executed)) << "PAUSE " << i << " after " << done;
-      if (stopped) limit = i;
-    }
-    const pause_event last{first.issue + cycles{period} * limit, first.latency, first.cpl, first.rip};
-    closed->advance(first, cycles{period}, limit);
-    ASSERT_TRUE(!stopped || closed->on_pause(last) == spin_verdict::exit);
-    now = last.issue.count() + first.latency.count();
-    if (stopped) ++exits;
-    // After an exit usually a new entry; sometimes none, as for an observer whose verdict nobody follows.
-    if (stopped ? below(4) != 0 : below(6) == 0) enter();
-  }
-  EXPECT_GT(exits, wanted / 50'000) << "the streams are meant to exit now and then";
-}
-
-INSTANTIATE_TEST_SUITE_P(detectors, vmx_spin_equal, testing::ValuesIn(all_detectors()),
-                         [](const auto& test) { return std::string{test.param.name}; });
 
 TEST(vmx_spin, closed_form_of_a_uniform_spin) {
   for (const std::uint64_t window : {0u, 1u, 99u, 100u, 4096u, 0xFFFF'FFFFu})
