@@ -1,5 +1,3 @@
-#include <limits>
-
 #include <vmxsys/vmx/pause_loop_exiting.hpp>
 #include <vmxsys/vmx/spin_arithmetic.hpp>
 
@@ -10,13 +8,40 @@ namespace {
 constexpr std::uint64_t all_ones = ~std::uint64_t{0};
 constexpr std::uint64_t low_32 = 0xFFFF'FFFF;
 
-pause_event nth(const pause_event& first, cycles period, std::uint64_t i) {
-  pause_event pause = first;
-  pause.issue += period * i;
-  return pause;
-}
-
 }  // namespace
+
+/// How times are read and compared. Those of a regular run: of the PAUSE `after` later than the one given.
+template <bool plain>
+class pause_loop_exiting::clock {
+ public:
+  explicit clock(const pause_loop_exiting& of) noexcept : masks_{of.masks_}, gap_{of.parameters_.ple_gap} {}
+
+  cycles window_time(const pause_event& pause, cycles after = {}) const noexcept {
+    return plain ? pause.issue + after : stamp(pause, after, masks_.window_latency);
+  }
+  cycles gap_from(const pause_event& pause, cycles after = {}) const noexcept {
+    return stamp(pause, after, masks_.gap_from_latency);
+  }
+  cycles gap_to(const pause_event& pause, cycles after = {}) const noexcept {
+    return plain ? pause.issue + after : stamp(pause, after, masks_.gap_to_latency);
+  }
+  std::uint64_t elapsed(cycles then, cycles now) const noexcept {
+    return now < then ? 0 : (now - then).count() & (plain ? all_ones : masks_.elapsed);
+  }
+  /// PAUSE i and the next one are more than the gap apart.
+  bool separates(const pause_event& first, cycles period, std::uint64_t i) const noexcept {
+    return elapsed(gap_from(first, period * i), gap_to(first, period * (i + 1))) > gap_;
+  }
+
+ private:
+  cycles stamp(const pause_event& pause, cycles after, std::uint64_t latency_mask) const noexcept {
+    const std::uint64_t t = (pause.issue + after).count() + (pause.latency.count() & latency_mask);
+    return cycles{t & (plain ? all_ones : masks_.counter)};
+  }
+
+  const masks& masks_;
+  std::uint64_t gap_;
+};
 
 pause_loop_exiting::pause_loop_exiting(pause_loop_exiting_options options) noexcept : options_{options} {
   masks_.counter = all_ones << options.counter_shift;
@@ -24,6 +49,7 @@ pause_loop_exiting::pause_loop_exiting(pause_loop_exiting_options options) noexc
   if (options.stamp_at_end) masks_.window_latency = all_ones;
   if (options.stamp_at_end || options.gap_end_to_start) masks_.gap_from_latency = all_ones;
   if (options.stamp_at_end && !options.gap_end_to_start) masks_.gap_to_latency = all_ones;
+  plain_ = masks_.counter == all_ones && masks_.elapsed == all_ones && !options.stamp_at_end;
 }
 
 // A time that stops at 2^32 - 1 exceeds every field but one.
@@ -49,22 +75,23 @@ spin_verdict pause_loop_exiting::on_pause(const pause_event& pause) {
     if (options_.broken_by != loop_breaker::time_only && pause.cpl != 0) armed_ = false;
     return spin_verdict::execute;
   }
-  const cycles now = window_time(pause);
-  if (!armed_ || elapsed(last_, gap_to(pause)) > parameters_.ple_gap) {
+  return plain_ ? decide<true>(pause) : decide<false>(pause);
+}
+
+template <bool plain>
+spin_verdict pause_loop_exiting::decide(const pause_event& pause) noexcept {
+  const clock<plain> time{*this};
+  const cycles now = time.window_time(pause);
+  if (!armed_ || time.elapsed(last_, time.gap_to(pause)) > parameters_.ple_gap) {
     first_ = now;
-  } else if (elapsed(first_, now) > parameters_.ple_window) {
-    if (options_.exit_updates_last) last_ = gap_from(pause);
+  } else if (time.elapsed(first_, now) > parameters_.ple_window) {
+    if (options_.exit_updates_last) last_ = time.gap_from(pause);
     if (options_.kept_across_entries) armed_ = false;
     return spin_verdict::exit;
   }
   armed_ = true;
-  last_ = gap_from(pause);
+  last_ = time.gap_from(pause);
   return spin_verdict::execute;
-}
-
-// PAUSE i of a regular run and the next one are more than the gap apart.
-bool pause_loop_exiting::separates(const pause_event& first, cycles period, std::uint64_t i) const noexcept {
-  return elapsed(gap_from(nth(first, period, i)), gap_to(nth(first, period, i + 1))) > parameters_.ple_gap;
 }
 
 // After how many PAUSEs of a regular run a coarse counter shows the same fraction of a step again.
@@ -75,8 +102,10 @@ std::uint64_t pause_loop_exiting::rhythm(cycles period) const noexcept {
 }
 
 // Where no two PAUSEs of the run are separated: the first beyond the window.
+template <bool plain>
 spin_prediction pause_loop_exiting::in_one_loop(cycles start, const pause_event& first, cycles period) const noexcept {
   const std::uint64_t window = parameters_.ple_window;
+  if (plain) return spin_prediction::of(first_beyond((first.issue - start).count(), period.count(), window));
   if (window == all_ones) return spin_prediction::never();
   // In full steps of the counter, so that the time itself need not be rounded down any more.
   const std::uint64_t limit = window | ~masks_.counter;
@@ -92,48 +121,63 @@ spin_prediction pause_loop_exiting::in_one_loop(cycles start, const pause_event&
 // separated repeats with the rhythm; a loop that begins at the same point of it is the same loop.
 spin_prediction pause_loop_exiting::in_many_loops(cycles start, const pause_event& first,
                                                   cycles period) const noexcept {
+  const clock<false> time{*this};
   bool separated = false;
   std::uint64_t left = rhythm(period);
   for (std::uint64_t i = 0; left > 0; ++i, --left) {
-    const cycles next = window_time(nth(first, period, i + 1));
-    if (separates(first, period, i)) {
+    const cycles next = time.window_time(first, period * (i + 1));
+    if (time.separates(first, period, i)) {
       start = next;
       if (!separated) left = rhythm(period) + 1;
       separated = true;
-    } else if (elapsed(start, next) > parameters_.ple_window) {
+    } else if (time.elapsed(start, next) > parameters_.ple_window) {
       return spin_prediction::at(i + 1);
     }
   }
-  return separated ? spin_prediction::never() : in_one_loop(start, first, period);
+  return separated ? spin_prediction::never() : in_one_loop<false>(start, first, period);
+}
+
+template <bool plain>
+spin_prediction pause_loop_exiting::foresee(const pause_event& first, cycles period) const noexcept {
+  const clock<plain> time{*this};
+  const cycles now = time.window_time(first);
+  const bool new_loop = !armed_ || time.elapsed(last_, time.gap_to(first)) > parameters_.ple_gap;
+  if (!new_loop && time.elapsed(first_, now) > parameters_.ple_window) return spin_prediction::at(0);
+  if (period == cycles{}) return spin_prediction::never();
+  const cycles start = new_loop ? now : first_;
+  if (!plain && options_.counter_shift != 0) return in_many_loops(start, first, period);
+  return time.separates(first, period, 0) ? spin_prediction::never() : in_one_loop<plain>(start, first, period);
 }
 
 spin_prediction pause_loop_exiting::predict(const pause_event& first, cycles period) const {
   if (parameters_.pause_exiting) return spin_prediction::at(0);
   if (!watches(first)) return spin_prediction::never();
+  return plain_ ? foresee<true>(first, period) : foresee<false>(first, period);
+}
 
-  const cycles now = window_time(first);
-  const bool new_loop = !armed_ || elapsed(last_, gap_to(first)) > parameters_.ple_gap;
-  if (!new_loop && elapsed(first_, now) > parameters_.ple_window) return spin_prediction::at(0);
-  if (period == cycles{}) return spin_prediction::never();
-  const cycles start = new_loop ? now : first_;
-  if (options_.counter_shift != 0) return in_many_loops(start, first, period);
-  return separates(first, period, 0) ? spin_prediction::never() : in_one_loop(start, first, period);
+// The state after `pairs` more PAUSEs than the first.
+template <bool plain>
+void pause_loop_exiting::follow(const pause_event& first, cycles period, std::uint64_t pairs) noexcept {
+  const clock<plain> time{*this};
+  last_ = time.gap_from(first, period * pairs);
+  if (plain || options_.counter_shift == 0) {
+    if (time.separates(first, period, 0)) first_ = time.window_time(first, period * pairs);
+    return;
+  }
+  // The loop under way at the end began after the last pair that is separated. Looking back over one rhythm is enough.
+  for (std::uint64_t i = pairs, left = rhythm(period); i > 0 && left > 0; --i, --left) {
+    if (time.separates(first, period, i - 1)) {
+      first_ = time.window_time(first, period * i);
+      return;
+    }
+  }
 }
 
 void pause_loop_exiting::advance(const pause_event& first, cycles period, std::uint64_t k) {
   if (k == 0) return;
   on_pause(first);
   if (k == 1 || !watches(first)) return;
-  // The loop under way at the end began after the last pair that is separated. Looking back over one rhythm is enough.
-  const std::uint64_t pairs = k - 1;
-  const std::uint64_t look_back = rhythm(period) < pairs ? rhythm(period) : pairs;
-  for (std::uint64_t i = pairs; i > pairs - look_back; --i) {
-    if (separates(first, period, i - 1)) {
-      first_ = window_time(nth(first, period, i));
-      break;
-    }
-  }
-  last_ = gap_from(nth(first, period, pairs));
+  plain_ ? follow<true>(first, period, k - 1) : follow<false>(first, period, k - 1);
 }
 
 const char* pause_loop_exiting::name() const noexcept {

@@ -78,35 +78,36 @@ class pause_loop_exiting final : public spin_detector {
   void forget_loop() noexcept { armed_ = false; }
 
  private:
-  // The switches as masks, so that the common case takes no branches. The members after `none` are ANDed with the
-  // latency of a PAUSE.
+  // The switches about time as masks.
   struct masks {
-    std::uint64_t counter = ~std::uint64_t{0};  // with times
-    std::uint64_t elapsed = ~std::uint64_t{0};  // with differences of times
-    std::uint64_t window_latency = 0;
+    std::uint64_t counter = ~std::uint64_t{0};  // for times
+    std::uint64_t elapsed = ~std::uint64_t{0};  // for differences of times
+    std::uint64_t window_latency = 0;           // for the latency of a PAUSE, and so the next two
     std::uint64_t gap_from_latency = 0;
     std::uint64_t gap_to_latency = 0;
   };
 
-  cycles stamp(const pause_event& pause, std::uint64_t latency_mask) const noexcept {
-    return cycles{(pause.issue.count() + (pause.latency.count() & latency_mask)) & masks_.counter};
-  }
-  cycles window_time(const pause_event& pause) const noexcept { return stamp(pause, masks_.window_latency); }
-  cycles gap_from(const pause_event& pause) const noexcept { return stamp(pause, masks_.gap_from_latency); }
-  cycles gap_to(const pause_event& pause) const noexcept { return stamp(pause, masks_.gap_to_latency); }
-  std::uint64_t elapsed(cycles then, cycles now) const noexcept {
-    return now < then ? 0 : (now - then).count() & masks_.elapsed;
-  }
+  // Everything about time exists twice. `plain` is the common case, in which all masks but gap_from_latency have their
+  // initial values; it must stay as fast as if there were no switches.
+  template <bool plain>
+  class clock;
 
   std::uint64_t field(std::uint64_t value) const noexcept;
-  bool separates(const pause_event& first, cycles period, std::uint64_t i) const noexcept;
+  template <bool plain>
+  spin_verdict decide(const pause_event& pause) noexcept;
+  template <bool plain>
+  spin_prediction foresee(const pause_event& first, cycles period) const noexcept;
+  template <bool plain>
+  void follow(const pause_event& first, cycles period, std::uint64_t pairs) noexcept;
   std::uint64_t rhythm(cycles period) const noexcept;
+  template <bool plain>
   spin_prediction in_one_loop(cycles start, const pause_event& first, cycles period) const noexcept;
   spin_prediction in_many_loops(cycles start, const pause_event& first, cycles period) const noexcept;
 
   spin_parameters parameters_;
   pause_loop_exiting_options options_;
   masks masks_;
+  bool plain_;
   cycles first_;
   cycles last_;  // what the next gap is measured from
   bool armed_ = false;

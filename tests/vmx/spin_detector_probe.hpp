@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <gtest/gtest.h>
 #include <memory>
+#include <stdexcept>
 #include <string_view>
 #include <vector>
 
@@ -37,8 +38,7 @@ inline std::unique_ptr<spin_detector> entered(std::string_view name, std::uint64
 }
 
 inline bool exits(spin_detector& detector, const pause_event& pause) {
-  const bool exits = detector.on_pause(pause) == spin_verdict::exit;
-  return exits;
+  return detector.on_pause(pause) == spin_verdict::exit;
 }
 
 /// Steps through a regular run: the index of the first PAUSE that exits, or `never` if the first `limit` do not. Fails

@@ -1,8 +1,5 @@
-#include <cstdlib>
 #include <gtest/gtest.h>
-#include <memory>
 #include <ostream>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -11,15 +8,17 @@
 #include <vmxsys/vmx/pause_loop_exiting.hpp>
 #include <vmxsys/vmx/spin_detector.hpp>
 
+#include "spin_detector_probe.hpp"
+
 namespace vmxsys::vmx {
 
 namespace {
 
-pause_event pause_at(std::uint64_t t, unsigned cpl = 0, std::uint64_t latency = 0) {
-  return {cycles{t}, cycles{latency}, cpl, 0x1000};
-}
-
-spin_parameters ple(std::uint64_t gap, std::uint64_t window) { return {gap, window, true, false}; }
+using spin_testing::entered;
+using spin_testing::exit_index;
+using spin_testing::exits;
+using spin_testing::pause_at;
+using spin_testing::ple;
 
 // ---- golden vectors ------------------------------------------------------------------------------------------------
 
@@ -138,6 +137,60 @@ TEST(vmx_spin, end_to_start_does_not_let_a_slow_pause_break_its_loop) {
   EXPECT_EQ(end.predict(pause_at(0, 0, 140), cycles{150}).index, 4096u / 150 + 1);
 }
 
+// SDM Vol. 3C §28.1.3 in numbers: a loop with a PAUSE every P cycles exits floor(W / P) + 1 periods after its first.
+TEST(vmx_spin, worked_numbers_of_the_closed_form) {
+  struct row {
+    std::uint64_t gap, window, period, elapsed;
+  };
+  constexpr std::uint64_t none = spin_testing::never;
+  for (const row& r : {row{128, 4096, 128, 4224}, row{128, 4096, 100, 4100}, row{128, 4096, 129, none},
+                       row{128, 4096, 40, 4120}, row{128, 4096, 45, 4140}, row{128, 0, 7, 7}, row{128, 0, 128, 128},
+                       row{0, 4096, 1, none}, row{128, 0xFFFF'FFFF, 128, none}}) {
+    const auto detector = entered("pause_loop_exiting", r.gap, r.window);
+    const std::uint64_t index = exit_index(*detector, pause_at(300), r.period);
+    EXPECT_EQ(index == none ? none : index * r.period, r.elapsed) << r.window << ' ' << r.period;
+  }
+  // The largest window is not infinite: 2^32 / 128 periods, and one cycle more than the window.
+  const auto largest = entered("pause_loop_exiting", 128, 0xFFFF'FFFF);
+  EXPECT_EQ(largest->predict(pause_at(0), cycles{128}).index, 0x200'0000u);
+}
+
+TEST(vmx_spin, after_the_exit_the_same_waiter_needs_the_same_time_again) {
+  const auto detector = entered("pause_loop_exiting", 128, 4096);
+  EXPECT_EQ(exit_index(*detector, pause_at(300), 45), 92u);
+  detector->on_exit(cycles{4440});
+  detector->on_entry(cycles{4500}, ple(128, 4096));
+  EXPECT_EQ(exit_index(*detector, pause_at(4500), 45), 92u);
+}
+
+TEST(vmx_spin, a_host_tick_within_the_window_keeps_it_from_ever_firing) {
+  for (const std::uint64_t tick : {3'000u, 4'095u, 4'142u, 4'200u}) {
+    const auto detector = entered("pause_loop_exiting", 128, 4096);
+    bool exited = false;
+    std::uint64_t next_tick = tick;
+    for (std::uint64_t t = 0; t < 100'000 && !exited; t += 45) {
+      if (t >= next_tick) {
+        detector->on_exit(cycles{t});
+        detector->on_entry(cycles{t}, ple(128, 4096));
+        next_tick += tick;
+      }
+      exited = exits(*detector, pause_at(t));
+    }
+    EXPECT_EQ(exited, tick > 4'096 + 45) << tick;
+  }
+}
+
+TEST(vmx_spin, first_pause_after_an_entry_never_exits) {
+  for (const char* name : {"pause_loop_exiting", "rip_matched", "pause_count_in_period", "progress", "backward_branch",
+                           "lock_line", "overcommit_aware"}) {
+    const auto detector = entered(name, 128, 0);
+    for (std::uint64_t t = 0; t < 1'000; t += 10) {
+      detector->on_entry(cycles{t}, ple(128, 0));
+      EXPECT_FALSE(exits(*detector, spin_testing::poll_at(t))) << name;
+    }
+  }
+}
+
 TEST(vmx_spin, control_pause_exiting_beats_every_detector) {
   for (std::size_t i = 0; i < spin_detector_table_size(); ++i) {
     const auto detector = spin_detector_table()[i].make();
@@ -162,26 +215,18 @@ TEST(vmx_spin, filter_saturates_its_16_bit_fields) {
   EXPECT_EQ(detector.predict(pause_at(65535), cycles{65535}).index, 65535u);
 }
 
-TEST(vmx_spin, filter_without_first_reload) {
-  pause_filter detector{{0, false}};
-  detector.on_entry(cycles{}, ple(128, 1));
-  EXPECT_EQ(detector.on_pause(pause_at(10'000)), spin_verdict::execute);
-  EXPECT_EQ(detector.on_pause(pause_at(10'010)), spin_verdict::exit);
+TEST(vmx_spin, filter_first_reloads) {
+  for (const bool first_reloads : {false, true}) {
+    const auto detector = entered("pause_filter", 128, 1, {{"first_reloads", first_reloads}});
+    EXPECT_FALSE(exits(*detector, pause_at(10'000)));
+    EXPECT_EQ(exits(*detector, pause_at(10'010)), !first_reloads);
+  }
 }
 
-TEST(vmx_spin, closed_form_of_a_uniform_spin) {
-  for (const std::uint64_t window : {0u, 1u, 99u, 100u, 4096u, 0xFFFF'FFFFu})
-    for (const std::uint64_t period : {1u, 40u, 100u, 128u, 129u}) {
-      pause_loop_exiting detector;
-      detector.on_entry(cycles{}, ple(128, window));
-      const spin_prediction p = detector.predict(pause_at(1000), cycles{period});
-      if (period > 128) {
-        EXPECT_EQ(p.what, spin_prediction::kind::never);
-      } else {
-        EXPECT_EQ(p.what, spin_prediction::kind::at);
-        EXPECT_EQ(p.index, window / period + 1) << window << " " << period;
-      }
-    }
+TEST(vmx_spin, filter_count_adjustment) {
+  for (const int adjustment : {-1, 0, 1})
+    EXPECT_EQ(exit_index(*entered("pause_filter", 0, 5, {{"count_adjustment", adjustment}}), pause_at(0), 10),
+              5u + static_cast<unsigned>(adjustment));
 }
 
 }  // namespace
