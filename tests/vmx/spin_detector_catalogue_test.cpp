@@ -248,7 +248,7 @@ TEST(vmx_progress, entries) {
       const auto d = entered("progress", 0, 0, {{"entries", static_cast<std::int64_t>(entries)}});
       bool exited = false;
       for (std::uint64_t i = 0; i < 2'000 && !exited; ++i) {
-        d->on_store({cycles{10 * i}, 0x4000, i % different, 0});
+        d->on_store({cycles{10 * i}, 0, i % different, 0});
         exited = exits(*d, pause_at(10 * i));
       }
       EXPECT_EQ(exited, different <= entries) << entries;
@@ -437,6 +437,7 @@ TEST(vmx_coin_flip, flips_once_for_a_wait) {
   const auto d = entered("coin_flip", 0, 0, {{"probability_ppm", 1'000'000}});
   EXPECT_FALSE(exits(*d, of_episode(0, 0))) << "outside a loop";
   EXPECT_TRUE(exits(*d, of_episode(1, 10)));
+  EXPECT_FALSE(exits(*d, of_episode(0, 15))) << "nor does it end the wait";
   EXPECT_EQ(exit_index(*d, of_episode(1, 20), 45), never);
   d->on_exit(cycles{2'000'000});
   d->on_entry(cycles{2'000'000}, ple(0, 0));

@@ -129,7 +129,7 @@ class two_forms {
 
   spin_parameters drawn_parameters() {
     spin_parameters p;
-    p.ple_gap = random_.one_in(4) ? random_.below(4) : random_.below(200);
+    p.ple_gap = random_.one_in(4) ? random_.below(4) : random_.below(random_.one_in(6) ? 2'000 : 200);
     p.ple_window = random_.one_in(3) ? random_.below(10) : random_.below(5'000);
     slow_ = random_.one_in(16);
     if (slow_) {  // near the end of 32 bits
@@ -192,7 +192,7 @@ class two_forms {
     first_.issue = cycles{now_};
     first_.latency = cycles{random_.below(period + 1)};
     first_.loop.line_changed = random_.one_in(4);
-    if (stepped_->interests().truth) first_.truth.episode = first_.loop.word == 0 ? 0 : episode_;
+    if (stepped_->interests().truth) first_.truth.episode = first_.loop.word == 0 ? 0 : episode_ - random_.below(2);
 
     const spin_prediction prediction = closed_->predict(first_, cycles{period});
     ASSERT_NE(prediction.what, spin_prediction::kind::step);
@@ -202,7 +202,7 @@ class two_forms {
       ASSERT_EQ(stepped_->on_pause(nth(first_, period, i)), spin_verdict::execute)
           << "PAUSE " << i << " of " << executed << " after " << pauses_;
     follow(period, executed, exits, prediction);
-    const pause_event last = nth(first_, period, executed);
+    const pause_event last = nth(first_, period, exits ? executed : executed - 1);
     now_ = last.issue.count() + last.latency.count();
     if (!exits) return;
 
@@ -217,6 +217,13 @@ class two_forms {
   // The closed form, in up to three pieces with a step between the first two. What is foreseen must not depend on where
   // one stands.
   void follow(std::uint64_t period, std::uint64_t executed, bool exits, const spin_prediction& prediction) {
+    if (random_.one_in(8)) {  // nothing at all
+      pause_event stray = first_;
+      stray.rip += 0x5000;
+      stray.loop.word += 0x1000;
+      stray.truth.episode += 7;
+      closed_->advance(stray, cycles{period}, 0);
+    }
     std::uint64_t done = 0;
     while (done < executed) {
       const std::uint64_t piece = random_.one_in(3) ? random_.below(executed - done + 1) : executed - done;
@@ -256,7 +263,7 @@ class two_forms {
   bool slow_ = false;
   std::uint64_t now_ = 0;
   pause_event first_{cycles{}, cycles{}, 0, 0x1000};
-  std::uint64_t episode_ = 1;
+  std::uint64_t episode_ = 2;
   std::uint64_t pauses_ = 0, exits_ = 0, foreseen_ = 0;
   const std::vector<physical_address> addresses_{0x4000, 0x4038, 0x4040, 0x5000};
   const std::vector<std::uint64_t> rips_{0x1000, 0x1010, 0x1021};

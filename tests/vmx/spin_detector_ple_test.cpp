@@ -132,6 +132,11 @@ TEST(vmx_ple_switches, gap_end_to_start) {
     const auto within = entered("pause_loop_exiting", 128, 0, {{"gap_end_to_start", end_to_start}});
     EXPECT_FALSE(exits(*within, pause_at(0, 0, 140)));
     EXPECT_EQ(exits(*within, pause_at(268, 0, 140)), end_to_start);
+    // Whatever the window is measured between.
+    const auto at_end =
+        entered("pause_loop_exiting", 128, 0, {{"gap_end_to_start", end_to_start}, {"stamp_at_end", 1}});
+    EXPECT_FALSE(exits(*at_end, pause_at(0, 0, 140)));
+    EXPECT_EQ(exits(*at_end, pause_at(268, 0, 141)), end_to_start);
     const auto beyond = entered("pause_loop_exiting", 128, 0, {{"gap_end_to_start", end_to_start}});
     EXPECT_FALSE(exits(*beyond, pause_at(0, 0, 140)));
     EXPECT_FALSE(exits(*beyond, pause_at(269, 0, 140)));

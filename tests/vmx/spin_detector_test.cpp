@@ -195,15 +195,24 @@ TEST(vmx_spin, control_pause_exiting_beats_every_detector) {
   for (std::size_t i = 0; i < spin_detector_table_size(); ++i) {
     const auto detector = spin_detector_table()[i].make();
     EXPECT_STREQ(detector->name(), spin_detector_table()[i].name);
-    EXPECT_EQ(detector->on_pause(pause_at(0)), spin_verdict::execute) << "nothing latched yet";
+    EXPECT_FALSE(exits(*detector, pause_at(0))) << "nothing latched yet";
     detector->on_entry(cycles{}, {128, 4096, true, true});
     EXPECT_EQ(detector->predict(pause_at(1, 3), cycles{5}).index, 0u);
-    EXPECT_EQ(detector->on_pause(pause_at(1, 3)), spin_verdict::exit) << detector->name();
-    detector->on_entry(cycles{}, {128, 0, false, false});
-    EXPECT_EQ(detector->predict(pause_at(2), cycles{5}).what, spin_prediction::kind::never);
-    for (std::uint64_t t = 2; t < 50; ++t) EXPECT_EQ(detector->on_pause(pause_at(t)), spin_verdict::execute);
+    EXPECT_TRUE(exits(*detector, pause_at(1, 3))) << detector->name();
   }
   EXPECT_EQ(make_spin_detector("crystal_ball"), nullptr);
+}
+
+TEST(vmx_spin, without_the_two_controls_no_detector_exits) {
+  for (std::size_t i = 0; i < spin_detector_table_size(); ++i) {
+    const auto detector = spin_detector_table()[i].make();
+    detector->on_entry(cycles{}, {128, 0, false, false, true});
+    detector->on_work({cycles{1}, 0, 5'000, 0, 0});
+    pause_event pause = spin_testing::poll_at(2);
+    pause.truth.futile = true;
+    for (pause.truth.episode = 1; pause.truth.episode < 50; ++pause.truth.episode)
+      EXPECT_EQ(exit_index(*detector, pause, 1, 50), spin_testing::never) << detector->name();
+  }
 }
 
 TEST(vmx_spin, filter_saturates_its_16_bit_fields) {
