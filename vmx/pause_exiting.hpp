@@ -16,8 +16,7 @@ class pause_exiting final : public spin_detector {
     return exits_ ? spin_verdict::exit : spin_verdict::execute;
   }
   spin_prediction predict(const pause_event& /*first*/, cycles /*period*/) const override {
-    if (exits_) return {spin_prediction::kind::at, 0};
-    return {spin_prediction::kind::never, 0};
+    return exits_ ? spin_prediction::at(0) : spin_prediction::never();
   }
   void advance(const pause_event& /*first*/, cycles /*period*/, std::uint64_t /*k*/) override {}
   const char* name() const noexcept override { return "pause_exiting"; }

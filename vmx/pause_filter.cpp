@@ -35,11 +35,11 @@ spin_verdict pause_filter::on_pause(const pause_event& pause) {
 }
 
 spin_prediction pause_filter::predict(const pause_event& first, cycles period) const {
-  if (!intercepts_all_ && !armed_) return {spin_prediction::kind::never, 0};
+  if (!intercepts_all_ && !armed_) return spin_prediction::never();
   pause_filter after = *this;
-  if (after.on_pause(first) == spin_verdict::exit) return {spin_prediction::kind::at, 0};
-  if (threshold_ != 0 && period.count() > threshold_) return {spin_prediction::kind::never, 0};
-  return {spin_prediction::kind::at, std::uint64_t{after.counter_} + 1};
+  if (after.on_pause(first) == spin_verdict::exit) return spin_prediction::at(0);
+  if (threshold_ != 0 && period.count() > threshold_) return spin_prediction::never();
+  return spin_prediction::at(std::uint64_t{after.counter_} + 1);
 }
 
 void pause_filter::advance(const pause_event& first, cycles period, std::uint64_t k) {

@@ -1,28 +1,24 @@
+#include <gtest/gtest.h>
+#include <ostream>
+#include <string>
+#include <vector>
+
 #include <vmxsys/vmx/pause_exiting.hpp>
 #include <vmxsys/vmx/pause_filter.hpp>
 #include <vmxsys/vmx/pause_loop_exiting.hpp>
 #include <vmxsys/vmx/spin_detector.hpp>
 
-#include <gtest/gtest.h>
-
-#include <cstdlib>
-#include <memory>
-#include <ostream>
-#include <random>
-#include <string>
-#include <vector>
+#include "spin_detector_probe.hpp"
 
 namespace vmxsys::vmx {
 
-static void PrintTo(const spin_detector_entry& entry, std::ostream* out) { *out << entry.name; }
-
 namespace {
 
-pause_event pause_at(std::uint64_t t, unsigned cpl = 0, std::uint64_t latency = 0) {
-  return {cycles{t}, cycles{latency}, cpl, 0x1000};
-}
-
-spin_parameters ple(std::uint64_t gap, std::uint64_t window) { return {gap, window, true, false}; }
+using spin_testing::entered;
+using spin_testing::exit_index;
+using spin_testing::exits;
+using spin_testing::pause_at;
+using spin_testing::ple;
 
 // ---- golden vectors ------------------------------------------------------------------------------------------------
 
@@ -141,19 +137,82 @@ TEST(vmx_spin, end_to_start_does_not_let_a_slow_pause_break_its_loop) {
   EXPECT_EQ(end.predict(pause_at(0, 0, 140), cycles{150}).index, 4096u / 150 + 1);
 }
 
+// SDM Vol. 3C §28.1.3 in numbers: a loop with a PAUSE every P cycles exits floor(W / P) + 1 periods after its first.
+TEST(vmx_spin, worked_numbers_of_the_closed_form) {
+  struct row {
+    std::uint64_t gap, window, period, elapsed;
+  };
+  constexpr std::uint64_t none = spin_testing::never;
+  for (const row& r : {row{128, 4096, 128, 4224}, row{128, 4096, 100, 4100}, row{128, 4096, 129, none},
+                       row{128, 4096, 40, 4120}, row{128, 4096, 45, 4140}, row{128, 0, 7, 7}, row{128, 0, 128, 128},
+                       row{0, 4096, 1, none}, row{128, 0xFFFF'FFFF, 128, none}}) {
+    const auto detector = entered("pause_loop_exiting", r.gap, r.window);
+    const std::uint64_t index = exit_index(*detector, pause_at(300), r.period);
+    EXPECT_EQ(index == none ? none : index * r.period, r.elapsed) << r.window << ' ' << r.period;
+  }
+  // The largest window is not infinite: 2^32 / 128 periods, and one cycle more than the window.
+  const auto largest = entered("pause_loop_exiting", 128, 0xFFFF'FFFF);
+  EXPECT_EQ(largest->predict(pause_at(0), cycles{128}).index, 0x200'0000u);
+}
+
+TEST(vmx_spin, after_the_exit_the_same_waiter_needs_the_same_time_again) {
+  const auto detector = entered("pause_loop_exiting", 128, 4096);
+  EXPECT_EQ(exit_index(*detector, pause_at(300), 45), 92u);
+  detector->on_exit(cycles{4440});
+  detector->on_entry(cycles{4500}, ple(128, 4096));
+  EXPECT_EQ(exit_index(*detector, pause_at(4500), 45), 92u);
+}
+
+TEST(vmx_spin, a_host_tick_within_the_window_keeps_it_from_ever_firing) {
+  for (const std::uint64_t tick : {3'000u, 4'095u, 4'142u, 4'200u}) {
+    const auto detector = entered("pause_loop_exiting", 128, 4096);
+    bool exited = false;
+    std::uint64_t next_tick = tick;
+    for (std::uint64_t t = 0; t < 100'000 && !exited; t += 45) {
+      if (t >= next_tick) {
+        detector->on_exit(cycles{t});
+        detector->on_entry(cycles{t}, ple(128, 4096));
+        next_tick += tick;
+      }
+      exited = exits(*detector, pause_at(t));
+    }
+    EXPECT_EQ(exited, tick > 4'096 + 45) << tick;
+  }
+}
+
+TEST(vmx_spin, first_pause_after_an_entry_never_exits) {
+  for (const char* name : {"pause_loop_exiting", "rip_matched", "pause_count_in_period", "progress", "backward_branch",
+                           "lock_line", "overcommit_aware"}) {
+    const auto detector = entered(name, 128, 0);
+    for (std::uint64_t t = 0; t < 1'000; t += 10) {
+      detector->on_entry(cycles{t}, ple(128, 0));
+      EXPECT_FALSE(exits(*detector, spin_testing::poll_at(t))) << name;
+    }
+  }
+}
+
 TEST(vmx_spin, control_pause_exiting_beats_every_detector) {
   for (std::size_t i = 0; i < spin_detector_table_size(); ++i) {
     const auto detector = spin_detector_table()[i].make();
     EXPECT_STREQ(detector->name(), spin_detector_table()[i].name);
-    EXPECT_EQ(detector->on_pause(pause_at(0)), spin_verdict::execute) << "nothing latched yet";
+    EXPECT_FALSE(exits(*detector, pause_at(0))) << "nothing latched yet";
     detector->on_entry(cycles{}, {128, 4096, true, true});
     EXPECT_EQ(detector->predict(pause_at(1, 3), cycles{5}).index, 0u);
-    EXPECT_EQ(detector->on_pause(pause_at(1, 3)), spin_verdict::exit) << detector->name();
-    detector->on_entry(cycles{}, {128, 0, false, false});
-    EXPECT_EQ(detector->predict(pause_at(2), cycles{5}).what, spin_prediction::kind::never);
-    for (std::uint64_t t = 2; t < 50; ++t) EXPECT_EQ(detector->on_pause(pause_at(t)), spin_verdict::execute);
+    EXPECT_TRUE(exits(*detector, pause_at(1, 3))) << detector->name();
   }
   EXPECT_EQ(make_spin_detector("crystal_ball"), nullptr);
+}
+
+TEST(vmx_spin, without_the_two_controls_no_detector_exits) {
+  for (std::size_t i = 0; i < spin_detector_table_size(); ++i) {
+    const auto detector = spin_detector_table()[i].make();
+    detector->on_entry(cycles{}, {128, 0, false, false, true});
+    detector->on_work({cycles{1}, 0, 5'000, 0, 0});
+    pause_event pause = spin_testing::poll_at(2);
+    pause.truth.futile = true;
+    for (pause.truth.episode = 1; pause.truth.episode < 50; ++pause.truth.episode)
+      EXPECT_EQ(exit_index(*detector, pause, 1, 50), spin_testing::never) << detector->name();
+  }
 }
 
 TEST(vmx_spin, filter_saturates_its_16_bit_fields) {
@@ -165,98 +224,18 @@ TEST(vmx_spin, filter_saturates_its_16_bit_fields) {
   EXPECT_EQ(detector.predict(pause_at(65535), cycles{65535}).index, 65535u);
 }
 
-TEST(vmx_spin, filter_without_first_reload) {
-  pause_filter detector{{0, false}};
-  detector.on_entry(cycles{}, ple(128, 1));
-  EXPECT_EQ(detector.on_pause(pause_at(10'000)), spin_verdict::execute);
-  EXPECT_EQ(detector.on_pause(pause_at(10'010)), spin_verdict::exit);
-}
-
-// ---- closed form against stepping ----------------------------------------------------------------------------------
-
-std::unique_ptr<spin_detector> coarse() {
-  return std::make_unique<pause_loop_exiting>(pause_loop_exiting_options{false, 4});
-}
-std::unique_ptr<spin_detector> no_first_reload() {
-  return std::make_unique<pause_filter>(pause_filter_options{1, false});
-}
-
-std::vector<spin_detector_entry> all_detectors() {
-  std::vector<spin_detector_entry> all(spin_detector_table(), spin_detector_table() + spin_detector_table_size());
-  all.push_back({"pause_loop_exiting_coarse", "", coarse});
-  all.push_back({"pause_filter_plus_1", "", no_first_reload});
-  return all;
-}
-
-class vmx_spin_equal : public testing::TestWithParam<spin_detector_entry> {};
-
-std::uint64_t pauses_wanted() {
-  const char* wanted = std::getenv("VMXSYS_SPIN_PAUSES");
-  return wanted != nullptr ? std::strtoull(wanted, nullptr, 10) : 1'500'000;
-}
-
-// One detector is only stepped, the other is only asked and advanced; they must agree in every verdict. Spins of random
-// rhythm, interrupted at random, with entries, changes of CPL and stray PAUSEs between them.
-TEST_P(vmx_spin_equal, closed_form_is_the_stepped_form) {
-  std::mt19937_64 random{42};
-  const auto below = [&random](std::uint64_t n) { return random() % n; };
-  const auto stepped = GetParam().make();
-  const auto closed = GetParam().make();
-  std::uint64_t now = 0;
-  const auto enter = [&] {
-    const spin_parameters p{below(4) == 0 ? below(4) : below(200), below(3) == 0 ? below(10) : below(5000),
-                            below(16) != 0, below(32) == 0};
-    stepped->on_entry(cycles{now}, p);
-    closed->on_entry(cycles{now}, p);
-  };
-  enter();
-  std::uint64_t exits = 0;
-  const std::uint64_t wanted = pauses_wanted();
-  for (std::uint64_t done = 0; done < wanted;) {
-    now += below(3) == 0 ? below(300) : below(20);
-    const std::uint64_t period = below(8) == 0 ? below(3) : below(220);
-    const pause_event first = pause_at(now, below(8) == 0 ? 3 : 0, below(period + 1));
-    std::uint64_t limit = 1 + below(400);
-
-    const spin_prediction prediction = closed->predict(first, cycles{period});
-    const bool known = prediction.what != spin_prediction::kind::step;
-    const bool exits_within = prediction.what == spin_prediction::kind::at && prediction.index < limit;
-    const std::uint64_t executed = exits_within ? prediction.index : limit;
-
-    pause_event pause = first;
-    bool stopped = false;
-    for (std::uint64_t i = 0; i < limit && !stopped; ++i, pause.issue += cycles{period}, ++done) {
-      stopped = stepped->on_pause(pause) != spin_verdict::execute;
-      ASSERT_TRUE(!known || stopped == (exits_within && i == executed)) << "PAUSE " << i << " after " << done;
-      if (stopped) limit = i;
-    }
-    const pause_event last{first.issue + cycles{period} * limit, first.latency, first.cpl, first.rip};
-    closed->advance(first, cycles{period}, limit);
-    ASSERT_TRUE(!stopped || closed->on_pause(last) == spin_verdict::exit);
-    now = last.issue.count() + first.latency.count();
-    if (stopped) ++exits;
-    // After an exit usually a new entry; sometimes none, as for an observer whose verdict nobody follows.
-    if (stopped ? below(4) != 0 : below(6) == 0) enter();
+TEST(vmx_spin, filter_first_reloads) {
+  for (const bool first_reloads : {false, true}) {
+    const auto detector = entered("pause_filter", 128, 1, {{"first_reloads", first_reloads}});
+    EXPECT_FALSE(exits(*detector, pause_at(10'000)));
+    EXPECT_EQ(exits(*detector, pause_at(10'010)), !first_reloads);
   }
-  EXPECT_GT(exits, wanted / 50'000) << "the streams are meant to exit now and then";
 }
 
-INSTANTIATE_TEST_SUITE_P(detectors, vmx_spin_equal, testing::ValuesIn(all_detectors()),
-                         [](const auto& test) { return std::string{test.param.name}; });
-
-TEST(vmx_spin, closed_form_of_a_uniform_spin) {
-  for (const std::uint64_t window : {0u, 1u, 99u, 100u, 4096u, 0xFFFF'FFFFu})
-    for (const std::uint64_t period : {1u, 40u, 100u, 128u, 129u}) {
-      pause_loop_exiting detector;
-      detector.on_entry(cycles{}, ple(128, window));
-      const spin_prediction p = detector.predict(pause_at(1000), cycles{period});
-      if (period > 128) {
-        EXPECT_EQ(p.what, spin_prediction::kind::never);
-      } else {
-        EXPECT_EQ(p.what, spin_prediction::kind::at);
-        EXPECT_EQ(p.index, window / period + 1) << window << " " << period;
-      }
-    }
+TEST(vmx_spin, filter_count_adjustment) {
+  for (const int adjustment : {-1, 0, 1})
+    EXPECT_EQ(exit_index(*entered("pause_filter", 0, 5, {{"count_adjustment", adjustment}}), pause_at(0), 10),
+              5u + static_cast<unsigned>(adjustment));
 }
 
 }  // namespace
