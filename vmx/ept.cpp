@@ -1,3 +1,5 @@
+#include <iterator>
+
 #include <vmxsys/vmx/ept.hpp>
 #include <vmxsys/vmx/non_root.hpp>
 
@@ -10,29 +12,86 @@ using u64 = std::uint64_t;
 constexpr u64 write_back = 6;
 constexpr unsigned entry_bytes = 8;
 constexpr unsigned max_levels = 5;
+constexpr unsigned log_entries = 512;
 
 constexpr unsigned page_shift(unsigned level) { return 12 + 9 * (level - 1); }
 
 bool maps_page(u64 entry, unsigned level) { return level == 1 || (level <= 3 && (entry & ept_entry::maps_page) != 0); }
 
-// SDM Vol. 3C §31.3.3.1. The entry is present.
-bool malformed(u64 entry, unsigned level, const capabilities& caps) {
-  const u64 rights = entry & ept_entry::rights;
-  if (rights == ept_entry::write || rights == (ept_entry::write | ept_entry::execute)) return true;
-  if (rights == ept_entry::execute && !caps.ept_vpid_has(ept_vpid_cap::execute_only)) return true;
+constexpr u64 address_bits_from(unsigned bit) { return ept_entry::address & ~((u64{1} << bit) - 1); }
 
-  u64 reserved = ept_entry::address & ~((u64{1} << caps.physical_address_width) - 1);
-  if (maps_page(entry, level)) {
-    if (level == 2 && !caps.ept_vpid_has(ept_vpid_cap::page_2m)) return true;
-    if (level == 3 && !caps.ept_vpid_has(ept_vpid_cap::page_1g)) return true;
-    const u64 type = (entry & ept_entry::memory_type) >> 3;
-    if (type == 2 || type == 3 || type == 7) return true;
-    reserved |= ((u64{1} << page_shift(level)) - 1) & ept_entry::address;
-  } else {
-    reserved |= ept_entry::memory_type | ept_entry::ignore_pat | ept_entry::maps_page;
-  }
-  return (entry & reserved) != 0;
+constexpr ept_entry_check entry_checks[] = {
+    {"writes are allowed only with reads",
+     [](u64 entry, unsigned, const capabilities&) {
+       return (entry & ept_entry::write) == 0 || (entry & ept_entry::read) != 0;
+     }},
+    {"execute-only translations are supported",
+     [](u64 entry, unsigned, const capabilities& caps) {
+       return (entry & ept_entry::rights) != ept_entry::execute || caps.ept_vpid_has(ept_vpid_cap::execute_only);
+     }},
+    {"the address is within the physical-address width",
+     [](u64 entry, unsigned, const capabilities& caps) {
+       return (entry & address_bits_from(caps.physical_address_width)) == 0;
+     }},
+    {"reserved bits of an entry that refers to a table",
+     [](u64 entry, unsigned level, const capabilities&) {
+       constexpr u64 reserved = ept_entry::memory_type | ept_entry::ignore_pat | ept_entry::maps_page;
+       return maps_page(entry, level) || (entry & reserved) == 0;
+     }},
+    {"2-MByte pages are supported",
+     [](u64 entry, unsigned level, const capabilities& caps) {
+       return level != 2 || !maps_page(entry, level) || caps.ept_vpid_has(ept_vpid_cap::page_2m);
+     }},
+    {"1-GByte pages are supported",
+     [](u64 entry, unsigned level, const capabilities& caps) {
+       return level != 3 || !maps_page(entry, level) || caps.ept_vpid_has(ept_vpid_cap::page_1g);
+     }},
+    {"a large page is aligned",
+     [](u64 entry, unsigned level, const capabilities&) {
+       return !maps_page(entry, level) || (entry & ept_entry::address & ~address_bits_from(page_shift(level))) == 0;
+     }},
+    {"the memory type of a page",
+     [](u64 entry, unsigned level, const capabilities&) {
+       const u64 type = (entry & ept_entry::memory_type) >> 3;
+       return !maps_page(entry, level) || (type != 2 && type != 3 && type != 7);
+     }},
+};
+
+// The entry is present. nullptr: nothing wrong with it.
+const char* malformation(u64 entry, unsigned level, const capabilities& caps) {
+  for (const ept_entry_check& check : entry_checks)
+    if (!check.holds(entry, level, caps)) return check.name;
+  return nullptr;
 }
+
+constexpr u64 length_of(u64 eptp) { return ((eptp & eptp_bits::walk_length) >> 3) + 1; }
+
+constexpr eptp_check pointer_checks[] = {
+    {"memory type",
+     [](u64 eptp, const capabilities& caps) {
+       const u64 type = eptp & eptp_bits::memory_type;
+       return (type == 0 && caps.ept_vpid_has(ept_vpid_cap::uncacheable)) ||
+              (type == write_back && caps.ept_vpid_has(ept_vpid_cap::write_back));
+     }},
+    {"page-walk length",
+     [](u64 eptp, const capabilities& caps) {
+       const u64 length = length_of(eptp);
+       return (length == 4 && caps.ept_vpid_has(ept_vpid_cap::walk_length_4)) ||
+              (length == 5 && caps.ept_vpid_has(ept_vpid_cap::walk_length_5));
+     }},
+    {"accessed and dirty flags are supported",
+     [](u64 eptp, const capabilities& caps) {
+       return (eptp & eptp_bits::accessed_and_dirty) == 0 || caps.ept_vpid_has(ept_vpid_cap::accessed_and_dirty);
+     }},
+    {"supervisor shadow-stack control is supported",
+     [](u64 eptp, const capabilities& caps) {
+       return (eptp & eptp_bits::supervisor_shadow_stack) == 0 ||
+              caps.ept_vpid_has(ept_vpid_cap::supervisor_shadow_stack);
+     }},
+    {"reserved bits 11:8", [](u64 eptp, const capabilities&) { return (eptp & 0xF00) == 0; }},
+    {"physical-address width",
+     [](u64 eptp, const capabilities& caps) { return eptp >> caps.physical_address_width == 0; }},
+};
 
 struct effective_access {
   u64 wanted;         // in the format of an entry's rights
@@ -86,20 +145,56 @@ bool log_must_have_room(log_full_test test, bool sets_any_flag, bool sets_dirty)
   return true;
 }
 
+struct finished_walk {
+  const visited_entry* visited;  // by level
+  unsigned leaf;
+  unsigned levels;
+  bool writes;
+};
+
+// Accessed and dirty flags and the page-modification log; SDM Vol. 3C §31.3.5, §31.3.6. False: the log is full.
+bool set_flags(const ept_context& context, physical_memory& memory, const ept_access& access, const finished_walk& walk,
+               ept_result& r) {
+  const bool sets_dirty = walk.writes && (walk.visited[walk.leaf].value & ept_entry::dirty) == 0;
+  bool sets_any = sets_dirty;
+  for (unsigned level = walk.leaf; level <= walk.levels; ++level)
+    sets_any = sets_any || (walk.visited[level].value & ept_entry::accessed) == 0;
+
+  if (context.log_modifications && context.log_index >= log_entries &&
+      log_must_have_room(context.log_test, sets_any, sets_dirty)) {
+    r.outcome = ept_outcome::log_full;
+    r.qualification = access.nmi_unblocking ? ept_violation::nmi_unblocking : 0;
+    return false;
+  }
+  for (unsigned level = walk.levels; level >= walk.leaf; --level) {
+    const visited_entry& entry = walk.visited[level];
+    const u64 dirty = level == walk.leaf && sets_dirty ? ept_entry::dirty : 0;
+    const u64 value = entry.value | ept_entry::accessed | dirty;
+    if (value == entry.value) continue;
+    memory.write(entry.at, value);
+    ++r.flag_updates;
+  }
+  if (sets_dirty && context.log_modifications) {
+    memory.write(context.log_address + entry_bytes * context.log_index, access.guest_physical & ~u64{0xFFF});
+    --r.log_index;  // 0 becomes FFFFH
+    r.logged = true;
+  }
+  return true;
+}
+
 }  // namespace
 
+const eptp_check* eptp_check_table() noexcept { return pointer_checks; }
+std::size_t eptp_check_table_size() noexcept { return std::size(pointer_checks); }
+
 bool eptp_legal(std::uint64_t eptp, const capabilities& caps) noexcept {
-  const u64 type = eptp & eptp_bits::memory_type;
-  const u64 length = ((eptp & eptp_bits::walk_length) >> 3) + 1;
-  const bool type_ok = (type == 0 && caps.ept_vpid_has(ept_vpid_cap::uncacheable)) ||
-                       (type == write_back && caps.ept_vpid_has(ept_vpid_cap::write_back));
-  const bool length_ok = (length == 4 && caps.ept_vpid_has(ept_vpid_cap::walk_length_4)) ||
-                         (length == 5 && caps.ept_vpid_has(ept_vpid_cap::walk_length_5));
-  u64 reserved = 0xF00;
-  if (!caps.ept_vpid_has(ept_vpid_cap::accessed_and_dirty)) reserved |= eptp_bits::accessed_and_dirty;
-  if (!caps.ept_vpid_has(ept_vpid_cap::supervisor_shadow_stack)) reserved |= eptp_bits::supervisor_shadow_stack;
-  return type_ok && length_ok && (eptp & reserved) == 0 && eptp >> caps.physical_address_width == 0;
+  for (const eptp_check& check : pointer_checks)
+    if (!check.holds(eptp, caps)) return false;
+  return true;
 }
+
+const ept_entry_check* ept_entry_check_table() noexcept { return entry_checks; }
+std::size_t ept_entry_check_table_size() noexcept { return std::size(entry_checks); }
 
 ept_context ept_context_of(const vmcs& v) noexcept {
   ept_context context;
@@ -115,7 +210,7 @@ ept_result walk_ept(const ept_context& context, const capabilities& caps, physic
   const bool flags = (context.eptp & eptp_bits::accessed_and_dirty) != 0;
   const effective_access wanted = effect_of(access, flags, caps);
   const u64 gpa = access.guest_physical;
-  const auto levels = static_cast<unsigned>((context.eptp & eptp_bits::walk_length) >> 3) + 1;
+  const auto levels = static_cast<unsigned>(length_of(context.eptp));
 
   ept_result r;
   r.log_index = context.log_index;
@@ -132,7 +227,8 @@ ept_result walk_ept(const ept_context& context, const capabilities& caps, physic
     r.level = static_cast<std::uint8_t>(level);
     ++r.references;
     if ((entry.value & ept_entry::rights) == 0) return violation(r, wanted, 0);
-    if (malformed(entry.value, level, caps)) {
+    r.check = malformation(entry.value, level, caps);
+    if (r.check != nullptr) {
       r.outcome = ept_outcome::misconfiguration;
       return r;
     }
@@ -141,33 +237,9 @@ ept_result walk_ept(const ept_context& context, const capabilities& caps, physic
     table = entry.value & ept_entry::address;
   }
   if ((wanted.wanted & ~allowed) != 0) return violation(r, wanted, allowed);
+  if (flags && !set_flags(context, memory, access, {visited, level, levels, wanted.writes}, r)) return r;
 
   const u64 leaf = visited[level].value;
-  if (flags) {
-    const bool sets_dirty = wanted.writes && (leaf & ept_entry::dirty) == 0;
-    bool sets_any = sets_dirty;
-    for (unsigned l = level; l <= levels; ++l) sets_any = sets_any || (visited[l].value & ept_entry::accessed) == 0;
-
-    if (context.log_modifications && context.log_index > 511 &&
-        log_must_have_room(context.log_test, sets_any, sets_dirty)) {
-      r.outcome = ept_outcome::log_full;
-      r.qualification = access.nmi_unblocking ? ept_violation::nmi_unblocking : 0;
-      return r;
-    }
-    for (unsigned l = levels; l >= level; --l) {
-      u64 value = visited[l].value | ept_entry::accessed;
-      if (l == level && sets_dirty) value |= ept_entry::dirty;
-      if (value == visited[l].value) continue;
-      memory.write(visited[l].at, value);
-      ++r.flag_updates;
-    }
-    if (sets_dirty && context.log_modifications) {
-      memory.write(context.log_address + entry_bytes * context.log_index, gpa & ~u64{0xFFF});
-      --r.log_index;  // 0 becomes FFFFH
-      r.logged = true;
-    }
-  }
-
   const u64 offset = (u64{1} << page_shift(level)) - 1;
   r.outcome = ept_outcome::translated;
   r.host_physical = (leaf & ept_entry::address & ~offset) | (gpa & offset);

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <cstdint>
 
 #include <vmxsys/vmx/capability.hpp>
@@ -15,8 +16,17 @@ inline constexpr std::uint64_t accessed_and_dirty = 1u << 6;
 inline constexpr std::uint64_t supervisor_shadow_stack = 1u << 7;
 }  // namespace eptp_bits
 
-/// Would VM entry with "enable EPT" accept this EPT pointer? SDM Vol. 3C §29.2.1.1; INVEPT and EPTP switching ask the
-/// same. Bit 7 counts as reserved where IA32_VMX_EPT_VPID_CAP does not report supervisor shadow-stack control.
+/// One rule for EPT pointers; SDM Vol. 3C §29.2.1.1.
+struct eptp_check {
+  const char* name;
+  bool (*holds)(std::uint64_t eptp, const capabilities& caps);
+};
+/// Contiguous; `eptp_check_table_size` rows. Bit 7 counts as reserved where IA32_VMX_EPT_VPID_CAP does not report
+/// supervisor shadow-stack control.
+const eptp_check* eptp_check_table() noexcept;
+std::size_t eptp_check_table_size() noexcept;
+
+/// Would VM entry with "enable EPT" accept this EPT pointer? INVEPT and EPTP switching ask the same.
 bool eptp_legal(std::uint64_t eptp, const capabilities& caps) noexcept;
 
 /// Bits of an EPT paging-structure entry; SDM Vol. 3C §31.3.2.
@@ -32,6 +42,16 @@ inline constexpr std::uint64_t accessed = 1u << 8;
 inline constexpr std::uint64_t dirty = 1u << 9;
 inline constexpr std::uint64_t address = 0x000F'FFFF'FFFF'F000;
 }  // namespace ept_entry
+
+/// One rule for entries that are present; breaking it is an EPT misconfiguration. SDM Vol. 3C §31.3.3.1. `level`: 5
+/// .. 1.
+struct ept_entry_check {
+  const char* name;
+  bool (*holds)(std::uint64_t entry, unsigned level, const capabilities& caps);
+};
+/// In the order in which they are looked at. Contiguous; `ept_entry_check_table_size` rows.
+const ept_entry_check* ept_entry_check_table() noexcept;
+std::size_t ept_entry_check_table_size() noexcept;
 
 /// Bits of the exit qualification of EPT violations; SDM Vol. 3C §30.2.1, table for EPT violations.
 namespace ept_violation {
@@ -84,6 +104,7 @@ struct ept_result {
   std::uint64_t page_size = 0;      ///< translated: 4096, 2 or 1 times 2^20 or 2^30 bytes
   std::uint64_t qualification = 0;  ///< of the VM exit
   std::uint16_t log_index = 0;      ///< the PML index afterwards
+  const char* check = nullptr;      ///< misconfiguration: the row of `ept_entry_check_table`
 };
 
 /// When a walk with page-modification logging looks whether the log is full. SDM Vol. 3C §31.3.6 speaks of setting an

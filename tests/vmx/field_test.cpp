@@ -1,12 +1,13 @@
-#include <vmxsys/vmx/capability.hpp>
+#include <gtest/gtest.h>
+#include <iterator>
+#include <set>
+#include <string>
+
 #include <vmxsys/vmx/control.hpp>
 #include <vmxsys/vmx/field.hpp>
 #include <vmxsys/vmx/vmcs.hpp>
 
-#include <gtest/gtest.h>
-
-#include <set>
-#include <string>
+#include "field_list.hpp"
 
 namespace vmxsys::vmx {
 namespace {
@@ -31,6 +32,23 @@ TEST(vmx_field, table_is_sorted_and_consistent_with_the_encodings) {
     EXPECT_EQ(find_field(e | 1), wide ? &row : nullptr) << row.name << ": high form";
   }
   EXPECT_EQ(field_count, 206u);
+}
+
+TEST(vmx_field, the_manual_lists_the_same_fields) {
+  ASSERT_EQ(std::size(test::field_list), field_count);
+  for (std::size_t i = 0; i < field_count; ++i) {
+    const field_info& row = field_table[i];
+    const test::listed_field& listed = test::field_list[i];
+    EXPECT_EQ(encoding_of(row.encoding), listed.encoding) << listed.name;
+    EXPECT_STREQ(row.name, listed.name);
+    const auto conditions = test::conditions_of(listed);
+    const auto word = [&](std::size_t n) { return n < conditions.size() ? conditions[n].first : control_word::none; };
+    const auto bit = [&](std::size_t n) { return n < conditions.size() ? conditions[n].second : 0; };
+    EXPECT_EQ(row.word, word(0)) << row.name;
+    EXPECT_EQ(row.bit, bit(0)) << row.name;
+    EXPECT_EQ(row.other_word, word(1)) << row.name;
+    EXPECT_EQ(row.other_bit, bit(1)) << row.name;
+  }
 }
 
 TEST(vmx_field, prefix_of_the_name_agrees_with_the_type) {
@@ -90,74 +108,8 @@ TEST(vmx_control, names_are_unique_in_a_word_and_default1_agrees) {
 
 TEST(vmx_control, conditions_of_fields_name_existing_controls) {
   for (const field_info& row : field_table)
-    EXPECT_TRUE(row.word == control_word::none || find_control(row.word, row.bit) != nullptr) << row.name;
-}
-
-TEST(vmx_capability, cascade_lake_is_the_dumped_set) {
-  const capabilities& c = find_capability_row("cascade_lake_sp")->values;
-  EXPECT_EQ(c.basic, 0x00DA'1000'0000'0004u);  // the dump has region size 400H, see the row
-  EXPECT_EQ(c.pin, 0x0000'00FF'0000'0016u);
-  EXPECT_EQ(c.primary, 0xFFF9'FFFE'0401'E172u);
-  EXPECT_EQ(c.vm_exit, 0x01FF'FFFF'0003'6DFFu);
-  EXPECT_EQ(c.vm_entry, 0x0003'FFFF'0000'11FFu);
-  EXPECT_EQ(c.misc, 0x7004'C1E7u);
-  EXPECT_EQ(c.cr4_fixed1, 0x77'67FFu);
-  EXPECT_EQ(c.vmcs_enum, 0x2Eu);
-  EXPECT_EQ(c.secondary, 0x025F'7FFF'0000'0000u);
-  EXPECT_EQ(c.ept_vpid, 0xF01'0673'4141u);
-  EXPECT_EQ(c.true_primary, 0xFFF9'FFFE'0400'6172u);
-  EXPECT_EQ(c.true_vm_exit, 0x01FF'FFFF'0003'6DFBu);
-  EXPECT_EQ(c.true_vm_entry, 0x0003'FFFF'0000'11FBu);
-  EXPECT_EQ(c.vmfunc, 1u);
-  EXPECT_EQ(c.preemption_timer_shift(), 7u);
-  EXPECT_EQ(c.max_cr3_targets(), 4u);
-}
-
-TEST(vmx_capability, allowed_0_of_the_true_msrs_adds_up) {
-  for (std::size_t i = 0; i < capability_table_size(); ++i) {
-    const auto& [name, description, c] = capability_table()[i];
-    EXPECT_GE(c.region_size(), vmcs_region::bytes_used) << name;
-    for (const control_word w :
-         {control_word::pin, control_word::primary, control_word::vm_exit, control_word::vm_entry}) {
-      EXPECT_EQ(c.allowed_0(w, false), c.allowed_0(w, true) | default1_of(w)) << name;
-      EXPECT_EQ(c.allowed_0(w) & ~c.allowed_1(w), 0u) << name;
-    }
-  }
-}
-
-TEST(vmx_capability, features_by_family) {
-  const auto has = [](const char* row, control_word w, unsigned bit) {
-    return find_capability_row(row)->values.supports(w, bit);
-  };
-  constexpr unsigned ple = 10;
-  for (const char* no : {"core2", "nehalem", "sandy_bridge", "ivy_bridge", "airmont"})
-    EXPECT_FALSE(has(no, control_word::secondary, ple)) << no;
-  for (const char* yes : {"westmere_ep", "sandy_bridge_ep", "ivy_bridge_ep", "haswell", "haswell_ep", "broadwell_ep",
-                          "skylake", "skylake_x", "skylake_sp", "cascade_lake_sp", "sapphire_rapids"})
-    EXPECT_TRUE(has(yes, control_word::secondary, ple)) << yes;
-  EXPECT_FALSE(has("haswell", control_word::pin, 7));
-  EXPECT_TRUE(has("ivy_bridge_ep", control_word::pin, 7));
-  EXPECT_FALSE(has("broadwell_ep", control_word::secondary, 25));
-  EXPECT_TRUE(has("skylake_sp", control_word::secondary, 25));
-  EXPECT_TRUE(has("sapphire_rapids", control_word::tertiary, 4));
-  EXPECT_EQ(find_capability_row("pentium"), nullptr);
-}
-
-TEST(vmx_capability, legal_and_adjust) {
-  EXPECT_TRUE(control_legal(0b0110, 0b0010, 0b0111));
-  EXPECT_FALSE(control_legal(0b0100, 0b0010, 0b0111));
-  EXPECT_FALSE(control_legal(0b1010, 0b0010, 0b0111));
-  EXPECT_EQ(adjust(0x81u, 0x0000'007F'0000'0016u), 0x17u);
-}
-
-TEST(vmx_capability, msrs_by_index) {
-  const capabilities& c = find_capability_row("nehalem")->values;
-  EXPECT_EQ(*find_capability_msr(c, 0x481), c.pin);
-  EXPECT_EQ(find_capability_msr(c, 0x491), nullptr);  // no VM functions yet
-  EXPECT_EQ(find_capability_msr(c, 0x492), nullptr);
-  EXPECT_EQ(find_capability_msr(c, 0x494), nullptr);
-  EXPECT_EQ(find_capability_msr(find_capability_row("core2")->values, 0x48D), nullptr);
-  EXPECT_NE(find_capability_msr(find_capability_row("sapphire_rapids")->values, 0x492), nullptr);
+    for (const auto& [word, bit] : {std::pair{row.word, row.bit}, std::pair{row.other_word, row.other_bit}})
+      EXPECT_TRUE(word == control_word::none || find_control(word, bit) != nullptr) << row.name;
 }
 
 }  // namespace
