@@ -3,29 +3,27 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <vmxsys/vmx/boundary.hpp>
 #include <vmxsys/vmx/event.hpp>
 #include <vmxsys/vmx/physical_memory.hpp>
+#include <vmxsys/vmx/processor_state.hpp>
 #include <vmxsys/vmx/vmcs.hpp>
 
 namespace vmxsys::vmx {
 
-// What a successful VM entry leaves behind, and what happens first. SDM Vol. 3C §29.6, §29.7. Three tables say it: by
-// the kind of injected event, by activity state, by the NMI controls. Priorities are those of event.hpp's table, with
-// the injected event in front.
+// What a successful VM entry leaves behind, and what happens first; SDM Vol. 3C §29.6, §29.7. Blocking of NMIs, the
+// shadows, the monitor trap flag and the priorities have their own tables (nmi.hpp, shadow.hpp, monitor_trap_flag.hpp,
+// boundary.hpp): here is what the injected event does to them, and what the entry itself makes pending.
 
 /// What becomes of the pending debug exceptions of the VMCS. §29.7.3.
 enum class debug_fate : std::uint8_t { kept, dropped, dropped_unless_mov_ss };
-
-/// When a monitor-trap-flag exit is pending after the entry. §29.7.8.
-enum class mtf_fate : std::uint8_t { never, if_enabled, always };
 
 /// One kind of injected event, §29.6. `vectored`: delivered through the IDT; the processor is active and no longer in
 /// the shadow of STI or MOV SS.
 struct injection_rule {
   const char* name;
   bool vectored;
-  debug_fate pending_debug;  ///< not vectored: see `activity_rule`
-  mtf_fate mtf;
+  debug_fate pending_debug;    ///< not vectored: see `activity_table`
   bool rip_after_instruction;  ///< pushed: guest RIP plus the VM-entry instruction length; else guest RIP
   bool blocks_nmis;            ///< virtual NMIs where the control "virtual NMIs" is 1
   bool ext;                    ///< EXT in the error code of a fault met while delivering it
@@ -35,14 +33,14 @@ struct injection_rule {
 /// Row 0: nothing is injected. Row 1: external interrupt. Rows 2 .. 7: the event type of that number; 7 with vector 0
 /// only makes an MTF exit pending (with vectors 1 and 2 it is FRED's, which is not modelled).
 inline constexpr std::array<injection_rule, 8> injection_table{{
-    {"nothing is injected", false, debug_fate::kept, mtf_fate::never, false, false, false, false},
-    {"external interrupt", true, debug_fate::dropped, mtf_fate::if_enabled, false, false, true, false},
-    {"NMI", true, debug_fate::dropped, mtf_fate::if_enabled, false, true, true, false},
-    {"hardware exception", true, debug_fate::dropped, mtf_fate::if_enabled, false, false, true, false},
-    {"software interrupt", true, debug_fate::dropped_unless_mov_ss, mtf_fate::if_enabled, true, false, false, true},
-    {"privileged software exception", true, debug_fate::dropped, mtf_fate::if_enabled, true, false, true, false},
-    {"software exception", true, debug_fate::dropped_unless_mov_ss, mtf_fate::if_enabled, true, false, false, true},
-    {"pending MTF exit", false, debug_fate::kept, mtf_fate::always, false, false, false, false},
+    {"nothing is injected", false, debug_fate::kept, false, false, false, false},
+    {"external interrupt", true, debug_fate::dropped, false, false, true, false},
+    {"NMI", true, debug_fate::dropped, false, true, true, false},
+    {"hardware exception", true, debug_fate::dropped, false, false, true, false},
+    {"software interrupt", true, debug_fate::dropped_unless_mov_ss, true, false, false, true},
+    {"privileged software exception", true, debug_fate::dropped, true, false, true, false},
+    {"software exception", true, debug_fate::dropped_unless_mov_ss, true, false, false, true},
+    {"pending MTF exit", false, debug_fate::kept, false, false, false, false},
 }};
 
 /// The row of a VM-entry interruption-information word.
@@ -65,25 +63,6 @@ inline constexpr std::array<activity_rule, 4> activity_table{{
     {activity_state::wait_for_sipi, false},
 }};
 
-/// What IRET does to the blocking of NMIs, even if it faults. §28.3.
-enum class iret_effect : std::uint8_t { unblocks_nmis, none, unblocks_virtual_nmis };
-
-/// The meaning of bit 3 of the interruptibility state under the NMI controls. §27.6.1, §29.7.1.
-struct nmi_rule {
-  bool nmi_exiting;
-  bool virtual_nmis;
-  bool blocks_virtually;  ///< bit 3 is virtual-NMI blocking; then it holds no physical NMI back
-  bool nmi_exits;         ///< a physical NMI exits instead of being delivered through the IDT
-  iret_effect iret;
-};
-/// Entry refuses the fourth combination.
-inline constexpr std::array<nmi_rule, 3> nmi_table{{
-    {false, false, false, false, iret_effect::unblocks_nmis},
-    {true, false, false, true, iret_effect::none},
-    {true, true, true, true, iret_effect::unblocks_virtual_nmis},
-}};
-const nmi_rule& nmi_rule_of(const vmcs& v) noexcept;
-
 /// The state right after the entry, before the injected event is delivered.
 struct entry_aftermath {
   /// The kind of injection; `vectored` means that `event` is to be delivered first.
@@ -97,63 +76,49 @@ struct entry_aftermath {
   bool real_mode = false;  ///< delivered through the real-mode vector table
 
   activity_state activity = activity_state::active;
-  bool sti_blocking = false;
-  bool mov_ss_blocking = false;
-  bool nmi_blocking = false;
-  bool virtual_nmi_blocking = false;
-  std::uint64_t pending_debug = 0;  ///< in the format of field 6822H; dropped ones are 0
-  bool mtf_pending = false;
+  std::uint32_t interruptibility = 0;  ///< in the format of field 4824H
+  std::uint64_t pending_debug = 0;     ///< in the format of field 6822H; dropped ones are 0
+  bool mtf_pending = false;            ///< a monitor-trap-flag exit, at the boundary after the delivery
 
-  /// For the window tests. `rflags`: as they are at the boundary.
-  guest_blocking blocking(std::uint64_t rflags) const noexcept;
   /// The injected event has been delivered.
   void note_delivered() noexcept { injection = &injection_table[0]; }
 };
 
+/// From the VMCS as it was entered with.
 entry_aftermath after_entry(const vmcs& v) noexcept;
 
-/// Left to the processor (§28.2); the same switches as those of `guest_blocking` and `respond_to_external_interrupt`.
-struct boundary_switches {
-  bool sti_blocks_nmi = true;
-  bool sti_blocks_exit = true;
-};
+/// What the injection has changed of the state that `load_guest_state` loaded: activity, blocking, pending debug
+/// exceptions.
+void apply_injection(const vmcs& v, const entry_aftermath& a, processor_state& p) noexcept;
 
-/// The first boundary after an entry (after the delivery of a vectored event).
-struct entry_boundary {
-  const vmcs& v;
-  const physical_memory& memory;
-  const entry_aftermath& state;
-  std::uint64_t rflags;  ///< after delivery, if there was one
-  /// What waits outside: machine check, SMI, INIT, SIPI, NMI, external interrupt at the local APIC, recognized virtual
-  /// interrupt; an expired preemption timer.
-  pending_events outside;
-  boundary_switches switches{};
-};
-
-/// Why an event is due at that boundary; events without a row are due when they wait outside. §29.7.
-struct due_rule {
+/// What the entry itself makes pending at the first boundary; §29.7.
+struct entry_pending_rule {
   boundary_event event;
   const char* condition;
   const char* section;
-  bool (*due)(const entry_boundary& b);
+  bool (*pends)(const vmcs& v, const physical_memory& memory, const entry_aftermath& a);
 };
-inline constexpr std::size_t due_rule_count = 9;
-const std::array<due_rule, due_rule_count>& due_table() noexcept;
+inline constexpr std::size_t entry_pending_rule_count = 4;
+const std::array<entry_pending_rule, entry_pending_rule_count>& entry_pending_table() noexcept;
 
-/// What is due, whatever the activity state says to it.
-pending_events due_after_entry(const entry_boundary& b) noexcept;
+/// The first boundary after an entry, for `due_events` and `next_event`. `rflags`: as they are at that boundary, that
+/// is, after the delivery of a vectored event. `outside`: what has arrived (machine check, SMI, INIT, SIPI, NMI,
+/// interrupts, guest timer, a preemption timer that has expired since); the rest of it is filled in here.
+boundary_state boundary_after_entry(const vmcs& v, const physical_memory& memory, const entry_aftermath& a,
+                                    std::uint64_t rflags, const boundary_state& outside = {}) noexcept;
 
 /// What the processor does first: deliver the injected event, act on `event`, execute an instruction, or stay in its
 /// inactive state. To go on after a delivery: `note_delivered`, and ask again with the RFLAGS of then.
-struct first_step {
+struct first_action {
   enum class kind : std::uint8_t { deliver, act, execute, wait };
   kind what = kind::execute;
   boundary_event event = boundary_event::none;  ///< for `act`
 };
-first_step first_after_entry(const entry_boundary& b) noexcept;
+first_action first_after_entry(const vmcs& v, const entry_aftermath& a, const boundary_state& boundary,
+                               const boundary_switches& switches = {}) noexcept;
 
-/// For a teaching view: the events that act in the state after the entry, most urgent first, as they would be acted on
-/// if none changed anything. The injected event, if any, comes before all of them.
+/// For a teaching view: the events that act at a boundary, in the order in which they would be acted on if none changed
+/// anything. An injected event comes before all of them.
 struct event_order {
   std::array<boundary_event, boundary_event_count> events{};
   std::size_t count = 0;
@@ -161,6 +126,6 @@ struct event_order {
   const boundary_event* begin() const noexcept { return events.data(); }
   const boundary_event* end() const noexcept { return events.data() + count; }
 };
-event_order order_after_entry(const entry_boundary& b) noexcept;
+event_order order_at(const vmcs& v, const boundary_state& boundary, const boundary_switches& switches = {}) noexcept;
 
 }  // namespace vmxsys::vmx

@@ -2,6 +2,7 @@
 #include <vmxsys/vmx/entry.hpp>
 #include <vmxsys/vmx/entry_checks.hpp>
 #include <vmxsys/vmx/event.hpp>
+#include <vmxsys/vmx/instruction_table.hpp>
 
 namespace vmxsys::vmx {
 
@@ -14,38 +15,28 @@ constexpr std::array<const entry_check_group*, entry_check_group_count> groups{
     &entry_checks::guest_registers,    &entry_checks::guest_segments,          &entry_checks::guest_non_register,
 };
 
-// ---- SDM Vol. 3C §29.1 ---------------------------------------------------------------------------------------------
-
-constexpr const char* basic_section = "SDM Vol. 3C §29.1";
 constexpr const char* msr_section = "SDM Vol. 3C §29.4";
-constexpr const char* msr_check = "VM-entry MSR-load list: every entry can be loaded";
+constexpr const char* msr_check = "every entry of the VM-entry MSR-load list can be loaded";
+constexpr field msr_reads[] = {field::vm_entry_msr_load_count, field::vm_entry_msr_load_address};
 
-using I = entry_instruction;
-using S = const vmx_state&;
-using M = const execution_mode&;
-
-constexpr auto no_error = instruction_error::none;
-
-constexpr std::array<entry_basic_check, entry_basic_check_count> basic_checks{{
-    {"in VMX operation, in a mode that has VMX instructions", entry_outcome::fault_ud, no_error,
-     [](I, S state, M mode) {
-       const bool wrong_mode = (mode.cr0 & 1) == 0 || mode.virtual_8086 || (mode.long_mode && !mode.code_64_bit);
-       return state.mode != operation::off && !wrong_mode;
-     }},
-    {"in root operation", entry_outcome::vm_exit, no_error,
-     [](I, S state, M) { return state.mode != operation::non_root; }},
-    {"CPL is 0", entry_outcome::fault_gp, no_error, [](I, S, M mode) { return mode.cpl == 0; }},
-    {"there is a current VMCS", entry_outcome::fail_invalid, no_error,
-     [](I, S state, M) { return state.current != nullptr; }},
-    {"the current VMCS is not a shadow VMCS", entry_outcome::fail_invalid, no_error,
-     [](I, S state, M) { return !state.current->is_shadow(); }},
-    {"events are not blocked by MOV SS", entry_outcome::fail_valid, instruction_error::entry_blocked_by_mov_ss,
-     [](I, S, M mode) { return !mode.mov_ss_blocking; }},
-    {"VMLAUNCH: the VMCS is clear", entry_outcome::fail_valid, instruction_error::vmlaunch_not_clear,
-     [](I i, S state, M) { return i != I::vmlaunch || state.current->launch() == launch_state::clear; }},
-    {"VMRESUME: the VMCS is launched", entry_outcome::fail_valid, instruction_error::vmresume_not_launched,
-     [](I i, S state, M) { return i != I::vmresume || state.current->launch() == launch_state::launched; }},
-}};
+entry_outcome outcome_of(outcome_kind kind) {
+  switch (kind) {
+    case outcome_kind::succeed:
+      return entry_outcome::enter;
+    case outcome_kind::fail_invalid:
+      return entry_outcome::fail_invalid;
+    case outcome_kind::fail_valid:
+      return entry_outcome::fail_valid;
+    case outcome_kind::fault_ud:
+      return entry_outcome::fault_ud;
+    case outcome_kind::fault_gp:
+    case outcome_kind::operand_fault:  // VMLAUNCH and VMRESUME have no operand
+      return entry_outcome::fault_gp;
+    case outcome_kind::vm_exit:
+      return entry_outcome::vm_exit;
+  }
+  return entry_outcome::fault_ud;
+}
 
 // ---- running the checks on fields ----------------------------------------------------------------------------------
 
@@ -90,7 +81,8 @@ const entry_check* first_failure(const entry_check_group& group, const index_lis
   return nullptr;
 }
 
-// What must be looked at although the VMCS is known to have passed. If something fails, the long way says what is first.
+// What must be looked at although the VMCS is known to have passed. If something fails, the long way says what is
+// first.
 bool short_way_passes(const vmcs& v, const entry_context& context) {
   const bool injects = v.any(field::vm_entry_interruption_information, event_bits::valid);
   const bool ordinary = (v.read(field::guest_activity_state) | v.read(field::guest_interruptibility_state) |
@@ -107,19 +99,20 @@ bool short_way_passes(const vmcs& v, const entry_context& context) {
 
 const std::array<const entry_check_group*, entry_check_group_count>& entry_check_groups() noexcept { return groups; }
 
-const std::array<entry_basic_check, entry_basic_check_count>& entry_basic_checks() noexcept { return basic_checks; }
-
 entry_result check_entry_basics(entry_instruction instruction, vmx_state& state, const execution_mode& mode,
                                 std::vector<check_record>* log) {
-  const exit_reason reason = instruction == I::vmlaunch ? exit_reason::vmlaunch : exit_reason::vmresume;
-  for (const entry_basic_check& check : basic_checks) {
-    const bool passed = check.holds(instruction, state, mode);
-    if (log != nullptr) log->push_back({check.name, basic_section, passed, {}});
+  const bool launching = instruction == entry_instruction::vmlaunch;
+  const vmx_outcome outcome = launching ? vmlaunch_basics(state, mode) : vmresume_basics(state, mode);
+  if (outcome && log == nullptr) return {};
+  entry_result result;
+  for (const instruction_check& row : info_of(launching ? vmx_instruction::vmlaunch : vmx_instruction::vmresume)) {
+    const bool passed = row.name != outcome.check;
+    if (log != nullptr) log->push_back({row.name, row.section, passed, {}});
     if (passed) continue;
-    if (check.outcome == entry_outcome::fail_valid) fail(state, check.error);
-    return {check.outcome, check.error, reason, 0, check.name, basic_section, {}};
+    result = {outcome_of(outcome.kind), outcome.error, outcome.reason, 0, row.name, row.section, {}};
+    break;
   }
-  return {};
+  return result;
 }
 
 entry_result check_entry_fields(vmcs& v, const entry_context& context, std::vector<check_record>* log) {
@@ -147,17 +140,21 @@ entry_result check_entry(entry_instruction instruction, vmx_state& state, const 
   return result;
 }
 
-entry_result msr_load_result(std::uint32_t bad_entry, std::vector<check_record>* log) {
-  static constexpr field reads[] = {field::vm_entry_msr_load_count, field::vm_entry_msr_load_address};
-  if (log != nullptr) log->push_back({msr_check, msr_section, bad_entry == 0, {reads, std::size(reads)}});
-  if (bad_entry == 0) return {};
-  return {
-      entry_outcome::failed_entry, no_error, exit_reason::entry_failure_msr_loading, bad_entry, msr_check, msr_section,
-      {reads, std::size(reads)}};
+entry_result check_entry_msrs(const msr_list_result& loaded, std::vector<check_record>* log) {
+  const field_list reads{msr_reads, std::size(msr_reads)};
+  if (log != nullptr) log->push_back({msr_check, msr_section, static_cast<bool>(loaded), reads});
+  if (loaded) return {};
+  return {entry_outcome::failed_entry,
+          instruction_error::none,
+          exit_reason::entry_failure_msr_loading,
+          loaded.failed,
+          name_of(loaded.fault),
+          msr_section,
+          reads};
 }
 
 void complete_entry(entry_instruction instruction, vmx_state& state) noexcept {
-  if (instruction == I::vmlaunch) state.current->set_launch(launch_state::launched);
+  if (instruction == entry_instruction::vmlaunch) state.current->set_launch(launch_state::launched);
   state.mode = operation::non_root;
 }
 

@@ -8,6 +8,7 @@
 #include <vmxsys/vmx/entry_context.hpp>
 #include <vmxsys/vmx/exit.hpp>
 #include <vmxsys/vmx/instruction.hpp>
+#include <vmxsys/vmx/msr_list.hpp>
 
 namespace vmxsys::vmx {
 
@@ -96,20 +97,8 @@ inline constexpr std::size_t entry_check_group_count = 6;
 /// All field checks in the order they are made: controls, host, guest.
 const std::array<const entry_check_group*, entry_check_group_count>& entry_check_groups() noexcept;
 
-/// One rule of SDM Vol. 3C §29.1. `error` belongs to fail_valid.
-struct entry_basic_check {
-  const char* name;
-  entry_outcome outcome;
-  instruction_error error;
-  bool (*holds)(entry_instruction instruction, const vmx_state& state, const execution_mode& mode);
-};
-
-inline constexpr std::size_t entry_basic_check_count = 8;
-
-/// The checks of `check_entry_basics` in their strict order.
-const std::array<entry_basic_check, entry_basic_check_count>& entry_basic_checks() noexcept;
-
-/// SDM Vol. 3C §29.1, in its strict order. Changes nothing but the VM-instruction error on fail_valid.
+/// SDM Vol. 3C §29.1, in its strict order: the rows of VMLAUNCH or VMRESUME in `vmx_instruction_table`. Changes nothing
+/// but the VM-instruction error on fail_valid.
 entry_result check_entry_basics(entry_instruction instruction, vmx_state& state, const execution_mode& mode,
                                 std::vector<check_record>* log = nullptr);
 
@@ -119,14 +108,13 @@ entry_result check_entry_fields(vmcs& v, const entry_context& context, std::vect
 
 /// Both. fail_valid has written the VM-instruction error field; for failed_entry the caller records the exit
 /// (`failed_entry_exit`) and loads the host state. On `enter` nothing has been loaded or changed yet: the caller loads
-/// guest state and the VM-entry MSR-load list, hands the outcome of the latter to `msr_load_result`, and goes on with
-/// `complete_entry` and with what after_entry.hpp says.
+/// guest state and the VM-entry MSR-load list (guest_state.hpp, msr_list.hpp), hands the outcome of the latter to
+/// `check_entry_msrs`, and goes on with `complete_entry` and with what after_entry.hpp says.
 entry_result check_entry(entry_instruction instruction, vmx_state& state, const execution_mode& mode,
                          entry_context& context, std::vector<check_record>* log = nullptr);
 
-/// Step 4 of SDM Vol. 3C §29 as a result of the same kind, so that one log tells the whole entry. `bad_entry` is the
-/// 1-based number of the entry of the VM-entry MSR-load list that could not be loaded, 0 when all were.
-entry_result msr_load_result(std::uint32_t bad_entry, std::vector<check_record>* log = nullptr);
+/// Step 4 of SDM Vol. 3C §29, `load_guest_msrs`, as a result of the same kind, so that one log tells the whole entry.
+entry_result check_entry_msrs(const msr_list_result& loaded, std::vector<check_record>* log = nullptr);
 
 /// Step 5 of SDM Vol. 3C §29, and the switch to non-root operation. Precondition: check_entry said `enter` and guest
 /// state and MSRs have been loaded.

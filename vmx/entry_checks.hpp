@@ -7,6 +7,7 @@
 #include <vmxsys/vmx/entry.hpp>
 #include <vmxsys/vmx/event.hpp>
 #include <vmxsys/vmx/non_root.hpp>
+#include <vmxsys/vmx/register_bits.hpp>
 
 /// What the tables of VM-entry checks (entry_checks_*.cpp) are made of. Internal: users include entry.hpp.
 namespace vmxsys::vmx::entry_checks {
@@ -28,9 +29,7 @@ inline constexpr u64 cr4_pae = 1u << 5;
 inline constexpr u64 cr4_pcide = 1u << 17;
 inline constexpr u64 cr4_cet = 1u << 23;
 inline constexpr u64 cr4_fred = u64{1} << 32;
-inline constexpr u64 efer_lme = 1u << 8;
-inline constexpr u64 efer_lma = 1u << 10;
-inline constexpr u64 efer_defined = 1u << 0 | efer_lme | efer_lma | 1u << 11;
+inline constexpr u64 efer_defined = 1u << 0 | efer_bits::lme | efer_bits::lma | 1u << 11;
 
 inline bool pin_on(V v, u64 bits) { return (pin_controls(v) & bits) != 0; }
 inline bool primary_on(V v, u64 bits) { return (primary_controls(v) & bits) != 0; }
@@ -59,11 +58,7 @@ inline bool page_ok(V v, field f, C c) { return address_ok(v.read(f), 4096, c); 
 // CR3 and paging entries know only MAXPHYADDR.
 inline bool in_maxphyaddr(u64 address, C c) { return address >> c.caps().physical_address_width == 0; }
 
-inline bool canonical(u64 address, C c) {
-  const unsigned shift = 64 - c.caps().linear_address_width;
-  return static_cast<u64>(static_cast<std::int64_t>(address << shift) >> shift) == address;
-}
-inline bool canonical(V v, field f, C c) { return canonical(v.read(f), c); }
+inline bool canonical(V v, field f, C c) { return c.caps().canonical(v.read(f)); }
 
 // Weaker than canonical: the bits above the linear-address width are all equal.
 inline bool upper_bits_equal(u64 address, C c) {
@@ -73,9 +68,9 @@ inline bool upper_bits_equal(u64 address, C c) {
 
 inline bool upper_half_zero(V v, field f) { return v.read(f) >> 32 == 0; }
 
-// `exempt` bits may have any value.
-inline bool fixed_ok(u64 value, u64 fixed0, u64 fixed1, u64 exempt = 0) {
-  return ((value | exempt) & fixed0) == fixed0 && (value & ~fixed1 & ~exempt) == 0;
+// Entries and exits do not change NW and CD: they are not looked at.
+inline bool cr0_ok(u64 value, C c, u64 exempt = 0) {
+  return c.caps().cr0_legal(value & ~cr0_nw_cd, exempt | cr0_nw_cd);
 }
 
 inline bool pat_ok(u64 pat) {

@@ -1,4 +1,5 @@
 #include <vmxsys/vmx/entry_checks.hpp>
+#include <vmxsys/vmx/ept.hpp>
 
 // SDM Vol. 3C §29.2.1.1: the VM-execution controls.
 namespace vmxsys::vmx::entry_checks {
@@ -35,17 +36,6 @@ constexpr entry_check needs_tpr_shadow(const char* name) {
              [](V v, C) { return primary_on(v, primary::use_tpr_shadow) || !secondary_on(v, Control); });
 }
 
-bool eptp_ok(u64 eptp, C c) {
-  const u64 cap = c.caps().ept_vpid;
-  const u64 type = eptp & 7;
-  const u64 walk = eptp >> 3 & 7;
-  const bool type_ok = (type == 0 && (cap >> 8 & 1) != 0) || (type == 6 && (cap >> 14 & 1) != 0);
-  const bool walk_ok = (walk == 3 && (cap >> 6 & 1) != 0) || (walk == 4 && (cap >> 7 & 1) != 0);
-  const bool dirty_ok = (eptp & 1u << 6) == 0 || (cap >> 21 & 1) != 0;
-  const bool shadow_stack_ok = (eptp & 1u << 7) == 0 || (cap >> 23 & 1) != 0;
-  return type_ok && walk_ok && dirty_ok && shadow_stack_ok && (eptp & 0xF00) == 0 && in_maxphyaddr(eptp, c);
-}
-
 // The threshold is the processor's to compare only where it does not virtualize more than the TPR.
 bool threshold_fits_vtpr(V v, C c) {
   if (!primary_on(v, primary::use_tpr_shadow) ||
@@ -57,8 +47,8 @@ bool threshold_fits_vtpr(V v, C c) {
 }
 
 bool switches_eptp(V v) {
-  constexpr u64 eptp_switching = 1;
-  return secondary_on(v, secondary::enable_vm_functions) && v.any(field::vm_function_controls, eptp_switching);
+  return secondary_on(v, secondary::enable_vm_functions) &&
+         v.any(field::vm_function_controls, vm_function_control::eptp_switching);
 }
 
 bool pt_uses_guest_addresses(V v) { return secondary_on(v, secondary::intel_pt_uses_guest_physical_addresses); }
@@ -127,7 +117,9 @@ constexpr entry_check rows[] = {
           return !secondary_on(v, secondary::enable_vpid) || v.read(field::virtual_processor_identifier) != 0;
         }),
     row("EPT pointer", reads<primary_word, secondary_word, field::ept_pointer>,
-        [](V v, C c) { return !secondary_on(v, secondary::enable_ept) || eptp_ok(v.read(field::ept_pointer), c); }),
+        [](V v, C c) {
+          return !secondary_on(v, secondary::enable_ept) || eptp_legal(v.read(field::ept_pointer), c.caps());
+        }),
     needs_ept<secondary::enable_pml>("PML needs EPT"),
     needs_ept<secondary::unrestricted_guest>("unrestricted guest needs EPT"),
     needs_ept<secondary::mode_based_execute_control_for_ept>("mode-based execute control needs EPT"),

@@ -1,4 +1,5 @@
 #include <vmxsys/vmx/entry_checks.hpp>
+#include <vmxsys/vmx/exception.hpp>
 
 // SDM Vol. 3C §29.2.1.2 and §29.2.1.3: the VM-exit and VM-entry controls, event injection among them.
 namespace vmxsys::vmx::entry_checks {
@@ -41,12 +42,9 @@ bool vector_ok(V v, C) {
   return e.type != event_type::hardware_exception || e.vector <= 31;
 }
 
-// #DF, #TS, #NP, #SS, #GP, #PF, #AC, and #CP where the processor counts it in.
-bool vector_has_error_code(unsigned vector, C c) {
-  constexpr std::uint32_t vectors = 0x2'7D00;
-  constexpr unsigned cp = 21;
-  if (vector == cp) return c.options().cp_has_error_code;
-  return vector < 32 && (vectors >> vector & 1) != 0;
+// The architecture counts #CP in; injection does where the processor says so.
+bool injected_with_error_code(unsigned vector, C c) {
+  return vector == exception_vector::control_protection ? c.options().cp_has_error_code : has_error_code(vector);
 }
 
 bool error_code_bit_ok(V v, C c) {
@@ -55,7 +53,7 @@ bool error_code_bit_ok(V v, C c) {
   const bool protected_mode = !unrestricted(v) || v.any(field::guest_cr0, cr0_pe);
   if (e.type != event_type::hardware_exception || !protected_mode) return !e.error_code;
   const bool any_vector = (c.caps().basic >> 56 & 1) != 0;
-  return any_vector || e.error_code == vector_has_error_code(e.vector, c);
+  return any_vector || e.error_code == injected_with_error_code(e.vector, c);
 }
 
 bool reserved_bits_ok(V v, C c) {

@@ -21,13 +21,9 @@ constexpr fred_fields host_fred{field::host_ia32_fred_config, field::host_ia32_f
                                 field::host_ia32_fred_ssp3};
 
 constexpr entry_check rows[] = {
-    // Exits do not change NW and CD: they are not looked at.
-    host("host CR0", registers, reads<field::host_cr0>,
-         [](V v, C c) {
-           return fixed_ok(v.read(field::host_cr0), c.caps().cr0_fixed0, c.caps().cr0_fixed1, cr0_nw_cd);
-         }),
+    host("host CR0", registers, reads<field::host_cr0>, [](V v, C c) { return cr0_ok(v.read(field::host_cr0), c); }),
     host("host CR4", registers, reads<field::host_cr4>,
-         [](V v, C c) { return fixed_ok(v.read(field::host_cr4), c.caps().cr4_fixed0, c.caps().cr4_fixed1); }),
+         [](V v, C c) { return c.caps().cr4_legal(v.read(field::host_cr4)); }),
     host("host CR4.CET needs CR0.WP", registers, reads<field::host_cr4, field::host_cr0>,
          [](V v, C) { return !v.any(field::host_cr4, cr4_cet) || v.any(field::host_cr0, cr0_wp); }),
     host("host CR3", registers, reads<field::host_cr3>,
@@ -50,9 +46,9 @@ constexpr entry_check rows[] = {
     host(
         "host EFER fits the address-space size", registers, reads<exit_word, field::host_ia32_efer>,
         [](V v, C) {
-          const u64 wanted = host_is_64_bit(v) ? efer_lma | efer_lme : 0;
+          const u64 wanted = host_is_64_bit(v) ? efer_bits::lma | efer_bits::lme : 0;
           return !loads(v, vm_exit_control::load_ia32_efer) ||
-                 (v.read(field::host_ia32_efer) & (efer_lma | efer_lme)) == wanted;
+                 (v.read(field::host_ia32_efer) & (efer_bits::lma | efer_bits::lme)) == wanted;
         },
         check_area::address_space),
     host("host S_CET: reserved bits", registers, reads<exit_word, field::host_ia32_s_cet>,

@@ -1,4 +1,5 @@
 #include <vmxsys/vmx/entry_checks.hpp>
+#include <vmxsys/vmx/pdpte.hpp>
 #include <vmxsys/vmx/processor_state.hpp>
 
 // SDM Vol. 3C §29.3.1.4 to §29.3.1.6: guest RIP, RFLAGS, SSP, non-register state and PDPTEs.
@@ -54,29 +55,23 @@ bool activity_supported(V v, C c) {
 
 // ---- pending debug exceptions --------------------------------------------------------------------------------------
 
-constexpr u64 breakpoints = 0xF;
-constexpr u64 bus_lock = 1u << 11;
-constexpr u64 enabled_breakpoint = 1u << 12;
-constexpr u64 single_step = 1u << 14;
-constexpr u64 rtm = 1u << 16;
+namespace pending = pending_debug_bits;
 
 bool pending_reserved_ok(V v, C c) {
-  const u64 defined =
-      breakpoints | enabled_breakpoint | single_step | rtm | (c.options().bus_lock_in_pending_debug ? bus_lock : 0);
-  return !v.any(pending_field, ~defined);
+  const u64 reserved = ~pending::defined | (c.options().bus_lock_in_pending_debug ? 0 : pending::bus_lock);
+  return !v.any(pending_field, reserved);
 }
 
 bool pending_step_ok(V v, C) {
-  constexpr u64 btf = 1u << 1;
   if (!shadowed(v) && !halted(v)) return true;
-  const bool stepping = v.any(rflags, rflags_bits::tf) && !v.any(field::guest_ia32_debugctl, btf);
-  return v.any(pending_field, single_step) == stepping;
+  const bool stepping = v.any(rflags, rflags_bits::tf) && !v.any(field::guest_ia32_debugctl, debugctl_bits::btf);
+  return v.any(pending_field, pending::single_step) == stepping;
 }
 
 bool pending_rtm_ok(V v, C c) {
-  const u64 pending = v.read(pending_field);
-  if ((pending & rtm) == 0) return true;
-  return pending == (rtm | enabled_breakpoint) && c.features().rtm && !blocking(v, interruptibility::mov_ss);
+  if (!v.any(pending_field, pending::rtm)) return true;
+  return v.read(pending_field) == (pending::rtm | pending::enabled_breakpoint) && c.features().rtm &&
+         !blocking(v, interruptibility::mov_ss);
 }
 
 // ---- VMCS link pointer ---------------------------------------------------------------------------------------------
@@ -103,16 +98,10 @@ bool link_shadow_bit_ok(V v, C c) {
 
 bool pae_guest(V v) { return v.any(field::guest_cr0, cr0_pg) && v.any(field::guest_cr4, cr4_pae) && !ia_32e_guest(v); }
 
-bool pdpte_ok(u64 entry, C c) {
-  constexpr u64 present = 1;
-  constexpr u64 reserved = 0x1E6;  // 8:5, 2:1
-  return (entry & present) == 0 || ((entry & reserved) == 0 && in_maxphyaddr(entry, c));
-}
-
 bool pdptes_in_vmcs_ok(V v, C c) {
   if (!pae_guest(v) || !secondary_on(v, secondary::enable_ept)) return true;
   for (const field f : {field::guest_pdpte0, field::guest_pdpte1, field::guest_pdpte2, field::guest_pdpte3})
-    if (!pdpte_ok(v.read(f), c)) return false;
+    if (!pdpte_legal(v.read(f), c.caps())) return false;
   return true;
 }
 
@@ -123,7 +112,7 @@ bool pdptes_in_memory_ok(V v, C c) {
   const u64 cr3 = v.read(field::guest_cr3);
   if (!pae_guest(v) || secondary_on(v, secondary::enable_ept) || c.pae_paging_with(cr3)) return true;
   for (unsigned i = 0; i < 4; ++i)
-    if (!pdpte_ok(c.memory().read<u64>((cr3 & table_address) + 8 * i), c)) return false;
+    if (!pdpte_legal(c.memory().read<u64>((cr3 & table_address) + 8 * i), c.caps())) return false;
   return true;
 }
 

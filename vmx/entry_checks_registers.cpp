@@ -17,16 +17,11 @@ constexpr fred_fields guest_fred{field::guest_ia32_fred_config, field::guest_ia3
                                  field::guest_ia32_fred_ssp3};
 
 constexpr entry_check rows[] = {
-    // Entries do not change NW and CD: they are not looked at.
     row("guest CR0", reads<primary_word, secondary_word, field::guest_cr0>,
-        [](V v, C c) {
-          const u64 exempt = cr0_nw_cd | (unrestricted(v) ? cr0_pe | cr0_pg : 0);
-          return fixed_ok(v.read(field::guest_cr0), c.caps().cr0_fixed0, c.caps().cr0_fixed1, exempt);
-        }),
+        [](V v, C c) { return cr0_ok(v.read(field::guest_cr0), c, unrestricted(v) ? cr0_pe | cr0_pg : 0); }),
     row("guest CR0.PG needs PE", reads<field::guest_cr0>,
         [](V v, C) { return !v.any(field::guest_cr0, cr0_pg) || v.any(field::guest_cr0, cr0_pe); }),
-    row("guest CR4", reads<field::guest_cr4>,
-        [](V v, C c) { return fixed_ok(v.read(field::guest_cr4), c.caps().cr4_fixed0, c.caps().cr4_fixed1); }),
+    row("guest CR4", reads<field::guest_cr4>, [](V v, C c) { return c.caps().cr4_legal(v.read(field::guest_cr4)); }),
     row("guest CR4.CET needs CR0.WP", reads<field::guest_cr4, field::guest_cr0>,
         [](V v, C) { return !v.any(field::guest_cr4, cr4_cet) || v.any(field::guest_cr0, cr0_wp); }),
     row("guest DEBUGCTL", reads<entry_controls_word, field::guest_ia32_debugctl>,
@@ -82,12 +77,12 @@ constexpr entry_check rows[] = {
     row("guest EFER.LMA", reads<entry_controls_word, field::guest_ia32_efer>,
         [](V v, C) {
           return !entry_on(v, vm_entry_control::load_ia32_efer) ||
-                 v.any(field::guest_ia32_efer, efer_lma) == ia_32e_guest(v);
+                 v.any(field::guest_ia32_efer, efer_bits::lma) == ia_32e_guest(v);
         }),
     row("guest EFER.LME", reads<entry_controls_word, field::guest_ia32_efer, field::guest_cr0>,
         [](V v, C) {
           return !entry_on(v, vm_entry_control::load_ia32_efer) || !v.any(field::guest_cr0, cr0_pg) ||
-                 v.any(field::guest_ia32_efer, efer_lma) == v.any(field::guest_ia32_efer, efer_lme);
+                 v.any(field::guest_ia32_efer, efer_bits::lma) == v.any(field::guest_ia32_efer, efer_bits::lme);
         }),
     row("guest BNDCFGS: reserved bits", reads<entry_controls_word, field::guest_ia32_bndcfgs>,
         [](V v, C) {

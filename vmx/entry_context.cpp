@@ -1,4 +1,6 @@
 #include <vmxsys/vmx/entry_context.hpp>
+#include <vmxsys/vmx/pdpte.hpp>
+#include <vmxsys/vmx/register_bits.hpp>
 
 namespace vmxsys::vmx {
 
@@ -39,13 +41,10 @@ entry_context::entry_context(const capabilities& caps, const physical_memory& me
       digest_{digest_of(vmx::digest_of(caps), options, features)} {}
 
 void entry_context::look_at(const processor_state& host) noexcept {
-  constexpr std::uint64_t pg = 1u << 31;
-  constexpr std::uint64_t pae = 1u << 5;
-  constexpr std::uint64_t lma = 1u << 10;
   constexpr std::uint64_t trace_enable = 1;
-  long_mode_ = (host.efer & lma) != 0;
+  long_mode_ = (host.efer & efer_bits::lma) != 0;
   tracing_ = (host.rtit_ctl & trace_enable) != 0;
-  set_paging((host.cr0 & pg) != 0 && (host.cr4 & pae) != 0 && !long_mode_, host.cr3);
+  set_paging(vmx::pae_paging(host), host.cr3);
 }
 
 }  // namespace vmxsys::vmx

@@ -1,8 +1,10 @@
+#include <algorithm>
 #include <gtest/gtest.h>
 #include <string>
 #include <vector>
 
 #include <vmxsys/vmx/after_entry.hpp>
+#include <vmxsys/vmx/guest_state.hpp>
 
 #include "../row_tests.hpp"
 #include "legal_vmcs.hpp"
@@ -65,8 +67,7 @@ TEST(vmx_after_entry, each_kind_of_injection_leaves_its_state) {
     EXPECT_EQ(a.pushed_rip, c.pushed);
     EXPECT_EQ(a.pending_debug, c.debug_kept ? breakpoint_pending : 0);
     EXPECT_EQ(a.mtf_pending, c.mtf_without_control);
-    EXPECT_EQ(a.nmi_blocking, c.nmis_blocked);
-    EXPECT_FALSE(a.virtual_nmi_blocking);
+    EXPECT_EQ((a.interruptibility & interruptibility::nmi) != 0, c.nmis_blocked);
     EXPECT_EQ(a.injection->ext, c.ext);
     EXPECT_EQ(a.injection->tests_gate_dpl, c.gate_dpl);
     b.on(control_word::primary, primary::monitor_trap_flag);
@@ -81,8 +82,7 @@ TEST(vmx_after_entry, only_a_vectored_event_ends_shadow_and_inactivity) {
     SCOPED_TRACE(c.row);
     for (const u64 shadow : {1, 2}) {
       const entry_aftermath a = after_entry(bench_with(all(c.inject, set(f::guest_interruptibility_state, shadow))).v);
-      EXPECT_EQ(a.sti_blocking, !c.vectored && shadow == 1);
-      EXPECT_EQ(a.mov_ss_blocking, !c.vectored && shadow == 2);
+      EXPECT_EQ(a.interruptibility & 3, c.vectored ? 0 : shadow);
     }
     const entry_aftermath halted = after_entry(bench_with(all(c.inject, set(f::guest_activity_state, 1))).v);
     EXPECT_EQ(halted.activity, c.vectored ? activity_state::active : activity_state::hlt);
@@ -145,37 +145,44 @@ TEST(vmx_after_entry, each_activity_state_keeps_or_drops_pending_debug_exception
       0u);
 }
 
-// ---- by the NMI controls -------------------------------------------------------------------------------------------
+// ---- in the processor ----------------------------------------------------------------------------------------------
 
-TEST(vmx_after_entry, each_pair_of_nmi_controls_gives_bit_3_its_meaning) {
-  const change exiting = on(control_word::pin, pin_based::nmi_exiting);
-  const change not_exiting = off(control_word::pin, pin_based::nmi_exiting);
+processor_state injected_into(const change& what) {
+  const entry_bench b = bench_with(what);
+  processor_state p;
+  load_guest_state(b.v, p, b.caps);
+  apply_injection(b.v, after_entry(b.v), p);
+  return p;
+}
+
+TEST(vmx_after_entry, an_injected_nmi_blocks_nmis_or_virtual_nmis) {
   const change virtual_nmis = on(control_word::pin, pin_based::virtual_nmis);
   const change blocked = set(f::guest_interruptibility_state, interruptibility::nmi);
+  EXPECT_FALSE(injected_into(nothing()).nmi_blocking);
+  EXPECT_TRUE(injected_into(blocked).nmi_blocking);
+  EXPECT_TRUE(injected_into(inject(2, 2)).nmi_blocking);
+  EXPECT_FALSE(injected_into(inject(2, 2)).virtual_nmi_blocking);
+  EXPECT_TRUE(injected_into(all(off(control_word::pin, pin_based::nmi_exiting), inject(2, 2))).nmi_blocking);
+  EXPECT_TRUE(injected_into(all(virtual_nmis, inject(2, 2))).virtual_nmi_blocking);
+  EXPECT_FALSE(injected_into(all(virtual_nmis, inject(2, 2))).nmi_blocking);
+  EXPECT_TRUE(injected_into(all(virtual_nmis, blocked)).virtual_nmi_blocking);
+  EXPECT_FALSE(injected_into(all(virtual_nmis, blocked)).nmi_blocking);
+  EXPECT_FALSE(injected_into(virtual_nmis).virtual_nmi_blocking);
+}
 
-  const entry_bench none = bench_with(all(not_exiting, blocked));
-  EXPECT_TRUE(after_entry(none.v).nmi_blocking);
-  EXPECT_FALSE(after_entry(none.v).virtual_nmi_blocking);
-  EXPECT_FALSE(nmi_rule_of(none.v).nmi_exits);
-  EXPECT_EQ(nmi_rule_of(none.v).iret, iret_effect::unblocks_nmis);
-
-  const entry_bench exits = bench_with(all(exiting, blocked));
-  EXPECT_TRUE(after_entry(exits.v).nmi_blocking);
-  EXPECT_FALSE(after_entry(exits.v).virtual_nmi_blocking);
-  EXPECT_TRUE(nmi_rule_of(exits.v).nmi_exits);
-  EXPECT_EQ(nmi_rule_of(exits.v).iret, iret_effect::none);
-
-  const entry_bench virtualized = bench_with(all(exiting, virtual_nmis, blocked));
-  EXPECT_FALSE(after_entry(virtualized.v).nmi_blocking);
-  EXPECT_TRUE(after_entry(virtualized.v).virtual_nmi_blocking);
-  EXPECT_TRUE(nmi_rule_of(virtualized.v).nmi_exits);
-  EXPECT_EQ(nmi_rule_of(virtualized.v).iret, iret_effect::unblocks_virtual_nmis);
-
-  const entry_bench injected = bench_with(all(exiting, virtual_nmis, inject(2, 2)));
-  EXPECT_FALSE(after_entry(injected.v).nmi_blocking);
-  EXPECT_TRUE(after_entry(injected.v).virtual_nmi_blocking) << "injecting an NMI blocks virtually";
-  EXPECT_FALSE(after_entry(bench_with(virtual_nmis).v).virtual_nmi_blocking);
-  for (const nmi_rule& row : nmi_table) EXPECT_TRUE(row.nmi_exiting || !row.virtual_nmis);
+TEST(vmx_after_entry, injection_changes_what_was_loaded) {
+  const change sleeping =
+      all(set(f::guest_activity_state, 1), set(f::guest_pending_debug_exceptions, breakpoint_pending));
+  const processor_state asleep = injected_into(sleeping);
+  EXPECT_EQ(asleep.activity, activity_state::hlt);
+  EXPECT_EQ(asleep.pending_debug, breakpoint_pending);
+  const processor_state woken = injected_into(all(sleeping, inject(0, 0x30)));
+  EXPECT_EQ(woken.activity, activity_state::active);
+  EXPECT_EQ(woken.pending_debug, 0u);
+  EXPECT_TRUE(injected_into(set(f::guest_interruptibility_state, 1)).sti_blocking);
+  EXPECT_TRUE(injected_into(set(f::guest_interruptibility_state, 2)).mov_ss_blocking);
+  EXPECT_FALSE(injected_into(all(set(f::guest_interruptibility_state, 1), inject(3, 6))).sti_blocking);
+  EXPECT_FALSE(injected_into(all(set(f::guest_interruptibility_state, 2), inject(3, 6))).mov_ss_blocking);
 }
 
 // ---- what is due ---------------------------------------------------------------------------------------------------
@@ -184,12 +191,14 @@ struct boundary_bench {
   entry_bench b;
   entry_aftermath state;
   u64 rflags = 0x202;
-  pending_events outside;
+  boundary_state outside;
   boundary_switches switches;
 
   explicit boundary_bench(const change& what = nothing()) : b{bench_with(what)}, state{after_entry(b.v)} {}
-  entry_boundary at() const { return {b.v, b.memory, state, rflags, outside, switches}; }
-  bool due(boundary_event event) const { return due_after_entry(at()).test(event); }
+  boundary_state at() const { return boundary_after_entry(b.v, b.memory, state, rflags, outside); }
+  bool due(boundary_event event) const { return due_events(b.v, at(), switches).test(event); }
+  first_action first() const { return first_after_entry(b.v, state, at(), switches); }
+  event_order order() const { return order_at(b.v, at(), switches); }
 };
 
 const change tpr_shadow = all(on(control_word::primary, primary::use_tpr_shadow), set(f::virtual_apic_address, 0x4000),
@@ -208,7 +217,7 @@ TEST(vmx_after_entry_due, tpr_below_threshold) {
       boundary_bench{all(accesses, set(f::tpr_threshold, 5), off(control_word::primary, primary::use_tpr_shadow))}.due(
           event));
   boundary_bench from_outside;
-  from_outside.outside.set(event);
+  from_outside.outside.trap_like_exit = true;
   EXPECT_TRUE(from_outside.due(event));
 }
 
@@ -242,10 +251,10 @@ TEST(vmx_after_entry_due, preemption_timer) {
   EXPECT_FALSE(boundary_bench{all(active, set(f::vmx_preemption_timer_value, 1))}.due(event));
   EXPECT_FALSE(boundary_bench{set(f::vmx_preemption_timer_value, 0)}.due(event));
   boundary_bench expired{all(active, set(f::vmx_preemption_timer_value, 1))};
-  expired.outside.set(event);
+  expired.outside.preemption_timer = true;
   EXPECT_TRUE(expired.due(event)) << "during the entry";
   boundary_bench inactive;
-  inactive.outside.set(event);
+  inactive.outside.preemption_timer = true;
   EXPECT_FALSE(inactive.due(event));
 }
 
@@ -272,7 +281,7 @@ TEST(vmx_after_entry_due, nmi) {
   constexpr auto event = boundary_event::nmi;
   const auto with = [&](const change& what, u64 bits) {
     boundary_bench b{all(what, set(f::guest_interruptibility_state, bits))};
-    b.outside.set(event);
+    b.outside.nmi = true;
     return b;
   };
   EXPECT_FALSE(boundary_bench{}.due(event));
@@ -308,7 +317,7 @@ TEST(vmx_after_entry_due, virtual_interrupt) {
   constexpr auto event = boundary_event::virtual_interrupt;
   const auto with = [&](const change& what) {
     boundary_bench b{what};
-    b.outside.set(event);
+    b.outside.virtual_interrupt = true;
     return b;
   };
   EXPECT_FALSE(boundary_bench{}.due(event));
@@ -327,7 +336,7 @@ TEST(vmx_after_entry_due, external_interrupt) {
   const auto with = [&](bool exits, u64 rflags, u64 bits) {
     boundary_bench b{all(exits ? nothing() : off(control_word::pin, pin_based::external_interrupt_exiting),
                          set(f::guest_interruptibility_state, bits))};
-    b.outside.set(event);
+    b.outside.external_interrupt = true;
     b.rflags = rflags;
     return b;
   };
@@ -338,47 +347,52 @@ TEST(vmx_after_entry_due, external_interrupt) {
   EXPECT_FALSE(with(false, 0x202, interruptibility::sti).due(event));
   boundary_bench after_sti = with(true, 0x202, interruptibility::sti);
   EXPECT_FALSE(after_sti.due(event));
-  after_sti.switches.sti_blocks_exit = false;
+  after_sti.switches.shadow_holds_interrupt_exit = false;
   EXPECT_TRUE(after_sti.due(event));
 }
 
 TEST(vmx_after_entry_due, others_when_they_wait_outside) {
-  for (const boundary_event event : {boundary_event::machine_check, boundary_event::smi, boundary_event::init,
-                                     boundary_event::sipi, boundary_event::user_interrupt}) {
+  const std::pair<boundary_event, bool boundary_state::*> others[] = {
+      {boundary_event::machine_check, &boundary_state::machine_check},
+      {boundary_event::smi, &boundary_state::smi},
+      {boundary_event::init, &boundary_state::init},
+      {boundary_event::guest_timer, &boundary_state::guest_timer},
+      {boundary_event::user_interrupt, &boundary_state::user_interrupt}};
+  for (const auto& [event, member] : others) {
     boundary_bench b;
     EXPECT_FALSE(b.due(event));
-    b.outside.set(event);
-    EXPECT_TRUE(b.due(event));
+    b.outside.*member = true;
+    EXPECT_TRUE(b.due(event)) << name_of(event);
   }
   // What only the VMCS can make due is not believed from outside.
-  for (const boundary_event event : {boundary_event::monitor_trap_flag, boundary_event::debug_trap,
-                                     boundary_event::nmi_window, boundary_event::interrupt_window}) {
-    boundary_bench b;
-    b.outside.set(event);
-    EXPECT_FALSE(b.due(event)) << name_of(event);
-  }
+  boundary_bench b;
+  b.outside.monitor_trap_flag = true;
+  b.outside.pending_debug = 0x4000;
+  b.outside.waiting = true;
+  b.outside.activity = activity_state::shutdown;
+  b.outside.blocking.interruptibility = interruptibility::mov_ss;
+  EXPECT_FALSE(b.due(boundary_event::monitor_trap_flag));
+  EXPECT_FALSE(b.due(boundary_event::debug_trap));
+  EXPECT_FALSE(b.at().waiting);
+  EXPECT_EQ(b.at().activity, activity_state::active);
+  EXPECT_EQ(b.at().blocking.interruptibility, 0u);
 }
 
 TEST(vmx_after_entry_due, every_row_is_tested) {
   std::vector<std::string> rows;
-  for (const due_rule& row : due_table()) rows.emplace_back(name_of(row.event));
+  for (const entry_pending_rule& row : entry_pending_table()) rows.emplace_back(name_of(row.event));
   testing_rows::expect_rows_tested(
       rows, {{name_of(boundary_event::trap_like_exit), "vmx_after_entry_due.tpr_below_threshold"},
              {name_of(boundary_event::monitor_trap_flag), "vmx_after_entry_due.monitor_trap_flag"},
              {name_of(boundary_event::debug_trap), "vmx_after_entry_due.debug_trap"},
-             {name_of(boundary_event::preemption_timer), "vmx_after_entry_due.preemption_timer"},
-             {name_of(boundary_event::nmi_window), "vmx_after_entry_due.nmi_window"},
-             {name_of(boundary_event::nmi), "vmx_after_entry_due.nmi"},
-             {name_of(boundary_event::interrupt_window), "vmx_after_entry_due.interrupt_window"},
-             {name_of(boundary_event::virtual_interrupt), "vmx_after_entry_due.virtual_interrupt"},
-             {name_of(boundary_event::external_interrupt), "vmx_after_entry_due.external_interrupt"}});
+             {name_of(boundary_event::preemption_timer), "vmx_after_entry_due.preemption_timer"}});
 }
 
 // ---- what comes first ----------------------------------------------------------------------------------------------
 
 std::vector<std::string> order_of(const boundary_bench& b) {
   std::vector<std::string> names;
-  for (const boundary_event event : order_after_entry(b.at())) names.emplace_back(name_of(event));
+  for (const boundary_event event : b.order()) names.emplace_back(name_of(event));
   return names;
 }
 
@@ -389,29 +403,27 @@ const change everything_due =
 
 boundary_bench all_pending(const change& more) {
   boundary_bench b{all(everything_due, more)};
-  for (const boundary_event event :
-       {boundary_event::smi, boundary_event::init, boundary_event::sipi, boundary_event::nmi,
-        boundary_event::external_interrupt, boundary_event::virtual_interrupt})
-    b.outside.set(event);
+  b.outside.smi = b.outside.init = b.outside.sipi = b.outside.nmi = true;
+  b.outside.external_interrupt = b.outside.virtual_interrupt = true;
   return b;
 }
 
 // SDM Vol. 3C §29.7: the injected event, then the boundary events in their order.
 TEST(vmx_after_entry_order, the_injected_event_comes_before_everything) {
   boundary_bench b = all_pending(inject(4, 0x80));
-  EXPECT_EQ(first_after_entry(b.at()).what, first_step::kind::deliver);
+  EXPECT_EQ(b.first().what, first_action::kind::deliver);
   EXPECT_EQ(order_of(b), (std::vector<std::string>{"trap-like APIC and bus-lock exits", "SMI", "INIT",
                                                    "monitor trap flag", "VMX-preemption timer", "NMI window", "NMI",
                                                    "virtual interrupt", "external interrupt"}));
   b.state.note_delivered();
-  EXPECT_EQ(first_after_entry(b.at()).what, first_step::kind::act);
-  EXPECT_EQ(first_after_entry(b.at()).event, boundary_event::trap_like_exit);
+  EXPECT_EQ(b.first().what, first_action::kind::act);
+  EXPECT_EQ(b.first().event, boundary_event::trap_like_exit);
   b.b.set(f::tpr_threshold, 4);
-  EXPECT_EQ(first_after_entry(b.at()).event, boundary_event::smi);
-  b.outside.clear(boundary_event::smi);
-  EXPECT_EQ(first_after_entry(b.at()).event, boundary_event::init);
-  b.outside.clear(boundary_event::init);
-  EXPECT_EQ(first_after_entry(b.at()).event, boundary_event::monitor_trap_flag);
+  EXPECT_EQ(b.first().event, boundary_event::smi);
+  b.outside.smi = false;
+  EXPECT_EQ(b.first().event, boundary_event::init);
+  b.outside.init = false;
+  EXPECT_EQ(b.first().event, boundary_event::monitor_trap_flag);
 }
 
 TEST(vmx_after_entry_order, pending_debug_exceptions_beat_the_timer_and_an_injected_one_is_delivered_first) {
@@ -421,9 +433,9 @@ TEST(vmx_after_entry_order, pending_debug_exceptions_beat_the_timer_and_an_injec
   const change timer =
       all(on(control_word::pin, pin_based::activate_vmx_preemption_timer), set(f::vmx_preemption_timer_value, 0));
   boundary_bench injected{all(timer, inject(3, 1))};
-  EXPECT_EQ(first_after_entry(injected.at()).what, first_step::kind::deliver);
+  EXPECT_EQ(injected.first().what, first_action::kind::deliver);
   injected.state.note_delivered();
-  EXPECT_EQ(first_after_entry(injected.at()).event, boundary_event::preemption_timer);
+  EXPECT_EQ(injected.first().event, boundary_event::preemption_timer);
 }
 
 // SMI; the timer; NMI window and NMI; window exit or virtual interrupt; external interrupt.
@@ -431,9 +443,7 @@ TEST(vmx_after_entry_order, a_priority_fight_at_one_boundary) {
   const change timer =
       all(on(control_word::pin, pin_based::activate_vmx_preemption_timer), set(f::vmx_preemption_timer_value, 0));
   boundary_bench b{all(timer, on(control_word::primary, primary::interrupt_window_exiting))};
-  for (const boundary_event event : {boundary_event::smi, boundary_event::nmi, boundary_event::virtual_interrupt,
-                                     boundary_event::external_interrupt})
-    b.outside.set(event);
+  b.outside.smi = b.outside.nmi = b.outside.virtual_interrupt = b.outside.external_interrupt = true;
   EXPECT_EQ(order_of(b),
             (std::vector<std::string>{"SMI", "VMX-preemption timer", "NMI", "interrupt window", "external interrupt"}));
 }
@@ -446,38 +456,49 @@ TEST(vmx_after_entry_order, an_inactive_state_lets_only_some_through) {
   EXPECT_EQ(order_of(in_state(3)), (std::vector<std::string>{"start-up IPI"}));
   // The pending MTF exit of type 7 finds the processor in HLT and ends it.
   const boundary_bench mtf{all(inject(7, 0), set(f::guest_activity_state, 1))};
-  EXPECT_EQ(first_after_entry(mtf.at()).what, first_step::kind::act);
-  EXPECT_EQ(first_after_entry(mtf.at()).event, boundary_event::monitor_trap_flag);
+  EXPECT_EQ(mtf.first().what, first_action::kind::act);
+  EXPECT_EQ(mtf.first().event, boundary_event::monitor_trap_flag);
   EXPECT_EQ(mtf.state.activity, activity_state::hlt);
 }
 
 TEST(vmx_after_entry_order, with_nothing_due_the_guest_executes_or_stays_inactive) {
-  EXPECT_EQ(first_after_entry(boundary_bench{}.at()).what, first_step::kind::execute);
+  EXPECT_EQ(boundary_bench{}.first().what, first_action::kind::execute);
   for (const u64 state : {1, 2, 3})
-    EXPECT_EQ(first_after_entry(boundary_bench{set(f::guest_activity_state, state)}.at()).what, first_step::kind::wait);
+    EXPECT_EQ(boundary_bench{set(f::guest_activity_state, state)}.first().what, first_action::kind::wait);
   boundary_bench halted{set(f::guest_activity_state, 1)};
   halted.rflags = 2;
-  halted.outside.set(boundary_event::virtual_interrupt);
-  EXPECT_EQ(first_after_entry(halted.at()).what, first_step::kind::wait) << "IF is 0: recognition alone does not wake";
+  halted.outside.virtual_interrupt = true;
+  EXPECT_EQ(halted.first().what, first_action::kind::wait) << "IF is 0: recognition alone does not wake";
   halted.rflags = 0x202;
-  EXPECT_EQ(first_after_entry(halted.at()).event, boundary_event::virtual_interrupt);
+  EXPECT_EQ(halted.first().event, boundary_event::virtual_interrupt);
 }
 
 // A TPR exit that shutdown suppressed fires after the NMI that leads out of it.
 TEST(vmx_after_entry_order, what_shutdown_held_back_comes_after_it) {
   boundary_bench b{all(accesses, set(f::tpr_threshold, 5), set(f::guest_activity_state, 2),
                        off(control_word::pin, pin_based::nmi_exiting))};
-  EXPECT_EQ(first_after_entry(b.at()).what, first_step::kind::wait);
-  b.outside.set(boundary_event::nmi);
-  EXPECT_EQ(first_after_entry(b.at()).event, boundary_event::nmi);
-  b.outside.clear(boundary_event::nmi);
+  EXPECT_EQ(b.first().what, first_action::kind::wait);
+  b.outside.nmi = true;
+  EXPECT_EQ(b.first().event, boundary_event::nmi);
+  b.outside.nmi = false;
   b.state.activity = activity_state::active;
-  EXPECT_EQ(first_after_entry(b.at()).event, boundary_event::trap_like_exit);
+  EXPECT_EQ(b.first().event, boundary_event::trap_like_exit);
 }
 
 // For random legal VMCSs and any set of events outside.
 TEST(vmx_after_entry_order, first_and_order_agree_with_the_priority_table) {
   testing::random_numbers random{30};
+  bool boundary_state::*const arrivals[] = {&boundary_state::machine_check,
+                                            &boundary_state::trap_like_exit,
+                                            &boundary_state::smi,
+                                            &boundary_state::init,
+                                            &boundary_state::sipi,
+                                            &boundary_state::preemption_timer,
+                                            &boundary_state::nmi,
+                                            &boundary_state::guest_timer,
+                                            &boundary_state::virtual_interrupt,
+                                            &boundary_state::external_interrupt,
+                                            &boundary_state::user_interrupt};
   for (const entry_bench& processor : processors()) {
     for (int i = 0; i < 200; ++i) {
       boundary_bench b;
@@ -485,29 +506,22 @@ TEST(vmx_after_entry_order, first_and_order_agree_with_the_priority_table) {
       legal_vmcs{b.b, random}.make();
       b.state = after_entry(b.b.v);
       b.rflags = b.b.of(f::guest_rflags);
-      b.outside.bits = static_cast<std::uint32_t>(random()) & ((1u << boundary_event_count) - 1);
+      b.switches.guest_timer = guest_timer_position::above_interrupt_window;
+      for (const auto arrival : arrivals) b.outside.*arrival = random.one_in(2);
       const entry_aftermath& a = b.state;
-      ASSERT_FALSE(a.nmi_blocking && a.virtual_nmi_blocking);
-      ASSERT_FALSE(a.sti_blocking && a.mov_ss_blocking);
-      ASSERT_TRUE(!a.injection->vectored ||
-                  (a.activity == activity_state::active && !a.sti_blocking && !a.mov_ss_blocking));
-      const first_step first = first_after_entry(b.at());
-      ASSERT_EQ(first.what == first_step::kind::deliver,
-                is_injecting(static_cast<std::uint32_t>(b.b.of(f::vm_entry_interruption_information))));
-      const event_order order = order_after_entry(b.at());
-      boundary_event last = boundary_event::machine_check;
-      for (const boundary_event event : order) {
-        ASSERT_GE(event, last);
-        last = event;
-        ASSERT_EQ(respond(event, a.activity), response::acts);
-      }
-      if (first.what == first_step::kind::act) {
+      const bool vectored = is_injecting(static_cast<std::uint32_t>(b.b.of(f::vm_entry_interruption_information)));
+      ASSERT_EQ(a.injection->vectored, vectored);
+      ASSERT_TRUE(!vectored || (a.activity == activity_state::active && (a.interruptibility & 3) == 0));
+      const first_action first = b.first();
+      ASSERT_EQ(first.what == first_action::kind::deliver, vectored);
+      const event_order order = b.order();
+      ASSERT_TRUE(std::is_sorted(order.begin(), order.end()));
+      for (const boundary_event event : order) ASSERT_EQ(respond(event, a.activity), response::acts);
+      if (first.what == first_action::kind::act) {
         ASSERT_EQ(first.event, *order.begin());
-      } else if (first.what != first_step::kind::deliver) {
+      } else if (first.what != first_action::kind::deliver) {
         ASSERT_EQ(order.count, 0u);
       }
-      ASSERT_FALSE(due_after_entry(b.at()).test(boundary_event::interrupt_window) &&
-                   due_after_entry(b.at()).test(boundary_event::virtual_interrupt));
     }
   }
 }
