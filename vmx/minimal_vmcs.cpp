@@ -27,11 +27,18 @@ std::uint64_t with_fixed_bits(std::uint64_t value, std::uint64_t fixed0, std::ui
 
 void add_controls(values& out, const capabilities& caps, const minimal_vmcs_options& o) {
   std::uint64_t primary = o.primary;
+  std::uint64_t vm_exit = o.vm_exit;
   if (o.secondary != 0) primary |= vmx::primary::activate_secondary_controls;
+  if (o.tertiary != 0) primary |= vmx::primary::activate_tertiary_controls;
+  if (o.vm_exit_2 != 0) vm_exit |= vm_exit_control::activate_secondary_controls;
   out.emplace_back(field::pin_based_controls, adjust(o.pin, control_word::pin, caps));
   out.emplace_back(field::primary_processor_based_controls, adjust(primary, control_word::primary, caps));
   out.emplace_back(field::secondary_processor_based_controls, adjust(o.secondary, control_word::secondary, caps));
-  out.emplace_back(field::primary_vm_exit_controls, adjust(o.vm_exit, control_word::vm_exit, caps));
+  if (o.tertiary != 0)
+    out.emplace_back(field::tertiary_processor_based_controls, adjust(o.tertiary, control_word::tertiary, caps));
+  out.emplace_back(field::primary_vm_exit_controls, adjust(vm_exit, control_word::vm_exit, caps));
+  if (o.vm_exit_2 != 0)
+    out.emplace_back(field::secondary_vm_exit_controls, adjust(o.vm_exit_2, control_word::vm_exit_2, caps));
   out.emplace_back(field::vm_entry_controls, adjust(o.vm_entry, control_word::vm_entry, caps));
   out.emplace_back(field::virtual_processor_identifier, 1);
   out.emplace_back(field::tsc_multiplier, std::uint64_t{1} << 48);

@@ -1,17 +1,17 @@
 #pragma once
+#include <cstdint>
+#include <utility>
+#include <vector>
+
 #include <vmxsys/vmx/capability.hpp>
 #include <vmxsys/vmx/control.hpp>
 #include <vmxsys/vmx/processor.hpp>
 #include <vmxsys/vmx/vmcs.hpp>
 
-#include <cstdint>
-#include <utility>
-#include <vector>
-
 namespace vmxsys::vmx {
 
 /// What may be chosen about a minimal VMCS. Controls are wishes: bits the processor demands are added, bits it does not
-/// know are dropped. Asking for a secondary control activates the secondary controls.
+/// know are dropped. Asking for a secondary or tertiary control, or for a secondary VM-exit control, activates those.
 struct minimal_vmcs_options {
   std::uint64_t host_rip = 0xFFFF'FFFF'8100'0000;
   std::uint64_t host_rsp = 0xFFFF'FFFF'8200'0000;
@@ -23,7 +23,9 @@ struct minimal_vmcs_options {
   std::uint64_t pin = pin_based::external_interrupt_exiting | pin_based::nmi_exiting;
   std::uint64_t primary = vmx::primary::hlt_exiting;
   std::uint64_t secondary = 0;
+  std::uint64_t tertiary = 0;
   std::uint64_t vm_exit = vm_exit_control::host_address_space_size | vm_exit_control::acknowledge_interrupt_on_exit;
+  std::uint64_t vm_exit_2 = 0;
   std::uint64_t vm_entry = vm_entry_control::ia_32e_mode_guest;
   std::uint32_t ple_gap = 128;
   std::uint32_t ple_window = 4096;

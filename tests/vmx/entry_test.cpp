@@ -1,731 +1,492 @@
-#include <vmxsys/vmx/control.hpp>
-#include <vmxsys/vmx/entry.hpp>
-#include <vmxsys/vmx/event.hpp>
-#include <vmxsys/vmx/minimal_vmcs.hpp>
-
+#include <algorithm>
+#include <functional>
 #include <gtest/gtest.h>
-
-#include "flat_memory.hpp"
-#include <ostream>
-#include <random>
 #include <set>
 #include <string>
 #include <vector>
 
-namespace vmxsys::vmx {
+#include <vmxsys/vmx/entry.hpp>
+#include <vmxsys/vmx/instruction_table.hpp>
+#include <vmxsys/vmx/minimal_vmcs.hpp>
+#include <vmxsys/vmx/non_root.hpp>
+
+#include "../row_tests.hpp"
+#include "entry_bench.hpp"
+
+// The attempt to enter as a whole: basic checks, order, results, log, messages, what is remembered.
+namespace vmxsys::vmx::test {
 namespace {
 
-const capabilities& cascade_lake() { return find_capability_row("cascade_lake_sp")->values; }
+// ---- basic checks, SDM Vol. 3C §29.1; their rows are tested with the other VMX instructions ------------------------
 
-constexpr std::uint64_t too_wide = std::uint64_t{1} << 46;
-constexpr std::uint64_t not_canonical = std::uint64_t{1} << 47;
+struct attempt {
+  entry_instruction instruction = entry_instruction::vmlaunch;
+  vmcs v;
+  vmx_state state;
+  execution_mode mode;
 
-using changes = std::vector<std::pair<field, std::uint64_t>>;
-
-/// Controls in addition to the minimal ones, then fields overwritten.
-struct mutation {
-  const char* label;
-  const char* check;  // nullptr: passes
-  std::uint64_t secondary = 0;
-  std::uint64_t primary = 0;
-  std::uint64_t pin = 0;
-  changes fields;
-  std::uint64_t qualification = 0;
-};
-
-void PrintTo(const mutation& m, std::ostream* out) { *out << m.label; }
-
-using f = field;
-constexpr std::uint64_t tpr = primary::use_tpr_shadow;
-constexpr std::uint64_t valid = event_bits::valid;
-constexpr std::uint64_t inject_irq = valid | 0x30;
-constexpr std::uint64_t inject_nmi = valid | 2 << 8 | 2;
-constexpr std::uint64_t legal_eptp = 0x5000 | 3 << 3 | 6;
-constexpr std::uint64_t ept = secondary::enable_ept;
-
-const mutation mutations[] = {
-    {"nothing", nullptr, 0, 0, 0, {}, 0},
-    {"pin_0", "pin-based controls: reserved bits", 0, 0, 0, {{f::pin_based_controls, 0}}, 0},
-    {"pin_bit_8", "pin-based controls: reserved bits", 0, 0, 0, {{f::pin_based_controls, 0x11F}}, 0},
-    {"primary_0",
-     "primary processor-based controls: reserved bits",
-     0,
-     0,
-     0,
-     {{f::primary_processor_based_controls, 0}},
-     0},
-    {"secondary_ignored", nullptr, 0, 0, 0, {{f::secondary_processor_based_controls, 0xFFFF'FFFF}}, 0},
-    {"secondary_reserved",
-     "secondary processor-based controls: reserved bits",
-     secondary::enable_rdtscp,
-     0,
-     0,
-     {{f::secondary_processor_based_controls, 1u << 29}},
-     0},
-    {"cr3_targets_4", nullptr, 0, 0, 0, {{f::cr3_target_count, 4}}, 0},
-    {"cr3_targets_5", "CR3-target count", 0, 0, 0, {{f::cr3_target_count, 5}}, 0},
-    {"io_bitmap_a", "I/O-bitmap addresses", 0, primary::use_io_bitmaps, 0, {{f::io_bitmap_a_address, 0x1800}}, 0},
-    {"io_bitmap_b", "I/O-bitmap addresses", 0, primary::use_io_bitmaps, 0, {{f::io_bitmap_b_address, too_wide}}, 0},
-    {"io_bitmap_unused", nullptr, 0, 0, 0, {{f::io_bitmap_b_address, 1}}, 0},
-    {"msr_bitmap", "MSR-bitmap address", 0, primary::use_msr_bitmaps, 0, {{f::msr_bitmap_address, 1}}, 0},
-    {"msr_bitmap_ok", nullptr, 0, primary::use_msr_bitmaps, 0, {{f::msr_bitmap_address, 0x4000}}, 0},
-    {"virtual_apic", "virtual-APIC address", 0, tpr, 0, {{f::virtual_apic_address, 0x10}}, 0},
-    {"threshold_reserved", "TPR threshold: bits 31:4", 0, tpr, 0, {{f::tpr_threshold, 0x10}}, 0},
-    {"threshold_above_vtpr", "TPR threshold against VTPR", 0, tpr, 0, {{f::tpr_threshold, 1}}, 0},
-    {"virtual_nmis",
-     "virtual NMIs need NMI exiting",
-     0,
-     0,
-     0,
-     {{f::pin_based_controls, 0x16 | pin_based::virtual_nmis}},
-     0},
-    {"nmi_window", "NMI-window exiting needs virtual NMIs", 0, primary::nmi_window_exiting, 0, {}, 0},
-    {"nmi_window_ok", nullptr, 0, primary::nmi_window_exiting, pin_based::virtual_nmis, {}, 0},
-    {"arv_alone", "APIC virtualization needs the TPR shadow", secondary::apic_register_virtualization, 0, 0, {}, 0},
-    {"vid_alone", "APIC virtualization needs the TPR shadow", secondary::virtual_interrupt_delivery, 0, 0, {}, 0},
-    {"x2apic_and_mmio",
-     "x2APIC mode excludes APIC-access virtualization",
-     secondary::virtualize_x2apic_mode | secondary::virtualize_apic_accesses,
-     tpr,
-     0,
-     {},
-     0},
-    {"vid_no_exit",
-     "virtual-interrupt delivery needs external-interrupt exiting",
-     secondary::virtual_interrupt_delivery,
-     tpr,
-     0,
-     {{f::pin_based_controls, 0x16}},
-     0},
-    {"posted_no_vid",
-     "posted interrupts need virtual-interrupt delivery and acknowledgement",
-     0,
-     0,
-     pin_based::process_posted_interrupts,
-     {},
-     0},
-    {"posted_vector",
-     "posted-interrupt notification vector",
-     secondary::virtual_interrupt_delivery,
-     tpr,
-     pin_based::process_posted_interrupts,
-     {{f::posted_interrupt_notification_vector, 0x100}},
-     0},
-    {"posted_address",
-     "posted-interrupt descriptor address",
-     secondary::virtual_interrupt_delivery,
-     tpr,
-     pin_based::process_posted_interrupts,
-     {{f::posted_interrupt_descriptor_address, 0x20}},
-     0},
-    {"posted_ok",
-     nullptr,
-     secondary::virtual_interrupt_delivery,
-     tpr,
-     pin_based::process_posted_interrupts,
-     {{f::posted_interrupt_descriptor_address, 0x40}},
-     0},
-    {"vpid_0", "VPID is not 0", secondary::enable_vpid, 0, 0, {{f::virtual_processor_identifier, 0}}, 0},
-    {"ept_type", "EPT pointer", ept, 0, 0, {{f::ept_pointer, 0x5000 | 3 << 3 | 1}}, 0},
-    {"ept_walk", "EPT pointer", ept, 0, 0, {{f::ept_pointer, 0x5000 | 4 << 3 | 6}}, 0},
-    {"ept_reserved", "EPT pointer", ept, 0, 0, {{f::ept_pointer, legal_eptp | 0x100}}, 0},
-    {"ept_width", "EPT pointer", ept, 0, 0, {{f::ept_pointer, legal_eptp | too_wide}}, 0},
-    {"ept_ok", nullptr, ept, 0, 0, {{f::ept_pointer, legal_eptp | 0x40}}, 0},
-    {"unrestricted_no_ept", "features that need EPT", secondary::unrestricted_guest, 0, 0, {}, 0},
-    {"pml_no_ept", "features that need EPT", secondary::enable_pml, 0, 0, {}, 0},
-    {"pml_address",
-     "PML address",
-     secondary::enable_pml | ept,
-     0,
-     0,
-     {{f::ept_pointer, legal_eptp}, {f::pml_address, 8}},
-     0},
-    {"apic_access", "APIC-access address", secondary::virtualize_apic_accesses, 0, 0, {{f::apic_access_address, 8}}, 0},
-    {"shadowing",
-     "VMREAD- and VMWRITE-bitmap addresses",
-     secondary::vmcs_shadowing,
-     0,
-     0,
-     {{f::vmwrite_bitmap_address, 8}},
-     0},
-    {"ve_address",
-     "virtualization-exception information address",
-     secondary::ept_violation_ve,
-     0,
-     0,
-     {{f::virtualization_exception_information_address, 8}},
-     0},
-    {"vmfunc", "VM functions", secondary::enable_vm_functions, 0, 0, {{f::vm_function_controls, 2}}, 0},
-    {"vmfunc_no_ept", "VM functions", secondary::enable_vm_functions, 0, 0, {{f::vm_function_controls, 1}}, 0},
-    {"tsc_multiplier", "TSC multiplier is not 0", secondary::use_tsc_scaling, 0, 0, {{f::tsc_multiplier, 0}}, 0},
-    {"ple_any_value", nullptr, secondary::pause_loop_exiting, 0, 0, {{f::ple_gap, 0xFFFF'FFFF}, {f::ple_window, 0}}, 0},
-    {"exit_reserved", "VM-exit controls: reserved bits", 0, 0, 0, {{f::primary_vm_exit_controls, 0x200}}, 0},
-    {"save_timer",
-     "saving the preemption timer needs the timer",
-     0,
-     0,
-     0,
-     {{f::primary_vm_exit_controls, 0x3'6FFF | vm_exit_control::save_vmx_preemption_timer_value}},
-     0},
-    {"msr_store_align",
-     "VM-exit MSR-store list",
-     0,
-     0,
-     0,
-     {{f::vm_exit_msr_store_count, 1}, {f::vm_exit_msr_store_address, 8}},
-     0},
-    {"msr_store_unused", nullptr, 0, 0, 0, {{f::vm_exit_msr_store_address, 8}}, 0},
-    {"msr_load_fits",
-     nullptr,
-     0,
-     0,
-     0,
-     {{f::vm_exit_msr_load_count, 1}, {f::vm_exit_msr_load_address, too_wide - 16}},
-     0},
-    {"msr_load_end",
-     "VM-exit MSR-load list",
-     0,
-     0,
-     0,
-     {{f::vm_exit_msr_load_count, 2}, {f::vm_exit_msr_load_address, too_wide - 16}},
-     0},
-    {"entry_reserved", "VM-entry controls: reserved bits", 0, 0, 0, {{f::vm_entry_controls, 0x200}}, 0},
-    {"entry_to_smm", "entry to SMM outside SMM", 0, 0, 0, {{f::vm_entry_controls, 0x17FF}}, 0},
-    {"entry_msr_load",
-     "VM-entry MSR-load list",
-     0,
-     0,
-     0,
-     {{f::vm_entry_msr_load_count, 1}, {f::vm_entry_msr_load_address, 8}},
-     0},
-
-    {"inject_type_1", "injection: type", 0, 0, 0, {{f::vm_entry_interruption_information, valid | 1 << 8}}, 0},
-    {"inject_mtf", nullptr, 0, 0, 0, {{f::vm_entry_interruption_information, valid | 7 << 8}}, 0},
-    {"inject_other_1", "injection: type", 0, 0, 0, {{f::vm_entry_interruption_information, valid | 7 << 8 | 1}}, 0},
-    {"inject_nmi_vector_3",
-     "injection: vector",
-     0,
-     0,
-     0,
-     {{f::vm_entry_interruption_information, valid | 2 << 8 | 3}},
-     0},
-    {"inject_exception_31", nullptr, 0, 0, 0, {{f::vm_entry_interruption_information, valid | 3 << 8 | 31}}, 0},
-    {"inject_exception_32",
-     "injection: vector",
-     0,
-     0,
-     0,
-     {{f::vm_entry_interruption_information, valid | 3 << 8 | 32}},
-     0},
-    {"inject_gp_without_code",
-     "injection: deliver-error-code bit",
-     0,
-     0,
-     0,
-     {{f::vm_entry_interruption_information, valid | 3 << 8 | 13}},
-     0},
-    {"inject_gp_with_code",
-     nullptr,
-     0,
-     0,
-     0,
-     {{f::vm_entry_interruption_information, valid | 1 << 11 | 3 << 8 | 13}},
-     0},
-    {"inject_ud_with_code",
-     "injection: deliver-error-code bit",
-     0,
-     0,
-     0,
-     {{f::vm_entry_interruption_information, valid | 1 << 11 | 3 << 8 | 6}},
-     0},
-    {"inject_cp_without_code", nullptr, 0, 0, 0, {{f::vm_entry_interruption_information, valid | 3 << 8 | 21}}, 0},
-    {"inject_irq_with_code",
-     "injection: deliver-error-code bit",
-     0,
-     0,
-     0,
-     {{f::vm_entry_interruption_information, inject_irq | 1 << 11}},
-     0},
-    {"inject_bit_12",
-     "injection: reserved bits",
-     0,
-     0,
-     0,
-     {{f::vm_entry_interruption_information, inject_irq | 1 << 12}},
-     0},
-    {"inject_bit_30",
-     "injection: reserved bits",
-     0,
-     0,
-     0,
-     {{f::vm_entry_interruption_information, inject_irq | 1 << 30}},
-     0},
-    {"inject_bit_13",
-     "injection: reserved bits",
-     0,
-     0,
-     0,
-     {{f::vm_entry_interruption_information, valid | 1 << 13 | 3 << 8 | 1}},
-     0},
-    {"inject_invalid_is_ignored", nullptr, 0, 0, 0, {{f::vm_entry_interruption_information, 0x7FFF'FFFF}}, 0},
-    {"inject_wide_code",
-     "injection: error code",
-     0,
-     0,
-     0,
-     {{f::vm_entry_interruption_information, valid | 1 << 11 | 3 << 8 | 13},
-      {f::vm_entry_exception_error_code, 1 << 16}},
-     0},
-    {"inject_length_16",
-     "injection: instruction length",
-     0,
-     0,
-     0,
-     {{f::vm_entry_interruption_information, valid | 4 << 8 | 0x80}, {f::vm_entry_instruction_length, 16}},
-     0},
-    {"inject_length_0_allowed", nullptr, 0, 0, 0, {{f::vm_entry_interruption_information, valid | 4 << 8 | 0x80}}, 0},
-
-    {"host_cr0", "host CR0", 0, 0, 0, {{f::host_cr0, 0x8000'0011}}, 0},
-    {"host_cr4", "host CR4", 0, 0, 0, {{f::host_cr4, 0x20}}, 0},
-    {"host_cr3", "host CR3", 0, 0, 0, {{f::host_cr3, too_wide}}, 0},
-    {"host_sysenter", "host SYSENTER_ESP and SYSENTER_EIP", 0, 0, 0, {{f::host_ia32_sysenter_eip, not_canonical}}, 0},
-    {"host_efer",
-     "host EFER",
-     0,
-     0,
-     0,
-     {{f::primary_vm_exit_controls, 0x3'EFFF | vm_exit_control::load_ia32_efer}, {f::host_ia32_efer, 0x400}},
-     0},
-    {"host_pat",
-     "host PAT",
-     0,
-     0,
-     0,
-     {{f::primary_vm_exit_controls, 0x3'EFFF | vm_exit_control::load_ia32_pat}, {f::host_ia32_pat, 2}},
-     0},
-    {"host_rpl", "host selectors: RPL and TI", 0, 0, 0, {{f::host_ds_selector, 3}}, 0},
-    {"host_ti", "host selectors: RPL and TI", 0, 0, 0, {{f::host_gs_selector, 4}}, 0},
-    {"host_cs_null", "host CS and TR are not null", 0, 0, 0, {{f::host_cs_selector, 0}}, 0},
-    {"host_tr_null", "host CS and TR are not null", 0, 0, 0, {{f::host_tr_selector, 0}}, 0},
-    {"host_ss_null_64", nullptr, 0, 0, 0, {{f::host_ss_selector, 0}}, 0},
-    {"host_base", "host FS, GS, TR, GDTR and IDTR bases", 0, 0, 0, {{f::host_idtr_base, not_canonical}}, 0},
-    {"host_32_bit",
-     "host address-space size matches IA32_EFER.LMA",
-     0,
-     0,
-     0,
-     {{f::primary_vm_exit_controls, 0x3'6DFF}},
-     0},
-    {"host_pae", "host CR4 fits the address-space size", 0, 0, 0, {{f::host_cr4, 0x2000}}, 0},
-    {"host_rip", "host RIP", 0, 0, 0, {{f::host_rip, not_canonical}}, 0},
-
-    {"guest_cr0", "guest CR0", 0, 0, 0, {{f::guest_cr0, 0x8000'0011}}, 0},
-    {"guest_cr0_real_mode",
-     nullptr,
-     secondary::unrestricted_guest | ept,
-     0,
-     0,
-     {{f::ept_pointer, legal_eptp},
-      {f::guest_cr0, 0x20},
-      {f::vm_entry_controls, 0x11FF},
-      {f::guest_rip, 0xFFF0},
-      {f::guest_cs_access_rights, 0x9B},
-      {f::guest_cs_limit, 0xFFFF},
-      {f::guest_ss_access_rights, 0x93},
-      {f::guest_ss_limit, 0xFFFF}},
-     0},
-    {"guest_pg_without_pe",
-     "guest CR0.PG needs PE",
-     secondary::unrestricted_guest | ept,
-     0,
-     0,
-     {{f::ept_pointer, legal_eptp}, {f::guest_cr0, 0x8000'0020}},
-     0},
-    {"guest_cr4", "guest CR4", 0, 0, 0, {{f::guest_cr4, 0x20}}, 0},
-    {"guest_pae", "guest paging fits IA-32e mode", 0, 0, 0, {{f::guest_cr4, 0x2000}}, 0},
-    {"guest_debugctl",
-     "guest DEBUGCTL and DR7",
-     0,
-     0,
-     0,
-     {{f::vm_entry_controls, 0x13FF}, {f::guest_ia32_debugctl, 8}},
-     0},
-    {"guest_dr7",
-     "guest DEBUGCTL and DR7",
-     0,
-     0,
-     0,
-     {{f::vm_entry_controls, 0x13FF}, {f::guest_dr7, std::uint64_t{1} << 32}},
-     0},
-    {"guest_cr3", "guest CR3", 0, 0, 0, {{f::guest_cr3, too_wide}}, 0},
-    {"guest_sysenter",
-     "guest SYSENTER_ESP and SYSENTER_EIP",
-     0,
-     0,
-     0,
-     {{f::guest_ia32_sysenter_esp, not_canonical}},
-     0},
-    {"guest_efer",
-     "guest EFER",
-     0,
-     0,
-     0,
-     {{f::vm_entry_controls, 0x13FF | vm_entry_control::load_ia32_efer}, {f::guest_ia32_efer, 0x100}},
-     0},
-    {"guest_pat",
-     "guest PAT",
-     0,
-     0,
-     0,
-     {{f::vm_entry_controls, 0x13FF | vm_entry_control::load_ia32_pat}, {f::guest_ia32_pat, 3}},
-     0},
-    {"guest_tr_ti", "guest TR and LDTR selectors", 0, 0, 0, {{f::guest_tr_selector, 0x44}}, 0},
-    {"guest_rpl", "guest SS.RPL equals CS.RPL", 0, 0, 0, {{f::guest_ss_selector, 0x1B}}, 0},
-    {"guest_gs_base", "guest segment bases", 0, 0, 0, {{f::guest_gs_base, not_canonical}}, 0},
-    {"guest_cs_type", "guest CS type", 0, 0, 0, {{f::guest_cs_access_rights, 0xA093}}, 0},
-    {"guest_ss_type", "guest SS type", 0, 0, 0, {{f::guest_ss_access_rights, 0xC09B}}, 0},
-    {"guest_ds_type", "guest data-segment types", 0, 0, 0, {{f::guest_ds_access_rights, 0xC092}}, 0},
-    {"guest_cs_absent", "guest segments: S, P and reserved bits", 0, 0, 0, {{f::guest_cs_access_rights, 0xA01B}}, 0},
-    {"guest_cs_dpl", "guest CS.DPL", 0, 0, 0, {{f::guest_cs_access_rights, 0xA0FB}}, 0},
-    {"guest_ss_dpl",
-     "guest SS.DPL",
-     0,
-     0,
-     0,
-     {{f::guest_ss_access_rights, 0xC0F3}, {f::guest_cs_access_rights, 0xA0FB}},
-     0},
-    {"guest_ds_dpl",
-     "guest data-segment DPLs",
-     0,
-     0,
-     0,
-     {{f::guest_ds_selector, 3}, {f::guest_ds_access_rights, 0xC093}, {f::guest_ds_limit, 0xFFFF'FFFF}},
-     0},
-    {"guest_cs_d", "guest CS.D is 0 in 64-bit mode", 0, 0, 0, {{f::guest_cs_access_rights, 0xE09B}}, 0},
-    {"guest_granularity", "guest segments: granularity", 0, 0, 0, {{f::guest_cs_limit, 0xFFFF'0000}}, 0},
-    {"guest_tr_16_bit", "guest TR", 0, 0, 0, {{f::guest_tr_access_rights, 0x83}}, 0},
-    {"guest_tr_unusable", "guest TR", 0, 0, 0, {{f::guest_tr_access_rights, 0x1'008B}}, 0},
-    {"guest_ldtr", "guest LDTR", 0, 0, 0, {{f::guest_ldtr_access_rights, 0x83}}, 0},
-    {"guest_gdtr", "guest GDTR and IDTR", 0, 0, 0, {{f::guest_gdtr_limit, 0x1'0000}}, 0},
-    {"guest_rip_47", nullptr, 0, 0, 0, {{f::guest_rip, not_canonical}}, 0},  // need not be canonical
-    {"guest_rip_48", "guest RIP", 0, 0, 0, {{f::guest_rip, std::uint64_t{1} << 48}}, 0},
-    {"guest_rflags_bit_1", "guest RFLAGS: reserved bits", 0, 0, 0, {{f::guest_rflags, 0x200}}, 0},
-    {"guest_rflags_bit_22", "guest RFLAGS: reserved bits", 0, 0, 0, {{f::guest_rflags, 0x40'0002}}, 0},
-    {"guest_if",
-     "guest RFLAGS.IF with an injected interrupt",
-     0,
-     0,
-     0,
-     {{f::guest_rflags, 2}, {f::vm_entry_interruption_information, inject_irq}},
-     0},
-    {"inject_irq_ok", nullptr, 0, 0, 0, {{f::vm_entry_interruption_information, inject_irq}}, 0},
-    {"activity_4", "activity state is supported", 0, 0, 0, {{f::guest_activity_state, 4}}, 0},
-    {"activity_hlt", nullptr, 0, 0, 0, {{f::guest_activity_state, 1}}, 0},
-    {"hlt_at_cpl_3",
-     "HLT needs SS.DPL 0",
-     0,
-     0,
-     0,
-     {{f::guest_activity_state, 1},
-      {f::guest_ss_selector, 0x1B},
-      {f::guest_cs_selector, 0x13},
-      {f::guest_ss_access_rights, 0xC0F3},
-      {f::guest_cs_access_rights, 0xA0FB}},
-     0},
-    {"sti_in_hlt",
-     "blocking by STI or MOV SS needs the active state",
-     0,
-     0,
-     0,
-     {{f::guest_activity_state, 1}, {f::guest_interruptibility_state, 1}},
-     0},
-    {"irq_into_shutdown",
-     "injection fits the activity state",
-     0,
-     0,
-     0,
-     {{f::guest_activity_state, 2}, {f::vm_entry_interruption_information, inject_irq}},
-     0},
-    {"nmi_into_shutdown",
-     nullptr,
-     0,
-     0,
-     0,
-     {{f::guest_activity_state, 2}, {f::vm_entry_interruption_information, inject_nmi}},
-     0},
-    {"gp_into_hlt",
-     "injection fits the activity state",
-     0,
-     0,
-     0,
-     {{f::guest_activity_state, 1}, {f::vm_entry_interruption_information, valid | 1 << 11 | 3 << 8 | 13}},
-     0},
-    {"interruptibility_5", "interruptibility: reserved bits", 0, 0, 0, {{f::guest_interruptibility_state, 32}}, 0},
-    {"sti_and_mov_ss",
-     "interruptibility: STI and MOV SS exclude each other",
-     0,
-     0,
-     0,
-     {{f::guest_interruptibility_state, 3}},
-     0},
-    {"sti_without_if",
-     "interruptibility: blocking by STI needs RFLAGS.IF",
-     0,
-     0,
-     0,
-     {{f::guest_rflags, 2}, {f::guest_interruptibility_state, 1}},
-     0},
-    {"irq_in_shadow",
-     "interruptibility: no shadow with an injected interrupt",
-     0,
-     0,
-     0,
-     {{f::guest_interruptibility_state, 1}, {f::vm_entry_interruption_information, inject_irq}},
-     0},
-    {"nmi_after_mov_ss",
-     "interruptibility: no MOV SS with an injected NMI",
-     0,
-     0,
-     0,
-     {{f::guest_interruptibility_state, 2}, {f::vm_entry_interruption_information, inject_nmi}},
-     0},
-    {"nmi_after_sti",
-     "interruptibility: no STI with an injected NMI",
-     0,
-     0,
-     0,
-     {{f::guest_interruptibility_state, 1}, {f::vm_entry_interruption_information, inject_nmi}},
-     3},
-    {"smi_blocking",
-     "interruptibility: no blocking by SMI outside SMM",
-     0,
-     0,
-     0,
-     {{f::guest_interruptibility_state, 4}},
-     0},
-    {"virtual_nmi_blocked",
-     "interruptibility: no virtual-NMI blocking with an injected NMI",
-     0,
-     0,
-     pin_based::virtual_nmis,
-     {{f::guest_interruptibility_state, 8}, {f::vm_entry_interruption_information, inject_nmi}},
-     0},
-    {"enclave", "interruptibility: enclave interruption", 0, 0, 0, {{f::guest_interruptibility_state, 16}}, 0},
-    {"pending_debug_reserved", "pending debug exceptions", 0, 0, 0, {{f::guest_pending_debug_exceptions, 0x10}}, 0},
-    {"pending_bs_in_hlt",
-     "pending debug exceptions",
-     0,
-     0,
-     0,
-     {{f::guest_activity_state, 1}, {f::guest_rflags, 0x302}},
-     0},
-    {"pending_bs_in_hlt_ok",
-     nullptr,
-     0,
-     0,
-     0,
-     {{f::guest_activity_state, 1}, {f::guest_rflags, 0x302}, {f::guest_pending_debug_exceptions, 0x4000}},
-     0},
-    {"link_misaligned", "VMCS link pointer", 0, 0, 0, {{f::vmcs_link_pointer, 0x10}}, 4},
-    {"link_to_itself", "VMCS link pointer", 0, 0, 0, {{f::vmcs_link_pointer, 0x8000}}, 4},
-    {"link_revision", "VMCS link pointer", 0, 0, 0, {{f::vmcs_link_pointer, 0x9000}}, 4},
-    {"link_ok", nullptr, 0, 0, 0, {{f::vmcs_link_pointer, 0xA000}}, 0},
-    {"link_to_shadow", "VMCS link pointer", 0, 0, 0, {{f::vmcs_link_pointer, 0xB000}}, 4},
-    {"link_to_shadow_ok", nullptr, secondary::vmcs_shadowing, 0, 0, {{f::vmcs_link_pointer, 0xB000}}, 0},
-    {"pdpte",
-     "PDPTEs",
-     ept,
-     0,
-     0,
-     {{f::ept_pointer, legal_eptp},
-      {f::vm_entry_controls, 0x11FF},
-      {f::guest_rip, 0x1000},
-      {f::guest_cs_access_rights, 0xC09B},
-      {f::guest_pdpte2, 0x3}},
-     2},
-};
-
-class vmx_entry_check : public testing::TestWithParam<mutation> {
- protected:
-  vmx_entry_check() {
-    const std::uint32_t revision = cascade_lake().revision();
-    memory.write(0x8000, revision);
-    memory.write(0xA000, revision);
-    memory.write(0xB000, revision | vmcs_region::shadow_bit);
-    context.set_current_vmcs(0x8000);
+  attempt() {
+    state.mode = operation::root;
+    state.current_vmcs = 0x8000;
+    state.current = &v;
   }
-  static vmcs make(const mutation& m) {
-    minimal_vmcs_options options;
-    options.secondary = m.secondary;
-    options.primary |= m.primary;
-    options.pin |= m.pin;
-    vmcs v = make_minimal_vmcs(cascade_lake(), options);
-    for (const auto& [where, value] : m.fields) v.write(where, value);
-    return v;
-  }
-  test::flat_memory memory;
-  entry_context context{cascade_lake(), memory};
+  attempt(const attempt&) = delete;
+  entry_result basics() { return check_entry_basics(instruction, state, mode); }
 };
 
-TEST_P(vmx_entry_check, first_failure_is_the_expected_one) {
-  const mutation& m = GetParam();
-  vmcs v = make(m);
-  const entry_result result = check_entry_fields(v, context);
-  ASSERT_STREQ(result.check, m.check);
-  EXPECT_EQ(result.outcome == entry_outcome::enter, m.check == nullptr);
-  EXPECT_EQ(result.qualification, m.qualification);
+// What each basic check is broken by, in the order of the checks.
+struct violation {
+  const char* check;
+  entry_outcome outcome;
+  unsigned error;
+  std::function<void(attempt&)> make;
+};
+
+const std::vector<violation>& violations() {
+  static const std::vector<violation> list{
+      {"in VMX operation", entry_outcome::fault_ud, 0, [](attempt& a) { a.state.mode = operation::off; }},
+      {"CR0.PE is 1", entry_outcome::fault_ud, 0, [](attempt& a) { a.mode.cr0 &= ~u64{1}; }},
+      {"not in virtual-8086 mode", entry_outcome::fault_ud, 0, [](attempt& a) { a.mode.virtual_8086 = true; }},
+      {"not in compatibility mode", entry_outcome::fault_ud, 0, [](attempt& a) { a.mode.code_64_bit = false; }},
+      {"not in non-root operation", entry_outcome::vm_exit, 0, [](attempt& a) { a.state.mode = operation::non_root; }},
+      {"CPL is 0", entry_outcome::fault_gp, 0, [](attempt& a) { a.mode.cpl = 1; }},
+      {"there is a current VMCS", entry_outcome::fail_invalid, 0,
+       [](attempt& a) {
+         a.state.current_vmcs = no_vmcs;
+         a.state.current = nullptr;
+       }},
+      {"the current VMCS is not a shadow VMCS", entry_outcome::fail_invalid, 0,
+       [](attempt& a) {
+         a.v = vmcs{a.v.revision(), true};
+       }},
+      {"events are not blocked by MOV SS", entry_outcome::fail_valid, 26,
+       [](attempt& a) { a.mode.mov_ss_blocking = true; }},
+      {"the launch state is clear", entry_outcome::fail_valid, 4,
+       [](attempt& a) { a.v.set_launch(launch_state::launched); }},
+      {"the launch state is launched", entry_outcome::fail_valid, 5,
+       [](attempt& a) { a.instruction = entry_instruction::vmresume; }},
+      {"no VMXOFF since VMLAUNCH", entry_outcome::fail_valid, 6,
+       [](attempt& a) {
+         a.instruction = entry_instruction::vmresume;
+         a.v.set_launch(launch_state::launched);
+         a.v.note_vmxoff();
+       }},
+  };
+  return list;
 }
 
-// Changing a VMCS that has already passed must lead to the same answer as checking it for the first time.
-TEST_P(vmx_entry_check, passing_before_does_not_hide_the_failure) {
-  const mutation& m = GetParam();
-  vmcs v = make(mutations[0]);
-  ASSERT_TRUE(check_entry_fields(v, context));
-  const vmcs wanted = make(m);
-  for (const field_info& row : field_table) v.write(row.encoding, wanted.read(row.encoding));
-  EXPECT_STREQ(check_entry_fields(v, context).check, m.check);
+TEST(vmx_entry_basics, each_check_has_its_outcome) {
+  attempt fine;
+  EXPECT_TRUE(fine.basics());
+  attempt resumed;
+  resumed.instruction = entry_instruction::vmresume;
+  resumed.v.set_launch(launch_state::launched);
+  EXPECT_TRUE(resumed.basics());
+  for (const violation& one : violations()) {
+    attempt a;
+    one.make(a);
+    const entry_result result = a.basics();
+    EXPECT_STREQ(result.check, one.check);
+    EXPECT_EQ(result.outcome, one.outcome) << one.check;
+    EXPECT_EQ(static_cast<unsigned>(result.error), one.error) << one.check;
+    EXPECT_EQ(a.v.read(field::vm_instruction_error), one.error) << one.check;
+  }
 }
 
-INSTANTIATE_TEST_SUITE_P(mutations, vmx_entry_check, testing::ValuesIn(mutations),
-                         [](const auto& test) { return std::string{test.param.label}; });
+TEST(vmx_entry_basics, every_check_of_both_instructions_is_known_here) {
+  std::vector<std::string> rows;
+  for (const vmx_instruction which : {vmx_instruction::vmlaunch, vmx_instruction::vmresume})
+    for (const instruction_check& row : info_of(which))
+      if (std::find(rows.begin(), rows.end(), row.name) == rows.end()) rows.emplace_back(row.name);
+  std::vector<testing_rows::row_test> list;
+  for (const violation& one : violations()) list.push_back({one.check, "vmx_entry_basics.each_check_has_its_outcome"});
+  testing_rows::expect_rows_tested(rows, list);
+}
+
+TEST(vmx_entry_basics, in_non_root_operation_the_reason_names_the_instruction) {
+  attempt a;
+  a.state.mode = operation::non_root;
+  EXPECT_EQ(a.basics().reason, exit_reason::vmlaunch);
+  a.instruction = entry_instruction::vmresume;
+  EXPECT_EQ(a.basics().reason, exit_reason::vmresume);
+}
+
+TEST(vmx_entry_basics, no_field_is_looked_at_before_they_hold) {
+  for (const violation& one : violations()) {
+    entry_bench b;
+    b.set(field::cr3_target_count, 5);
+    attempt a;
+    a.v = b.v;
+    one.make(a);
+    entry_context context = b.context();
+    EXPECT_STREQ(check_entry(a.instruction, a.state, a.mode, context).check, one.check);
+  }
+}
+
+// ---- order of areas, options, bounds -------------------------------------------------------------------------------
 
 TEST(vmx_entry, minimal_vmcs_is_legal_on_every_processor) {
-  test::flat_memory memory;
   for (std::size_t i = 0; i < capability_table_size(); ++i) {
-    const capability_row& row = capability_table()[i];
-    entry_context context{row.values, memory};
     minimal_vmcs_options options;
     options.secondary = secondary::pause_loop_exiting;
     for (const auto& o : {minimal_vmcs_options{}, options}) {
-      vmcs v = make_minimal_vmcs(row.values, o);
-      EXPECT_STREQ(check_entry_fields(v, context).check, nullptr) << row.name;
+      entry_bench b{capability_table()[i].values};
+      b.v = make_minimal_vmcs(b.caps, o);
+      EXPECT_EQ(explain(b.check(), &b.v), "VM entry succeeds") << capability_table()[i].name;
     }
   }
 }
 
-TEST(vmx_entry, any_single_write_gives_the_same_answer_with_and_without_memory_of_earlier_checks) {
-  std::mt19937_64 random{7};
-  test::flat_memory memory;
-  entry_context context{cascade_lake(), memory};
-  minimal_vmcs_options rich;
-  rich.primary |= primary::use_tpr_shadow | primary::use_msr_bitmaps | primary::use_io_bitmaps;
-  rich.secondary = secondary::enable_ept | secondary::enable_vpid | secondary::unrestricted_guest |
-                   secondary::use_tsc_scaling | secondary::virtual_interrupt_delivery | secondary::vmcs_shadowing |
-                   secondary::enable_pml | secondary::pause_loop_exiting;
-  for (const auto& options : {minimal_vmcs_options{}, rich}) {
-    vmcs legal = make_minimal_vmcs(cascade_lake(), options);
-    legal.write(field::ept_pointer, legal_eptp);
-    ASSERT_STREQ(check_entry_fields(legal, context).check, nullptr);
-    for (const field_info& row : field_table) {
-      for (int i = 0; i < 100; ++i) {
-        const std::uint64_t noise = i < 64 ? legal.read(row.encoding) ^ std::uint64_t{1} << i : random();
-        vmcs remembering = legal;
-        vmcs forgetting = legal;
-        remembering.write(row.encoding, noise);
-        forgetting.write(row.encoding, noise);
-        forgetting.forget_checks();
-        const entry_result a = check_entry_fields(remembering, context);
-        const entry_result b = check_entry_fields(forgetting, context);
-        ASSERT_STREQ(a.check, b.check) << row.name << " = " << noise;
-      }
+TEST(vmx_entry, minimal_vmcs_activates_the_words_it_is_asked_for) {
+  minimal_vmcs_options options;
+  options.tertiary = tertiary::loadiwkey_exiting;
+  options.vm_exit_2 = vm_exit_control_2::prematurely_busy_shadow_stack;
+  entry_bench b;
+  b.v = make_minimal_vmcs(b.caps, options);
+  EXPECT_EQ(tertiary_controls(b.v), tertiary::loadiwkey_exiting);
+  EXPECT_TRUE(b.v.any(field::primary_vm_exit_controls, vm_exit_control::activate_secondary_controls));
+  EXPECT_EQ(b.of(field::secondary_vm_exit_controls), vm_exit_control_2::prematurely_busy_shadow_stack);
+  EXPECT_EQ(explain(b.check(), &b.v), "VM entry succeeds");
+}
+
+TEST(vmx_entry, controls_come_before_host_state_and_host_state_before_guest_state) {
+  entry_bench b;
+  b.set(field::guest_cr4, 0);
+  EXPECT_EQ(b.check().outcome, entry_outcome::failed_entry);
+  b.set(field::host_cr4, 0);
+  EXPECT_EQ(b.check().error, instruction_error::entry_invalid_host_state);
+  b.set(field::cr3_target_count, 5);
+  EXPECT_EQ(b.check().error, instruction_error::entry_invalid_control_fields);
+}
+
+TEST(vmx_entry, disagreement_about_the_address_space_size_is_error_8_or_7_by_the_switch) {
+  const change disagreements[] = {[](entry_bench& b) { b.long_mode = false; },
+                                  all(exit_on(vm_exit_control::load_ia32_efer), set(f::host_ia32_efer, 0))};
+  for (const change& disagree : disagreements) {
+    entry_bench b;
+    disagree(b);
+    EXPECT_EQ(static_cast<unsigned>(b.check().error), 8u);
+    b.options.address_space_size_is_control = true;
+    EXPECT_EQ(static_cast<unsigned>(b.check().error), 7u);
+  }
+  entry_bench other;
+  other.options.address_space_size_is_control = true;
+  other.set(field::host_rip, canonical_end);
+  EXPECT_EQ(static_cast<unsigned>(other.check().error), 8u) << "the switch is about the size alone";
+}
+
+TEST(vmx_entry, ple_values_offsets_and_bitmaps_are_not_looked_at) {
+  entry_bench b;
+  b.on(control_word::secondary, secondary::pause_loop_exiting);
+  b.on(control_word::primary, primary::pause_exiting | primary::use_tsc_offsetting);
+  for (const u64 value : {u64{0}, ~u64{0}})
+    for (const field where : {field::ple_gap, field::ple_window, field::tsc_offset, field::exception_bitmap,
+                              field::page_fault_error_code_mask, field::cr0_guest_host_mask, field::eoi_exit_bitmap_0,
+                              field::guest_interrupt_status, field::vmx_preemption_timer_value, field::guest_rsp,
+                              field::host_rsp, field::host_ia32_sysenter_cs, field::guest_smbase}) {
+      b.set(where, value);
+      EXPECT_EQ(explain(b.check_afresh(), &b.v), "VM entry succeeds") << name_of(where);
+    }
+}
+
+struct bounded_field {
+  const char* rule;
+  field where;
+  u64 alignment;
+};
+
+// The pairs of the rule tests use one processor; here is every width.
+TEST(vmx_entry, physical_addresses_end_at_the_width_of_the_processor) {
+  const change prepare = all(on(control_word::primary, primary::use_msr_bitmaps),
+                             on(control_word::primary, primary::use_tpr_shadow), ept_on());
+  const bounded_field fields[] = {{"MSR-bitmap address", f::msr_bitmap_address, 4096},
+                                  {"virtual-APIC address", f::virtual_apic_address, 4096},
+                                  {"EPT pointer", f::ept_pointer, 4096},
+                                  {"host CR3", f::host_cr3, 1},
+                                  {"guest CR3", f::guest_cr3, 1},
+                                  {"VMCS link pointer: alignment and width", f::vmcs_link_pointer, 4096}};
+  for (const unsigned width : {32u, 36u, 39u, 46u, 52u}) {
+    for (const bounded_field& one : fields) {
+      entry_bench b;
+      b.caps.physical_address_width = width;
+      prepare(b);
+      const u64 low = one.where == f::ept_pointer ? legal_eptp & 0xFFF : 0;
+      const u64 last = (u64{1} << width) - one.alignment;
+      b.memory.write(last, b.caps.revision());
+      b.memory.write(last + one.alignment, b.caps.revision());
+      b.set(one.where, last | low);
+      EXPECT_EQ(explain(b.check(), &b.v), "VM entry succeeds") << width;
+      b.set(one.where, (last + one.alignment) | low);
+      EXPECT_STREQ(b.check().check, one.rule) << width;
     }
   }
 }
+
+// IA32_VMX_BASIC bit 48: structures of VMX lie below 4 GBytes; CR3 and the EPT pointer do not care.
+TEST(vmx_entry, structures_may_be_limited_to_32_bits) {
+  entry_bench b;
+  b.caps.basic |= u64{1} << 48;
+  b.on(control_word::primary, primary::use_msr_bitmaps);
+  ept_on()(b);
+  b.set(field::host_cr3, u64{1} << 40);
+  b.set(field::guest_cr3, u64{1} << 40);
+  b.set(field::ept_pointer, u64{1} << 40 | 3 << 3 | 6);
+  b.set(field::msr_bitmap_address, 0xFFFF'F000);
+  EXPECT_EQ(explain(b.check(), &b.v), "VM entry succeeds");
+  b.set(field::msr_bitmap_address, u64{1} << 32);
+  EXPECT_STREQ(b.check().check, "MSR-bitmap address");
+}
+
+TEST(vmx_entry, linear_addresses_end_at_the_width_of_the_processor) {
+  const std::pair<const char*, field> canonical[] = {{"host RIP", f::host_rip},
+                                                     {"host FS, GS, TR, GDTR and IDTR bases", f::host_tr_base},
+                                                     {"guest TR, FS and GS bases", f::guest_fs_base},
+                                                     {"guest SYSENTER_EIP", f::guest_ia32_sysenter_eip}};
+  for (const unsigned width : {48u, 57u}) {
+    entry_bench b;
+    b.caps.linear_address_width = width;
+    for (const auto& [rule, where] : canonical) {
+      const u64 edge = u64{1} << (width - 1);
+      const u64 before = b.of(where);
+      for (const u64 good : {edge - 1, 0 - edge}) {
+        b.set(where, good);
+        EXPECT_EQ(explain(b.check(), &b.v), "VM entry succeeds") << width;
+      }
+      for (const u64 bad : {edge, 0 - edge - 1}) {
+        b.set(where, bad);
+        EXPECT_STREQ(b.check().check, rule) << width;
+      }
+      b.set(where, before);
+    }
+    const u64 end = u64{1} << width;
+    for (const u64 good : {end - 1, 0 - end}) {
+      b.set(f::guest_rip, good);
+      EXPECT_EQ(explain(b.check(), &b.v), "VM entry succeeds") << "RIP need not be canonical, " << width;
+    }
+    for (const u64 bad : {end, 0 - end - 1}) {
+      b.set(f::guest_rip, bad);
+      EXPECT_STREQ(b.check().check, "guest RIP") << width;
+    }
+  }
+}
+
+// ---- what is remembered --------------------------------------------------------------------------------------------
 
 TEST(vmx_entry, earlier_checks_are_remembered_until_something_they_need_changes) {
-  test::flat_memory memory;
-  entry_context context{cascade_lake(), memory};
-  vmcs v = make_minimal_vmcs(cascade_lake());
-  EXPECT_FALSE(v.checks_hold(context.digest()));
-  ASSERT_TRUE(check_entry_fields(v, context));
-  EXPECT_TRUE(v.checks_hold(context.digest()));
+  entry_bench b;
+  const entry_context context = b.context();
+  EXPECT_FALSE(b.v.checks_hold(context.digest()));
+  ASSERT_TRUE(check_entry_fields(b.v, context));
+  EXPECT_TRUE(b.v.checks_hold(context.digest()));
   for (const field hot : {field::guest_rip, field::guest_rsp, field::guest_rflags, field::ple_window,
                           field::vm_entry_interruption_information, field::vmx_preemption_timer_value,
                           field::exit_reason, field::exit_qualification})
-    v.write(hot, v.read(hot) ^ 4);
-  EXPECT_TRUE(v.checks_hold(context.digest()));
-  v.write(field::host_cr3, v.read(field::host_cr3));
-  EXPECT_TRUE(v.checks_hold(context.digest())) << "the same value again";
-  v.write(field::host_cr3, 0x7000);
-  EXPECT_FALSE(v.checks_hold(context.digest()));
-
-  const capabilities other = find_capability_row("haswell_ep")->values;
-  ASSERT_TRUE(check_entry_fields(v, context));
-  EXPECT_FALSE(v.checks_hold(entry_context(other, memory).digest())) << "another processor checks again";
-  context.set_long_mode(false);
-  EXPECT_FALSE(check_entry_fields(v, context)) << "the host has left long mode";
+    b.set(hot, b.of(hot) ^ 4);
+  EXPECT_TRUE(b.v.checks_hold(context.digest()));
+  b.set(field::host_cr3, b.of(field::host_cr3));
+  EXPECT_TRUE(b.v.checks_hold(context.digest())) << "the same value again";
+  b.set(field::host_cr3, 0x7000);
+  EXPECT_FALSE(b.v.checks_hold(context.digest()));
 }
 
-TEST(vmx_entry, the_log_names_every_check_in_order) {
-  test::flat_memory memory;
-  entry_context context{cascade_lake(), memory};
-  vmcs v = make_minimal_vmcs(cascade_lake());
-  std::vector<check_record> log;
-  ASSERT_TRUE(check_entry_fields(v, context, &log));
-  ASSERT_EQ(log.size(), entry_check_table_size());
-  std::set<std::string> names;
-  for (std::size_t i = 0; i < log.size(); ++i) {
-    EXPECT_EQ(log[i].check, entry_check_table()[i].name);
-    EXPECT_TRUE(names.insert(log[i].check).second) << log[i].check;
-  }
-  v.write(field::host_tr_selector, 0);
-  log.clear();
-  ASSERT_FALSE(check_entry_fields(v, context, &log));
-  EXPECT_FALSE(log.back().passed);
-  EXPECT_STREQ(log.back().check, "host CS and TR are not null");
-}
-
-// Rules no mutation here can break, because no row offers the control; tested when such a row arrives.
-TEST(vmx_entry, every_rule_has_a_mutation_that_breaks_it) {
-  std::set<std::string> tested{
-      "tertiary processor-based controls: reserved bits",
-      "sub-page-permission-table pointer",
-      "PASID-directory addresses",
-      "PID-pointer table",
-      "HLAT pointer",
-      "APIC-timer virtualization",
-      "Intel PT with guest-physical addresses",
-      "secondary VM-exit controls: reserved bits",
-      "host CR4.CET needs CR0.WP",
-      "host CET state",
-      "host PKRS",
-      "host SPEC_CTRL",
-      "host SS is not null",
-      "IA-32e guest needs a 64-bit host",
-      "guest CR4.CET needs CR0.WP",
-      "guest BNDCFGS",
-      "guest CET state",
-      "guest PKRS",
-      "guest UINV",
-      "virtual-8086 segments",
-      "guest RFLAGS.VM",
+TEST(vmx_entry, whatever_a_check_depends_on_is_in_the_digest) {
+  const change changes[] = {
+      [](entry_bench& b) { b.caps.misc ^= 1u << 30; },
+      [](entry_bench& b) { b.caps.physical_address_width = 45; },
+      [](entry_bench& b) { b.options.cp_has_error_code = true; },
+      [](entry_bench& b) { b.options.sti_blocks_nmi_injection = false; },
+      [](entry_bench& b) { b.options.sti_nmi_qualification = 0; },
+      [](entry_bench& b) { b.options.address_space_size_is_control = true; },
+      [](entry_bench& b) { b.options.bus_lock_in_pending_debug = true; },
+      [](entry_bench& b) { b.features.perf_global_ctrl = 1; },
+      [](entry_bench& b) { b.features.debugctl = 1; },
+      [](entry_bench& b) { b.features.rtit_ctl = 1; },
+      [](entry_bench& b) { b.features.lbr_ctl = 1; },
+      [](entry_bench& b) { b.features.spec_ctrl = 1; },
+      [](entry_bench& b) { b.features.rtm = false; },
+      [](entry_bench& b) { b.features.sgx = false; },
+      [](entry_bench& b) { b.long_mode = false; },
+      [](entry_bench& b) { b.in_smm = true; },
+      [](entry_bench& b) { b.tracing = true; },
   };
-  for (const mutation& m : mutations)
-    if (m.check != nullptr) tested.insert(m.check);
-  for (std::size_t i = 0; i < entry_check_table_size(); ++i)
-    EXPECT_EQ(tested.count(entry_check_table()[i].name), 1u) << entry_check_table()[i].name;
+  std::set<u64> digests{entry_bench{}.context().digest()};
+  for (const change& one : changes) {
+    entry_bench b;
+    one(b);
+    EXPECT_TRUE(digests.insert(b.context().digest()).second);
+    EXPECT_EQ(b.context().digest(), entry_bench{b}.context().digest());
+  }
 }
 
-TEST(vmx_entry, virtual_8086_mode_guest) {
-  test::flat_memory memory;
-  entry_context context{cascade_lake(), memory};
-  vmcs v = make_minimal_vmcs(cascade_lake());
-  ASSERT_TRUE(check_entry_fields(v, context));
-  v.write(field::guest_rflags, v.read(field::guest_rflags) | rflags_bits::vm);
-  EXPECT_STREQ(check_entry_fields(v, context).check, "virtual-8086 segments")
-      << "RFLAGS changes at every exit, yet segment rules depend on its VM bit";
+TEST(vmx_entry, segments_are_checked_again_when_only_rflags_vm_changes) {
+  entry_bench b;
+  guest_32()(b);
+  ASSERT_TRUE(b.check());
+  b.set(field::guest_rflags, b.of(field::guest_rflags) | rflags_bits::vm);
+  EXPECT_STREQ(b.check().check, "virtual-8086 bases");
+}
+
+TEST(vmx_entry, the_context_looks_at_the_registers_of_the_host) {
+  entry_bench b;
+  entry_context context = b.context();
+  processor_state host;
+  host.efer = 0;
+  host.rtit_ctl = 1;
+  host.cr3 = 0x1234;
+  context.look_at(host);
+  EXPECT_FALSE(context.long_mode());
+  EXPECT_TRUE(context.tracing());
+  EXPECT_TRUE(context.pae_paging_with(0x1234));
+  EXPECT_FALSE(context.pae_paging_with(0x1235));
+  host.efer = 0x500;
+  host.rtit_ctl = 0;
+  context.look_at(host);
+  EXPECT_TRUE(context.long_mode());
+  EXPECT_FALSE(context.tracing());
+  EXPECT_FALSE(context.pae_paging_with(0x1234)) << "4-level paging";
+  host.efer = 0;
+  host.cr4 = 0;
+  context.look_at(host);
+  EXPECT_FALSE(context.pae_paging_with(0x1234)) << "32-bit paging";
+  host.cr4 = 0x20;
+  host.cr0 = 1;
+  context.look_at(host);
+  EXPECT_FALSE(context.pae_paging_with(0x1234)) << "no paging";
+}
+
+TEST(vmx_entry, features_follow_the_capabilities) {
+  EXPECT_FALSE(entry_features_of(find_capability_row("nehalem")->values).sgx);
+  EXPECT_TRUE(entry_features_of(everything()).sgx);
+  EXPECT_EQ(entry_features_of(find_capability_row("skylake")->values).debugctl & 4, 0u);
+  EXPECT_EQ(entry_features_of(find_capability_row("sapphire_rapids")->values).debugctl & 4, 4u);
+}
+
+// ---- the log, messages, the whole sequence -------------------------------------------------------------------------
+
+std::vector<std::string> rule_names() {
+  std::vector<std::string> names;
+  for (const entry_check_group* group : entry_check_groups())
+    for (const entry_check& row : *group) names.emplace_back(row.name);
+  return names;
+}
+
+TEST(vmx_entry, one_log_tells_the_whole_entry) {
+  entry_bench b;
+  attempt a;
+  a.v = b.v;
+  entry_context context = b.context();
+  std::vector<check_record> log;
+  ASSERT_TRUE(check_entry(a.instruction, a.state, a.mode, context, &log));
+  ASSERT_TRUE(check_entry_msrs({2, 0, msr_entry_fault::none}, &log));
+
+  std::vector<std::string> expected;
+  for (const instruction_check& row : info_of(vmx_instruction::vmlaunch)) expected.emplace_back(row.name);
+  for (const std::string& name : rule_names()) expected.push_back(name);
+  expected.emplace_back("every entry of the VM-entry MSR-load list can be loaded");
+  std::vector<std::string> told;
+  for (const check_record& record : log) {
+    told.emplace_back(record.check);
+    EXPECT_TRUE(record.passed) << record.check;
+    EXPECT_EQ(std::string{record.section}.rfind("SDM Vol. 3C §", 0), 0u) << record.check;
+  }
+  EXPECT_EQ(told, expected);
+  EXPECT_EQ(std::set<std::string>(told.begin(), told.end()).size(), told.size()) << "a name twice";
+}
+
+TEST(vmx_entry, the_log_ends_with_the_check_that_fails) {
+  entry_bench b;
+  b.set(field::host_tr_selector, 0);
+  std::vector<check_record> log;
+  ASSERT_FALSE(check_entry_fields(b.v, b.context(), &log));
+  ASSERT_FALSE(log.empty());
+  for (std::size_t i = 0; i + 1 < log.size(); ++i) EXPECT_TRUE(log[i].passed) << log[i].check;
+  EXPECT_FALSE(log.back().passed);
+  EXPECT_STREQ(log.back().check, "host TR is not null");
+  EXPECT_EQ(explain(log.back(), &b.v), "FAILED host TR is not null (SDM Vol. 3C §29.2.3): host_tr_selector = 0x0");
+  EXPECT_EQ(explain(log.front(), nullptr), "passed pin-based controls: reserved bits (SDM Vol. 3C §29.2.1.1)");
+}
+
+TEST(vmx_entry, a_message_says_how_why_where_and_with_which_values) {
+  entry_bench b;
+  EXPECT_EQ(explain(b.check(), &b.v), "VM entry succeeds");
+  b.set(field::guest_cr3, u64{1} << 52);
+  EXPECT_EQ(explain(b.check(), &b.v),
+            "VM entry fails, exit 33 (VM-entry failure due to invalid guest state), qualification 0x0: guest CR3 (SDM "
+            "Vol. 3C §29.3.1.1): guest_cr3 = 0x10000000000000");
+  b.on(control_word::secondary, secondary::enable_vpid);
+  b.set(field::virtual_processor_identifier, 0);
+  const std::string text = explain(b.check(), &b.v);
+  EXPECT_EQ(
+      text.rfind("VMfailValid 7 (VM entry with invalid control field(s)): VPID is not 0 (SDM Vol. 3C §29.2.1.1): ", 0),
+      0u)
+      << text;
+  EXPECT_NE(text.find("virtual_processor_identifier = 0x0"), std::string::npos) << text;
+  EXPECT_NE(text.find("primary_processor_based_controls = 0x"), std::string::npos) << text;
+
+  const auto basics = [](const violation& one) {
+    attempt a;
+    one.make(a);
+    return explain(check_entry_basics(a.instruction, a.state, a.mode), a.state.current);
+  };
+  EXPECT_EQ(basics(violations()[0]), "#UD: in VMX operation (SDM Vol. 3C §33.3)");
+  EXPECT_EQ(basics(violations()[4]), "VM exit 20 (VMLAUNCH): not in non-root operation (SDM Vol. 3C §28.1.1)");
+  EXPECT_EQ(basics(violations()[5]), "#GP(0): CPL is 0 (SDM Vol. 3C §33.3)");
+  EXPECT_EQ(basics(violations()[6]), "VMfailInvalid: there is a current VMCS (SDM Vol. 3C §29.1)");
+}
+
+TEST(vmx_entry, a_bad_entry_of_the_msr_list_fails_with_its_number) {
+  std::vector<check_record> log;
+  const entry_result result = check_entry_msrs({6, 7, msr_entry_fault::x2apic}, &log);
+  EXPECT_EQ(result.outcome, entry_outcome::failed_entry);
+  EXPECT_EQ(static_cast<unsigned>(result.reason), 34u);
+  EXPECT_EQ(result.qualification, 7u);
+  ASSERT_EQ(log.size(), 1u);
+  EXPECT_FALSE(log.back().passed);
+  entry_bench b;
+  b.set(field::vm_entry_msr_load_count, 8);
+  EXPECT_EQ(explain(result, &b.v),
+            "VM entry fails, exit 34 (VM-entry failure due to MSR loading), qualification 0x7: an x2APIC MSR (SDM Vol. "
+            "3C §29.4): vm_entry_msr_load_count = 0x8, vm_entry_msr_load_address = 0x0");
+  const exit_info exit = failed_entry_exit(result);
+  EXPECT_TRUE(exit.entry_failure);
+  EXPECT_EQ(static_cast<unsigned>(exit.reason), 34u);
+  EXPECT_EQ(exit.qualification, 7u);
 }
 
 TEST(vmx_entry, failed_entry_has_its_own_exit_information) {
-  test::flat_memory memory;
-  entry_context context{cascade_lake(), memory};
-  vmcs v = make_minimal_vmcs(cascade_lake());
-  v.write(field::vmcs_link_pointer, 1);
-  const exit_info exit = failed_entry_exit(check_entry_fields(v, context));
+  entry_bench b;
+  b.set(field::vmcs_link_pointer, 1);
+  const exit_info exit = failed_entry_exit(b.check());
   EXPECT_TRUE(exit.entry_failure);
   EXPECT_EQ(exit.reason, exit_reason::entry_failure_guest_state);
   EXPECT_EQ(exit.qualification, 4u);
 }
 
+// A VM entry that ends with VMfail changes the error field and nothing else; one that fails later not even that.
+TEST(vmx_entry, a_failure_changes_nothing_else) {
+  const std::pair<change, unsigned> failures[] = {
+      {set(f::cr3_target_count, 5), 7}, {set(f::host_tr_selector, 0), 8}, {set(f::guest_cr4, 0), 0}};
+  for (const auto& [make, error] : failures) {
+    entry_bench b;
+    make(b);
+    attempt a;
+    a.v = b.v;
+    entry_context context = b.context();
+    EXPECT_FALSE(check_entry(a.instruction, a.state, a.mode, context));
+    EXPECT_EQ(a.v.read(field::vm_instruction_error), error);
+    a.v.write(field::vm_instruction_error, 0);
+    for (const field_info& row : field_table) EXPECT_EQ(a.v.read(row.encoding), b.of(row.encoding)) << row.name;
+    EXPECT_EQ(a.v.launch(), launch_state::clear);
+    EXPECT_EQ(a.state.mode, operation::root);
+  }
+}
+
+TEST(vmx_entry, completing_it_launches_and_leaves_root_operation) {
+  attempt a;
+  complete_entry(entry_instruction::vmlaunch, a.state);
+  EXPECT_EQ(a.v.launch(), launch_state::launched);
+  EXPECT_EQ(a.state.mode, operation::non_root);
+}
+
 }  // namespace
-}  // namespace vmxsys::vmx
+}  // namespace vmxsys::vmx::test
