@@ -446,7 +446,7 @@ TEST(vmx_guest_loading, every_field_is_loaded_by_its_control_and_by_nothing_else
       if (name_of(f.where) == std::string{"guest_ss_base"}) v.write(field::guest_ss_access_rights, 0x93);
       processor_state p;
       p.cr0 = 0;
-      f.set(p, 0x1'0044);
+      f.set(p, 0x1'0003);
       const std::uint64_t before = f.get(p);
       load_guest_state(v, p, caps);
       const bool rights = encoding_of(f.where) >= encoding_of(field::guest_es_access_rights) &&
