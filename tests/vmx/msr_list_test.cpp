@@ -188,6 +188,23 @@ TEST_F(vmx_msr_list, an_earlier_bad_entry_beats_the_length) {
   expect_failure(load(0xFFFF'FFFF), 1, msr_entry_fault::x2apic);
 }
 
+TEST_F(vmx_msr_list, the_table_says_which_lists_a_fault_belongs_to) {
+  options.microcode_msrs_in_lists = false;
+  std::map<msr_entry_fault, std::pair<bool, bool>> seen{{msr_entry_fault::list_too_long, {true, true}},
+                                                        {msr_entry_fault::access, {true, true}}};
+  for (const msr_entry& entry : {msr_entry{0x174, 1, 0}, msr_entry{0x800, 0, 0}, msr_entry{0xC000'0100, 0, 0},
+                                 msr_entry{0x9B, 0, 0}, msr_entry{0x9E, 0, 0}, msr_entry{0x79, 0, 0}}) {
+    if (const auto fault = check_msr_store(entry, options); fault != msr_entry_fault::none) seen[fault].first = true;
+    if (const auto fault = check_msr_load(entry, options); fault != msr_entry_fault::none) seen[fault].second = true;
+  }
+  for (std::size_t i = 0; i < msr_entry_table_size(); ++i) {
+    const msr_entry_rule& row = msr_entry_table()[i];
+    EXPECT_EQ(seen[row.fault], (std::pair{row.on_store, row.on_load})) << row.name;
+    EXPECT_EQ(static_cast<std::size_t>(row.fault), i + 1);
+    EXPECT_STREQ(name_of(row.fault), row.name);
+  }
+}
+
 TEST_F(vmx_msr_list, the_three_lists_of_a_vmcs) {
   vmcs v;
   put(0, 0x174, 0x11);
