@@ -305,7 +305,6 @@ std::uint64_t pending_debug_to_save(const exit_info& exit, const processor_state
   const bool kept = keeps_pending_debug(exit) || (p.mov_ss_blocking && !by_debug);
   const bool tf = (p.rflags & rflags_bits::tf) != 0;
   std::uint64_t saved = kept ? p.pending_debug & defined : 0;
-  if (!tf) saved &= ~single_step;
   // Otherwise the re-entry with what this exit saves would fail.
   const bool checked = p.sti_blocking || p.mov_ss_blocking || p.activity == activity_state::hlt;
   if (checked && (!by_debug || options.debug_exit_saves_step)) {
