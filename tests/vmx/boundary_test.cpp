@@ -5,6 +5,7 @@
 
 #include <vmxsys/vmx/boundary.hpp>
 #include <vmxsys/vmx/non_root.hpp>
+#include <vmxsys/vmx/shadow.hpp>
 
 #include "random_numbers.hpp"
 
@@ -273,6 +274,19 @@ TEST_F(boundary_blocking, a_single_step_stays_pending_behind_an_mtf_exit) {
   EXPECT_EQ(next_event(v, state), e::monitor_trap_flag);
   state.monitor_trap_flag = false;
   EXPECT_EQ(next_event(v, state), e::debug_trap);
+}
+
+// "STI; HLT" with a virtual interrupt recognized: the shadow does not outlive the HLT.
+TEST_F(boundary_blocking, a_virtual_interrupt_wakes_hlt_only_if_it_can_be_delivered) {
+  v.write(field::primary_processor_based_controls, 0);
+  state.virtual_interrupt = true;
+  state.blocking.interruptibility = interruptibility_after(0, shadow_step::sti_sets_if);
+  EXPECT_EQ(next_event(v, state), e::none) << "before the HLT";
+  state.activity = a::hlt;
+  state.blocking.interruptibility = interruptibility_after(state.blocking.interruptibility, shadow_step::hlt);
+  EXPECT_EQ(next_event(v, state), e::virtual_interrupt);
+  state.blocking.rflags = 2;
+  EXPECT_EQ(next_event(v, state), e::none);
 }
 
 // SDM Vol. 3C §29.7: TPR threshold, SMI, INIT, MTF, debug, timer, NMI window, NMI, interrupt window, external

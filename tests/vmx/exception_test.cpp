@@ -119,6 +119,12 @@ TEST(raise, during_delivery_names_the_original_event) {
   EXPECT_EQ(o.exit.idt_vectoring_error_code, 0u) << "it has no error code";
   EXPECT_EQ(o.exit.instruction_length, 2u);
 
+  event_information nothing = event(0x30, event_type::software_interrupt);
+  nothing.valid = false;
+  o = raise_exception(v, {14, 2}, nothing, 0x50, 2);
+  EXPECT_EQ(o.exit.idt_vectoring_information, 0u) << "no event was being delivered";
+  EXPECT_EQ(o.exit.instruction_length, 0u);
+
   event_information marked = event(0x30, event_type::external_interrupt);
   marked.bit_12 = marked.nested = true;
   EXPECT_EQ(raise_exception(v, {14, 2}, marked).exit.idt_vectoring_information, 0x8000'0030u);
