@@ -54,7 +54,6 @@ class preemption_timer {
   /// The processor goes into a C-state in which the timer does not count.
   constexpr void stop(cycles now) noexcept {
     value_ = value(now);
-    loaded_ = now;
     stopped_ = true;
   }
   /// It comes back; the count goes on with the next change of bit X.

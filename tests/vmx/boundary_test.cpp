@@ -5,6 +5,7 @@
 
 #include <vmxsys/vmx/boundary.hpp>
 #include <vmxsys/vmx/non_root.hpp>
+#include <vmxsys/vmx/shadow.hpp>
 
 #include "random_numbers.hpp"
 
@@ -265,6 +266,56 @@ TEST_F(boundary_blocking, timer_that_expires_in_wait_for_sipi_stays_pending) {
   EXPECT_EQ(next_event(v, state), e::sipi);
   state.activity = a::active;
   EXPECT_EQ(next_event(v, state), e::preemption_timer);
+}
+
+TEST_F(boundary_blocking, a_single_step_stays_pending_behind_an_mtf_exit) {
+  state.monitor_trap_flag = true;
+  state.pending_debug = pending_debug_bits::single_step;
+  EXPECT_EQ(next_event(v, state), e::monitor_trap_flag);
+  state.monitor_trap_flag = false;
+  EXPECT_EQ(next_event(v, state), e::debug_trap);
+}
+
+// "STI; HLT" with a virtual interrupt recognized: the shadow does not outlive the HLT.
+TEST_F(boundary_blocking, a_virtual_interrupt_wakes_hlt_only_if_it_can_be_delivered) {
+  v.write(field::primary_processor_based_controls, 0);
+  state.virtual_interrupt = true;
+  state.blocking.interruptibility = interruptibility_after(0, shadow_step::sti_sets_if);
+  EXPECT_EQ(next_event(v, state), e::none) << "before the HLT";
+  state.activity = a::hlt;
+  state.blocking.interruptibility = interruptibility_after(state.blocking.interruptibility, shadow_step::hlt);
+  EXPECT_EQ(next_event(v, state), e::virtual_interrupt);
+  state.blocking.rflags = 2;
+  EXPECT_EQ(next_event(v, state), e::none);
+}
+
+// SDM Vol. 3C §29.7: TPR threshold, SMI, INIT, MTF, debug, timer, NMI window, NMI, interrupt window, external
+// interrupt.
+TEST_F(boundary_blocking, order_after_a_vm_entry) {
+  v.write(field::pin_based_controls, pin_based::nmi_exiting | pin_based::external_interrupt_exiting);
+  v.write(field::primary_processor_based_controls, primary::nmi_window_exiting | primary::interrupt_window_exiting);
+  state.trap_like_exit = state.smi = state.init = state.monitor_trap_flag = state.preemption_timer = state.nmi =
+      state.virtual_interrupt = state.external_interrupt = true;
+  state.pending_debug = pending_debug_bits::enabled_breakpoint;
+  const auto take = [&](bool& pending, e expected) {
+    EXPECT_EQ(next_event(v, state), expected);
+    pending = false;
+  };
+  take(state.trap_like_exit, e::trap_like_exit);
+  take(state.smi, e::smi);
+  take(state.init, e::init);
+  take(state.monitor_trap_flag, e::monitor_trap_flag);
+  EXPECT_EQ(next_event(v, state), e::debug_trap);
+  state.pending_debug = 0;
+  take(state.preemption_timer, e::preemption_timer);
+  EXPECT_EQ(next_event(v, state), e::nmi_window);
+  v.write(field::primary_processor_based_controls, primary::interrupt_window_exiting);
+  take(state.nmi, e::nmi);
+  EXPECT_EQ(next_event(v, state), e::interrupt_window) << "the virtual interrupt waits while the window is asked for";
+  v.write(field::primary_processor_based_controls, 0);
+  take(state.virtual_interrupt, e::virtual_interrupt);
+  take(state.external_interrupt, e::external_interrupt);
+  EXPECT_EQ(next_event(v, state), e::none);
 }
 
 // -- the same, naively ------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
-#include <vmxsys/vmx/non_root.hpp>
-#include <vmxsys/vmx/preemption_timer.hpp>
-
 #include <gtest/gtest.h>
+#include <set>
+#include <tuple>
+
+#include <vmxsys/vmx/non_root.hpp>
 
 #include "flat_memory.hpp"
 
@@ -39,13 +40,25 @@ TEST_F(vmx_non_root, secondary_controls_count_only_when_activated) {
 }
 
 TEST_F(vmx_non_root, one_control_each) {
-  EXPECT_FALSE(hlt_exits(v) || mwait_exits(v) || rdtsc_exits(v) || monitor_exits(v));
-  set_primary(primary::hlt_exiting);
-  EXPECT_TRUE(hlt_exits(v));
-  set_primary(primary::mwait_exiting);
-  EXPECT_TRUE(mwait_exits(v));
-  set_primary(primary::rdtsc_exiting);
-  EXPECT_TRUE(rdtsc_exits(v));
+  struct row {
+    std::uint32_t control;
+    bool (*asks)(const vmcs&) noexcept;
+  };
+  const row rows[] = {{primary::hlt_exiting, hlt_exits},           {primary::mwait_exiting, mwait_exits},
+                      {primary::monitor_exiting, monitor_exits},   {primary::rdtsc_exiting, rdtsc_exits},
+                      {primary::rdpmc_exiting, rdpmc_exits},       {primary::invlpg_exiting, invlpg_exits},
+                      {primary::cr8_load_exiting, cr8_load_exits}, {primary::cr8_store_exiting, cr8_store_exits}};
+  for (const row& r : rows)
+    for (unsigned bit = 0; bit < 32; ++bit) {
+      set_primary(1ull << bit);
+      EXPECT_EQ(r.asks(v), 1ull << bit == r.control) << bit;
+    }
+  EXPECT_FALSE(rdtscp_enabled(v));
+  set_secondary(secondary::enable_rdtscp);
+  EXPECT_TRUE(rdtscp_enabled(v));
+  EXPECT_FALSE(nmi_exits(v));
+  v.write(field::pin_based_controls, pin_based::nmi_exiting);
+  EXPECT_TRUE(nmi_exits(v));
   EXPECT_TRUE(cpuid_exits() && vmcall_exits());
 }
 
@@ -75,6 +88,36 @@ TEST_F(vmx_non_root, msr_bitmap_boundaries) {
   }
 }
 
+TEST_F(vmx_non_root, msr_ranges_end_where_the_bitmap_does) {
+  struct edge {
+    std::uint32_t msr;
+    bool covered;
+  };
+  set_primary(primary::use_msr_bitmaps);
+  v.write(field::msr_bitmap_address, bitmap);
+  for (const edge& at :
+       {edge{0x0000'0000, true}, edge{0x0000'1FFF, true}, edge{0x0000'2000, false}, edge{0xBFFF'FFFF, false},
+        edge{0xC000'0000, true}, edge{0xC000'1FFF, true}, edge{0xC000'2000, false}, edge{0xFFFF'FFFF, false},
+        edge{0x8000'0000, false}, edge{0x4000'0000, false}}) {
+    EXPECT_EQ(locate_in_msr_bitmap(at.msr, msr_access::read).covered, at.covered) << std::hex << at.msr;
+    EXPECT_EQ(rdmsr_exits(v, memory, at.msr), !at.covered) << std::hex << at.msr;
+    EXPECT_EQ(wrmsr_exits(v, memory, at.msr), !at.covered) << std::hex << at.msr;
+  }
+}
+
+TEST_F(vmx_non_root, every_covered_msr_has_a_bit_of_its_own) {
+  std::set<unsigned> bits;
+  for (const std::uint32_t base : {0u, 0xC000'0000u})
+    for (std::uint32_t i = 0; i < 0x2000; ++i)
+      for (const msr_access access : {msr_access::read, msr_access::write}) {
+        const msr_bitmap_position at = locate_in_msr_bitmap(base + i, access);
+        ASSERT_TRUE(at.covered);
+        bits.insert(at.byte * 8u + at.bit);
+      }
+  EXPECT_EQ(bits.size(), 4096u * 8);
+  EXPECT_EQ(*bits.rbegin(), 4096u * 8 - 1);
+}
+
 TEST_F(vmx_non_root, without_msr_bitmaps_every_access_exits) {
   EXPECT_TRUE(rdmsr_exits(v, memory, 0x10));
   EXPECT_TRUE(wrmsr_exits(v, memory, 0x830));
@@ -94,6 +137,57 @@ TEST_F(vmx_non_root, io_bitmaps) {
   EXPECT_FALSE(io_exits(v, memory, 0x7FFC, 4));
   EXPECT_FALSE(io_exits(v, memory, 0xFFFF, 1));
   EXPECT_TRUE(io_exits(v, memory, 0xFFFF, 2)) << "wraps";
+}
+
+TEST_F(vmx_non_root, io_bitmap_edges) {
+  set_primary(primary::use_io_bitmaps);
+  v.write(field::io_bitmap_a_address, 0x6000);
+  v.write(field::io_bitmap_b_address, 0x7000);
+  for (const std::uint32_t port : {0u, 7u, 8u, 0x7FFEu, 0x7FFFu, 0x8000u, 0x8001u, 0xFFFFu}) {
+    const physical_address byte = (port < 0x8000 ? 0x6000 : 0x7000) + (port & 0x7FFF) / 8;
+    set_bit(byte, port % 8);
+    for (const unsigned bytes : {1u, 2u, 4u})
+      for (const int from : {-4, -3, -2, -1, 0, 1}) {
+        const std::int64_t first = static_cast<std::int64_t>(port) + from;
+        if (first < 0 || first > 0xFFFF) continue;
+        const bool touches = first <= port && port < first + bytes;
+        const bool wraps = first + bytes > 0x1'0000;
+        EXPECT_EQ(io_exits(v, memory, static_cast<std::uint16_t>(first), bytes), touches || wraps)
+            << std::hex << port << ' ' << first << ' ' << bytes;
+      }
+    memory.write(byte, std::uint8_t{0});
+  }
+}
+
+TEST_F(vmx_non_root, io_wraps_only_with_bitmaps) {
+  for (const auto& [port, bytes, wraps] :
+       {std::tuple{0xFFFFu, 1u, false}, std::tuple{0xFFFEu, 2u, false}, std::tuple{0xFFFFu, 2u, true},
+        std::tuple{0xFFFCu, 4u, false}, std::tuple{0xFFFDu, 4u, true}}) {
+    set_primary(primary::use_io_bitmaps);
+    EXPECT_EQ(io_exits(v, memory, static_cast<std::uint16_t>(port), bytes), wraps) << port;
+    set_primary(0);
+    EXPECT_FALSE(io_exits(v, memory, static_cast<std::uint16_t>(port), bytes)) << port;
+  }
+}
+
+TEST_F(vmx_non_root, vmread_and_vmwrite_bitmaps) {
+  EXPECT_TRUE(vmread_exits(v, memory, 0x4002) && vmwrite_exits(v, memory, 0x4002)) << "no shadowing";
+  set_secondary(secondary::vmcs_shadowing);
+  v.write(field::vmread_bitmap_address, 0x6000);
+  v.write(field::vmwrite_bitmap_address, 0x7000);
+  for (const std::uint64_t encoding : {0ull, 0x4002ull, 0x6C1Aull, 0x7FFFull}) {
+    EXPECT_FALSE(vmread_exits(v, memory, encoding) || vmwrite_exits(v, memory, encoding)) << encoding;
+    set_bit(0x6000 + encoding / 8, encoding % 8);
+    EXPECT_TRUE(vmread_exits(v, memory, encoding)) << encoding;
+    EXPECT_FALSE(vmwrite_exits(v, memory, encoding)) << encoding;
+    memory.write(0x6000 + encoding / 8, std::uint8_t{0});
+    set_bit(0x7000 + encoding / 8, encoding % 8);
+    EXPECT_FALSE(vmread_exits(v, memory, encoding)) << encoding;
+    EXPECT_TRUE(vmwrite_exits(v, memory, encoding)) << encoding;
+    memory.write(0x7000 + encoding / 8, std::uint8_t{0});
+  }
+  for (const std::uint64_t encoding : {0x8000ull, 0xFFFF'FFFFull, 1ull << 32, 1ull << 63})
+    EXPECT_TRUE(vmread_exits(v, memory, encoding) && vmwrite_exits(v, memory, encoding)) << encoding;
 }
 
 TEST_F(vmx_non_root, external_interrupts) {
@@ -121,6 +215,16 @@ TEST_F(vmx_non_root, acknowledge_on_exit_records_the_vector) {
   EXPECT_EQ(external_interrupt_exit(v, 0xEC).reason, exit_reason::external_interrupt);
 }
 
+TEST_F(vmx_non_root, nmi_window_exit) {
+  const guest_blocking open{2, 0};
+  EXPECT_FALSE(nmi_window_exit_due(v, open));
+  set_primary(primary::nmi_window_exiting);
+  EXPECT_TRUE(nmi_window_exit_due(v, open));
+  EXPECT_FALSE(nmi_window_exit_due(v, {2, interruptibility::nmi}));
+  EXPECT_FALSE(nmi_window_exit_due(v, {2, interruptibility::sti}));
+  EXPECT_TRUE(nmi_window_exit_due(v, {2, interruptibility::sti}, false));
+}
+
 TEST_F(vmx_non_root, interrupt_window_exit) {
   const guest_blocking open{0x202, 0};
   EXPECT_FALSE(interrupt_window_exit_due(v, open));
@@ -131,58 +235,6 @@ TEST_F(vmx_non_root, interrupt_window_exit) {
   EXPECT_TRUE(interrupt_window_open(v));
   v.write(field::guest_interruptibility_state, interruptibility::mov_ss);
   EXPECT_FALSE(interrupt_window_open(v));
-}
-
-TEST_F(vmx_non_root, page_faults_match_or_invert_the_bitmap) {
-  EXPECT_TRUE(exception_exits(v, 3, 0) == false);
-  v.write(field::exception_bitmap, 1u << 3);
-  EXPECT_TRUE(exception_exits(v, 3, 0));
-  // Mask 0, match 0: equal, so the bitmap bit decides. Match 1 cannot be equal, which inverts it.
-  EXPECT_FALSE(exception_exits(v, 14, 7));
-  v.write(field::page_fault_error_code_match, 1);
-  EXPECT_TRUE(exception_exits(v, 14, 7));
-  v.write(field::exception_bitmap, 1u << 14);
-  EXPECT_FALSE(exception_exits(v, 14, 7));
-  v.write(field::page_fault_error_code_mask, 1);
-  EXPECT_TRUE(exception_exits(v, 14, 7));
-}
-
-TEST_F(vmx_non_root, guest_tsc_offset_and_scaling) {
-  v.write(field::tsc_offset, ~std::uint64_t{0});           // -1
-  v.write(field::tsc_multiplier, std::uint64_t{3} << 47);  // 1.5
-  EXPECT_EQ(guest_tsc(v, 1000), 1000u);
-  set_secondary(secondary::use_tsc_scaling);
-  EXPECT_EQ(guest_tsc(v, 1000), 1000u) << "scaling alone has no effect";
-  set_primary(primary::use_tsc_offsetting);
-  EXPECT_EQ(guest_tsc(v, 1000), 999u);
-  set_secondary(secondary::use_tsc_scaling);
-  EXPECT_EQ(guest_tsc(v, 1000), 1499u);
-  EXPECT_EQ(guest_tsc(v, std::uint64_t{1} << 62), (std::uint64_t{3} << 61) - 1) << "a 128-bit product";
-}
-
-TEST(vmx_preemption_timer, counts_changes_of_a_tsc_bit) {
-  EXPECT_EQ(preemption_timer_expiry(cycles{123456}, 1000, 5), cycles{155456});
-  EXPECT_EQ(preemption_timer_expiry(cycles{123487}, 1000, 5), cycles{155456}) << "the first tick may be short";
-  EXPECT_EQ(preemption_timer_expiry(cycles{123488}, 1000, 5), cycles{155488});
-  EXPECT_EQ(preemption_timer_expiry(cycles{100}, 7, 0), cycles{107});
-  EXPECT_LE(preemption_timer_expiry(cycles{123487}, 0, 5), cycles{123487}) << "0 has expired already";
-  EXPECT_EQ(preemption_timer_expiry(cycles{31}, 1, 5), cycles{32});
-  EXPECT_EQ(preemption_timer_expiry(cycles{0}, 0xFFFF'FFFF, 7), cycles{std::uint64_t{0xFFFF'FFFF} << 7});
-}
-
-TEST(vmx_preemption_timer, value_and_expiry_agree) {
-  for (const unsigned shift : {0u, 5u, 7u})
-    for (const std::uint64_t loaded : {0u, 1u, 31u, 127u, 128u, 5000u})
-      for (const std::uint32_t value : {0u, 1u, 2u, 10u}) {
-        const cycles expiry = preemption_timer_expiry(cycles{loaded}, value, shift);
-        for (std::uint64_t t = loaded; t < loaded + 2000; ++t) {
-          const bool expired = preemption_timer_expired(cycles{loaded}, value, shift, cycles{t});
-          ASSERT_EQ(expired, cycles{t} >= expiry) << shift << " " << loaded << " " << value << " " << t;
-        }
-        EXPECT_EQ(preemption_timer_value(cycles{loaded}, value, shift, cycles{loaded}), value);
-      }
-  EXPECT_EQ(preemption_timer_value(cycles{123456}, 1000, 5, cycles{155455}), 1u);
-  EXPECT_EQ(preemption_timer_value(cycles{123456}, 1000, 5, cycles{155456}), 0u);
 }
 
 }  // namespace
