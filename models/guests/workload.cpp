@@ -14,9 +14,9 @@ constexpr auto system_call = code::kernel_text("do_syscall_64", 0x21000, cpu::bu
 constexpr cycles syscall_entry{120};
 constexpr cycles syscall_exit{100};
 
-void state_work(kernel& k, unsigned cpu, const thread& t, std::uint64_t units) {
-  k.facts().state(k.fact_source(cpu), k.hardware().time().now(),
-                  work_fact{k.id(), static_cast<std::uint16_t>(cpu), t.pid, units});
+/// The fact of one unit of work, done on `cpu`.
+work_fact finished(const kernel& k, unsigned cpu, const thread& t) {
+  return {k.id(), static_cast<std::uint16_t>(cpu), t.pid, 1};
 }
 
 unsigned thread_count(const kernel& k, unsigned wanted) { return wanted == 0 ? k.config().cpus : wanted; }
@@ -50,7 +50,7 @@ class lock_bound final : public workload {
       co_await isa::compute(in_user);
       co_await critical(work - in_user, parameters_.hold.draw(random),
                         *locks_[locks_.size() == 1 ? 0 : random.uniform(0, locks_.size() - 1)]);
-      state_work(on_, on_.index_of(co_await isa::this_cpu()), self, 1);
+      co_await on_.state(finished(on_, on_.index_of(co_await isa::this_cpu()), self));
     }
   }
 
@@ -89,7 +89,7 @@ class cpu_bound final : public workload {
   cpu::program run(thread& self) {
     for (;;) {
       co_await isa::compute(chunk_);
-      state_work(on_, on_.index_of(co_await isa::this_cpu()), self, 1);
+      co_await on_.state(finished(on_, on_.index_of(co_await isa::this_cpu()), self));
     }
   }
 
