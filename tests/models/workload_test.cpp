@@ -4,7 +4,6 @@
 #include <vmxsys/models/guests/workload.hpp>
 
 #include <algorithm>
-#include <map>
 #include <set>
 
 // What workloads do to their kernel, with every length stated, on bare machines and in a virtual one.
@@ -196,6 +195,17 @@ TEST_P(every_user_lock, a_wait_is_futile_while_the_holder_is_preempted) {
   }
   EXPECT_GT(futile, 3u);
   EXPECT_TRUE(absences(w.r, alone).empty() || absences(w.r, alone).size() < 3) << "it has its CPU for itself";
+}
+
+// On one CPU a waiter must lose it to the holder: a kernel's waiter never would.
+TEST_P(every_user_lock, a_waiter_is_preempted_like_any_user_code) {
+  bare_run w{1, spinning(GetParam(), 3, 2 * ms), [](kernel_config& c) { c.hz = 1000; }};
+  w.r.run_until(400 * ms);
+  EXPECT_GT(w.units(), 15u);
+  std::set<std::uint32_t> pids;
+  for (const auto& f : w.r.log.of<work_fact>()) pids.insert(f->pid);
+  if (GetParam() == lock_kind::ticket) EXPECT_EQ(pids.size(), 3u) << "strict turns; the other lock starves";
+  EXPECT_GT(w.r.hw.cpu(0).account().total(cpu::world::root, cpu::bucket::spin_futile), 50 * ms);
 }
 
 // -- in a virtual machine ---------------------------------------------------------------------------------------------
