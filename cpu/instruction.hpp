@@ -257,6 +257,7 @@ struct switch_operation : instruction {
   switch_operation() : instruction{opcode::switch_to} {}
   strand* from = nullptr;
   strand* to = nullptr;
+  spin_subject* follower = nullptr;
   strand* await_resume() const { return from; }
 };
 
@@ -396,10 +397,12 @@ inline operation<void> xsave() { return operation<void>{opcode::xsave}; }
 inline operation<void> xrstor() { return operation<void>{opcode::xrstor}; }
 
 /// A kernel's stack switch: this strand stops and `to` goes on on this CPU. Awaiting it returns, when somebody switches
-/// back, the strand that was left then.
-inline switch_operation switch_to(strand& to) {
+/// back, the strand that was left then. `follower` awaits `to` from the cycle of the switch on: ground truth beside
+/// loops that wait for whatever a CPU runs.
+inline switch_operation switch_to(strand& to, spin_subject* follower = nullptr) {
   switch_operation op;
   op.to = &to;
+  op.follower = follower;
   return op;
 }
 

@@ -427,6 +427,7 @@ void logical_cpu::switch_strand(isa::switch_operation& op, cycles now) {
     }
     active_ = to;
   }
+  if (op.follower != nullptr) op.follower->await(to, now);
   // The incoming strand's own switch completes, if it is in one; a fresh strand just starts.
   if (instruction* waiting = to->in_flight(); waiting != nullptr) {
     if (waiting->code != opcode::switch_to)

@@ -27,6 +27,8 @@ class random_stream {
   std::uint64_t uniform(std::uint64_t lowest, std::uint64_t highest) {
     return boost::random::uniform_int_distribution<std::uint64_t>{lowest, highest}(generator_);
   }
+  /// One of `n` indices; draws nothing when there is only one.
+  std::size_t index(std::size_t n) { return n == 1 ? 0 : uniform(0, n - 1); }
   double exponential(double mean) { return boost::random::exponential_distribution<double>{1 / mean}(generator_); }
 
  private:

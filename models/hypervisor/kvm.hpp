@@ -9,6 +9,7 @@
 #include <vmxsys/models/kernel/kernel.hpp>
 
 #include "kvm_costs.hpp"
+#include "kvm_facts.hpp"
 #include "ple_window.hpp"
 #include "spin_policy.hpp"
 
@@ -101,7 +102,7 @@ class vcpu final : public switch_notifier {
   cpu::program handle_preemption_timer();
   cpu::program send_interrupts(const apic::interrupt_command& command);
   cpu::program kick();
-  void window_changed(const ple_window_change& change);
+  ple_window_fact window_fact(const ple_window_change& change) const;
 
   virtual_machine& vm_;
   unsigned index_;

@@ -23,14 +23,21 @@ inline constexpr auto scheduler_tick = kernel_text("scheduler_tick", 0x8000, buc
 inline constexpr auto irq_enter = kernel_text("irq_enter", 0x9000, bucket::interrupt);
 inline constexpr auto timer_interrupt = kernel_text("sysvec_apic_timer_interrupt", 0xa000, bucket::interrupt);
 inline constexpr auto reschedule_interrupt = kernel_text("sysvec_reschedule_ipi", 0xb000, bucket::interrupt);
-inline constexpr auto call_function_interrupt = kernel_text("sysvec_call_function_single", 0xc000, bucket::interrupt);
-inline constexpr auto smp_call_function = kernel_text("smp_call_function_single", 0xd000, bucket::kernel);
-inline constexpr auto csd_lock_wait =
+inline constexpr auto call_function_single_interrupt =
+    kernel_text("sysvec_call_function_single", 0xc000, bucket::interrupt);
+inline constexpr auto call_function_interrupt = kernel_text("sysvec_call_function", 0xc800, bucket::interrupt);
+inline constexpr auto smp_call_function_single = kernel_text("smp_call_function_single", 0xd000, bucket::kernel);
+inline constexpr auto smp_call_function_many = kernel_text("smp_call_function_many_cond", 0xd800, bucket::kernel);
+/// Where the two spin on the lock of a call: csd_lock_wait is inlined.
+inline constexpr auto csd_lock_wait_single =
     code_location{"smp_call_function_single", 0xffffffff8100d000ULL, 0x9c, 0, bucket::spin};
+inline constexpr auto csd_lock_wait_many =
+    code_location{"smp_call_function_many_cond", 0xffffffff8100d800ULL, 0x2e4, 0, bucket::spin};
 inline constexpr auto hrtimer = kernel_text("hrtimer_interrupt", 0xe000, bucket::interrupt);
 inline constexpr auto fpu_switch = kernel_text("switch_fpu", 0xf000, bucket::vcpu_switch);
 inline constexpr auto trace_event = kernel_text("trace_event_buffer_commit", 0x10000, bucket::tracing);
 inline constexpr auto syscall_entry = kernel_text("entry_SYSCALL_64", 0x11000, bucket::kernel);
+inline constexpr auto flush_tlb_mm_range = kernel_text("flush_tlb_mm_range", 0x12000, bucket::kernel);
 inline constexpr auto user_main = code_location{"main", 0x401000, 0, 3, bucket::user};
 
 }  // namespace vmxsys::models::code

@@ -121,6 +121,7 @@ cpu::program kernel::bring_up(unsigned index) {
   c.set_idtr_base(idtr_base_);
   c.set_gs_base(gs_base_of(index));
   cpus_[index].idle->on_cpu = true;
+  cpus_[index].occupant.await(&cpus_[index].idle->strand, c.now());
   co_await isa::compute(bring_up_work);
   for (unsigned leaf = 0; leaf < boot_cpuids; ++leaf) co_await isa::cpuid(leaf);
   co_await isa::wrmsr(msr_spurious, apic_software_enable);
@@ -204,10 +205,6 @@ cpu::program kernel::halt_until_work(per_cpu& p) {
 
 // -- small pieces -----------------------------------------------------------------------------------------------------
 
-isa::located_compute kernel::work(const cpu::code_location& where, cycles duration) {
-  return isa::compute_at(where, duration);
-}
-
 isa::conditional<isa::located_compute> kernel::trace() {
   return isa::when(config_.tracing, isa::compute_at(code::trace_event, costs().tracepoint));
 }
@@ -254,33 +251,15 @@ cpu::program kernel::handle_irq(std::uint8_t vec) {
     case vector::reschedule:
       break;  // need_resched says it all
     case vector::call_function_single:
-      co_await run_calls(p);
+      co_await run_calls(p, code::call_function_single_interrupt);
+      break;
+    case vector::call_function:
+      co_await run_calls(p, code::call_function_interrupt);
       break;
     default:
       if (on_vector) co_await on_vector(cpu, vec);
   }
   co_await isa::compute(costs().interrupt_exit);
-}
-
-cpu::program kernel::call_on(unsigned cpu, std::function<cpu::program()> call) {
-  auto here = co_await isa::in(code::smp_call_function);
-  const unsigned self = index_of(co_await isa::this_cpu());
-  if (cpus_[self].call_word == nullptr) cpus_[self].call_word = &hw_.physical().word_at(memory_.take(64, 64));
-  cpu::word& done = *cpus_[self].call_word;
-  co_await isa::store(done, 1);
-  cpus_[cpu].calls.push_back({std::move(call), &done});
-  co_await send_ipi(cpu, vector::call_function_single);
-  co_await isa::spin_while(done, cpu::spin_predicate::while_equal(1), code::csd_lock_wait);
-}
-
-cpu::program kernel::run_calls(per_cpu& p) {
-  auto here = co_await isa::in(code::call_function_interrupt);
-  while (!p.calls.empty()) {
-    const auto [call, done] = std::move(p.calls.front());
-    p.calls.erase(p.calls.begin());
-    co_await call();
-    co_await isa::store(*done, 0);
-  }
 }
 
 // -- time -------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include <vmxsys/cpu/cpu_set.hpp>
 #include <vmxsys/cpu/logical_cpu.hpp>
 #include <vmxsys/cpu/machine.hpp>
 #include <vmxsys/cpu/name_space.hpp>
@@ -23,6 +24,7 @@ namespace vmxsys::models {
 namespace vector {
 inline constexpr std::uint8_t local_timer = 0xec;
 inline constexpr std::uint8_t call_function_single = 0xfb;
+inline constexpr std::uint8_t call_function = 0xfc;
 inline constexpr std::uint8_t reschedule = 0xfd;
 }  // namespace vector
 
@@ -125,8 +127,22 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   unsigned nr_running(unsigned cpu) const override { return policy_->nr_running(cpu); }
 
   // -- what its programs call ----------------------------------------------------------------------------------------
-  /// Straight-line work at `where`.
-  cpu::isa::located_compute work(const cpu::code_location& where, cycles duration);
+  template <cpu::fact_payload F>
+  struct [[nodiscard]] statement : cpu::strand_query {
+    kernel* of;
+    F fact;
+    cpu::fact_id cause;
+    bool await_ready() const noexcept { return true; }
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_resume() const {
+      of->hw_.facts().state(of->cpus_[of->index_of(*on->on_cpu())].source, of->hw_.time().now(), fact, cause);
+    }
+  };
+  /// States a fact; its source is the CPU that awaits this. Takes no time.
+  template <cpu::fact_payload F>
+  statement<F> state(const F& fact, cpu::fact_id cause = {}) {
+    return {{}, this, fact, cause};
+  }
   /// Gives up the CPU if that was asked for: at the end of a system call, and in loops that may go on for long.
   cpu::program cond_resched();
   /// An enabled tracepoint's cost, none if tracing is off.
@@ -141,8 +157,17 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   void cancel_sleep(thread& self) { self.state = thread_state::runnable; }
   /// yield_to() of kernel/sched/core.c for the current thread; >0 accepted, 0 refused, <0 -ESRCH.
   cpu::task<int> yield_to(thread& target, bool preempt, yield_to_rules rules = {});
-  /// Runs `call` on another CPU in interrupt context and waits for it, spinning (smp_call_function_single).
+  /// Runs `call` on a CPU in interrupt context and waits for it, spinning; on this CPU it just runs, with interrupts
+  /// off, and on one that is not up it does not. Interrupts must be on: two CPUs that call each other with interrupts
+  /// off would wait for ever (smp_call_function_single).
   cpu::program call_on(unsigned cpu, std::function<cpu::program()> call);
+  /// The same on all CPUs of a set at once: on this one after the interrupts were sent, then it waits for the others
+  /// one after the other (smp_call_function_many_cond with SCF_RUN_LOCAL).
+  cpu::program call_on(cpu::cpu_set cpus, std::function<cpu::program()> call);
+  /// Invalidates what the TLBs of all CPUs that run a thread of this address space, and of this CPU, hold of it. CPUs
+  /// that only keep it while they idle are left out: they invalidate when they come back to it (flush_tlb_mm_range; no
+  /// page tables are freed).
+  cpu::program flush_tlb(std::uint32_t address_space);
   /// Arms or re-arms a timer on the current CPU.
   cpu::program arm(timer_event& timer, cycles due);
   /// Disarms a timer, on whatever CPU it is.
@@ -164,15 +189,18 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   // cpu::interrupt_table
   cpu::program entry(cpu::logical_cpu& cpu, std::uint8_t vector) override;
 
-  std::uint32_t fact_source(unsigned cpu) const { return cpus_[cpu].source; }
-  cpu::fact_bus& facts() { return hw_.facts(); }
-
  private:
+  /// One function on its way to one CPU. `lock` is 1 until it has run there.
+  struct call_single_data {
+    const std::function<cpu::program()>* call;
+    cpu::word* lock;
+  };
   struct per_cpu {
     unsigned index = 0;
     std::uint32_t source = 0;
     std::unique_ptr<thread> idle;
     thread* current = nullptr;
+    cpu::spin_subject occupant;       // the truth beside waits for this CPU: awaits whatever strand runs on it
     thread* switched_from = nullptr;  // until finish_switch
     std::unique_ptr<spinlock> queue_lock;
     bool need_resched = false;
@@ -182,12 +210,9 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
     cycles tick_due{0};
     cycles armed_deadline = cycles::never();
     std::vector<timer_event*> timers;
-    struct remote_call {
-      std::function<cpu::program()> call;
-      cpu::word* done;
-    };
-    std::vector<remote_call> calls;
-    cpu::word* call_word = nullptr;  // set while a call of this CPU's is on its way
+    std::vector<call_single_data> calls;  // what others have queued here
+    cpu::word* call_lock = nullptr;       // of this CPU's calls to one other, which Linux has on its stack
+    std::vector<cpu::word*> call_locks;   // of its calls to several, by target
     balance_state balance{1};
     std::uint64_t next_balance = 0;  // in ticks
     std::uint64_t ticks = 0;
@@ -219,7 +244,11 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   cpu::program tick(per_cpu& p);
   cpu::program start_tick(per_cpu& p);
   cpu::program program_deadline(per_cpu& p);
-  cpu::program run_calls(per_cpu& p);
+  cpu::program run_calls(per_cpu& p, const cpu::code_location& handler);
+  bool online(unsigned cpu) const { return cpu < config_.cpus && cpus_[cpu].online; }
+  cpu::program run_here(const std::function<cpu::program()>& call);
+  bool queue_call(unsigned on, call_single_data call);
+  cpu::word& call_lock(cpu::word*& known);
   cpu::task<bool> pull_task(per_cpu& p, balance_reason why);
   cpu::program lock_both(unsigned a, unsigned b);
   cpu::program unlock_both(unsigned a, unsigned b);

@@ -23,13 +23,14 @@ struct kernel_costs {
   cycles select_cpu{100};       ///< select_task_rq, per CPU looked at
   cycles balance{150};          ///< load balancing, per CPU looked at
   cycles yield_to{150};         ///< yield_to around its two locks
+  cycles tlb_flush{500};        ///< flush_tlb_func with its invalidations, on each CPU concerned
   cycles idle_entry{200};       ///< into the idle loop's HLT
   cycles idle_exit{200};        ///< from the idle loop to schedule
   cycles tracepoint{1500};      ///< one enabled tracepoint with its record; kvm_entry and kvm_exit when tracing is on
 };
 BOOST_DESCRIBE_STRUCT(kernel_costs, (),
                       (interrupt_entry, interrupt_exit, tick, hrtimer, schedule, pick_next, switch_mm, switch_to,
-                       enqueue, dequeue, try_to_wake_up, select_cpu, balance, yield_to, idle_entry, idle_exit,
-                       tracepoint))
+                       enqueue, dequeue, try_to_wake_up, select_cpu, balance, yield_to, tlb_flush, idle_entry,
+                       idle_exit, tracepoint))
 
 }  // namespace vmxsys::models

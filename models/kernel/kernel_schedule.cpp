@@ -16,7 +16,7 @@ cpu::program kernel::schedule() {
   auto here = co_await isa::in(code::schedule);
   thread* next = co_await choose_next();
   if (next == nullptr) co_return;
-  co_await isa::switch_to(next->strand);
+  co_await isa::switch_to(next->strand, &cpus_[index_of(co_await isa::this_cpu())].occupant);
   co_await finish_switch();
 }
 
@@ -51,9 +51,8 @@ cpu::task<thread*> kernel::choose_next() {
 }
 
 cpu::program kernel::leave(per_cpu& p, thread& prev, thread& next) {
-  const char state = prev.state == thread_state::sleeping ? 'S' : prev.preempted ? 'P' : 'R';
-  facts().state(p.source, hw_.time().now(),
-                sched_switch_fact{id_, static_cast<std::uint16_t>(p.index), prev.pid, next.pid, state});
+  const char how = prev.state == thread_state::sleeping ? 'S' : prev.preempted ? 'P' : 'R';
+  co_await state(sched_switch_fact{id_, static_cast<std::uint16_t>(p.index), prev.pid, next.pid, how});
   if (prev.notifier != nullptr) co_await prev.notifier->sched_out(prev);
   if (prev.extended_state_loaded) {
     auto here = co_await isa::in(code::fpu_switch);
@@ -150,9 +149,8 @@ cpu::task<bool> kernel::wake_sleeper(thread& t) {
     woken = true;
     t.state = thread_state::runnable;
     if (t.entity->cpu != target)
-      facts().state(cpus_[this_cpu].source, hw_.time().now(),
-                    sched_migrate_fact{id_, t.pid, static_cast<std::uint16_t>(t.entity->cpu),
-                                       static_cast<std::uint16_t>(target)});
+      co_await state(sched_migrate_fact{id_, t.pid, static_cast<std::uint16_t>(t.entity->cpu),
+                                        static_cast<std::uint16_t>(target)});
     policy_->enqueue(target, *t.entity, enqueue_reason::wakeup, now_ns());
     co_await isa::compute(costs().enqueue);
     co_await announce_wakeup(t, target);
@@ -164,9 +162,7 @@ cpu::task<bool> kernel::wake_sleeper(thread& t) {
 // With the queue's lock held: the wake-up is a fact, and what runs there may have to give way.
 cpu::program kernel::announce_wakeup(thread& t, unsigned target) {
   per_cpu& p = cpus_[target];
-  const unsigned this_cpu = index_of(co_await isa::this_cpu());
-  facts().state(cpus_[this_cpu].source, hw_.time().now(),
-                sched_wakeup_fact{id_, static_cast<std::uint16_t>(target), t.pid});
+  co_await state(sched_wakeup_fact{id_, static_cast<std::uint16_t>(target), t.pid});
   if (p.need_resched || p.current == &t) co_return;
   if (p.current->idle() || policy_->wakeup_preempts(target, *t.entity, now_ns())) co_await resched(target);
 }
@@ -213,9 +209,8 @@ cpu::task<int> kernel::yield_to(thread& target, bool preempt, yield_to_rules rul
     co_await unlock_both(cpu, other);
     break;
   }
-  facts().state(cpus_[cpu].source, hw_.time().now(),
-                yield_to_fact{id_, static_cast<std::uint16_t>(cpu), self.pid, target.pid,
-                              static_cast<std::uint16_t>(other), static_cast<std::uint8_t>(done.outcome)});
+  co_await state(yield_to_fact{id_, static_cast<std::uint16_t>(cpu), self.pid, target.pid,
+                               static_cast<std::uint16_t>(other), static_cast<std::uint8_t>(done.outcome)});
   if (done.schedule_self) co_await schedule();
   co_await irq_restore(enabled);
   co_return kernel_result(done.outcome);
@@ -246,9 +241,8 @@ cpu::task<bool> kernel::pull_task(per_cpu& p, balance_reason why) {
     policy_->dequeue(found->from, *moved, dequeue_reason::migrate, now_ns());
     policy_->enqueue(p.index, *moved, enqueue_reason::migrate, now_ns());
     co_await isa::compute(costs().dequeue + costs().enqueue);
-    facts().state(p.source, hw_.time().now(),
-                  sched_migrate_fact{id_, static_cast<thread*>(moved->owner)->pid,
-                                     static_cast<std::uint16_t>(found->from), static_cast<std::uint16_t>(p.index)});
+    co_await state(sched_migrate_fact{id_, static_cast<thread*>(moved->owner)->pid,
+                                      static_cast<std::uint16_t>(found->from), static_cast<std::uint16_t>(p.index)});
     p.balance.pulled();
     if (!locked && !p.need_resched && policy_->wakeup_preempts(p.index, *moved, now_ns()))
       p.need_resched = p.preempt_requested = true;

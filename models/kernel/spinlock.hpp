@@ -94,6 +94,12 @@ class lock_environment {
   std::vector<queue_nodes> nodes_;
 };
 
+/// Where the code of a lock is: what traces show of its waiters, and the CPL at which they spin. Must outlive the lock.
+struct lock_code {
+  const cpu::code_location& slow_path;
+  const cpu::code_location& spin;  ///< of the PAUSE
+};
+
 /// A spinlock: one shared word, two programs, and beside them the truth about who holds it. Interrupts and preemption
 /// are the caller's business. An acquire that meets no contention is one locked instruction, a release one store. A
 /// lock must outlive the strands that use it, and die before its environment.

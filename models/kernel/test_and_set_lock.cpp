@@ -11,11 +11,11 @@ cpu::program test_and_set_lock::acquire() {
 }
 
 cpu::program test_and_set_lock::contend() {
-  auto here = co_await isa::in(slow_path_code);
+  auto here = co_await isa::in(code_.slow_path);
   const waiting wait = begin_wait(co_await isa::this_strand());
   std::uint64_t before = locked;
   while (before != 0) {
-    co_await isa::spin_while(word_, cpu::spin_predicate::while_not_equal(0), word_spin, &subject_);
+    co_await isa::spin_while(word_, cpu::spin_predicate::while_not_equal(0), code_.spin, &subject_);
     before = co_await isa::witnessed(isa::cmpxchg(word_, 0, locked), *this);
   }
   end_wait(wait);

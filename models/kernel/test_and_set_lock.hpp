@@ -12,13 +12,18 @@ class test_and_set_lock final : public spinlock {
   static constexpr cpu::code_location slow_path_code{"virt_spin_lock", 0xffffffff81116000, 0x00, 0, cpu::bucket::spin};
   static constexpr cpu::code_location word_spin{"virt_spin_lock", 0xffffffff81116000, 0x1c, 0, cpu::bucket::spin};
 
-  explicit test_and_set_lock(lock_environment& in) : spinlock{lock_kind::test_and_set, in} {}
+  static constexpr lock_code kernel_code{slow_path_code, word_spin};
+
+  explicit test_and_set_lock(lock_environment& in, const lock_code& at = kernel_code)
+      : spinlock{lock_kind::test_and_set, in}, code_{at} {}
   cpu::program acquire() override;
   cpu::program release() override;
 
  private:
   cpu::program contend();
   void took_effect(cpu::strand& by, const cpu::instruction& i, cycles now) override;
+
+  const lock_code& code_;
 };
 
 }  // namespace vmxsys::models

@@ -13,9 +13,9 @@ cpu::program ticket_lock::acquire() {
 }
 
 cpu::program ticket_lock::wait_for(std::uint64_t ticket) {
-  auto here = co_await isa::in(slow_path_code);
+  auto here = co_await isa::in(code_.slow_path);
   const waiting wait = begin_wait(co_await isa::this_strand());
-  co_await isa::spin_while(word_, {head_mask, ticket, false}, head_spin, &subject_);
+  co_await isa::spin_while(word_, {head_mask, ticket, false}, code_.spin, &subject_);
   end_wait(wait);
 }
 

@@ -17,7 +17,10 @@ class ticket_lock final : public spinlock {
                                                      cpu::bucket::spin};
   static constexpr cpu::code_location head_spin{"ticket_spin_lock", 0xffffffff81041000, 0x12, 0, cpu::bucket::spin};
 
-  explicit ticket_lock(lock_environment& in) : spinlock{lock_kind::ticket, in} {}
+  static constexpr lock_code kernel_code{slow_path_code, head_spin};
+
+  explicit ticket_lock(lock_environment& in, const lock_code& at = kernel_code)
+      : spinlock{lock_kind::ticket, in}, code_{at} {}
   cpu::program acquire() override;
   cpu::program release() override;
 
@@ -25,6 +28,7 @@ class ticket_lock final : public spinlock {
   cpu::program wait_for(std::uint64_t ticket);
   void took_effect(cpu::strand& by, const cpu::instruction& i, cycles now) override;
 
+  const lock_code& code_;
   std::uint64_t serving_ = 0;  // the holder's ticket
   boost::container::small_vector<cpu::strand*, 1>
       waiters_;  // the truth: who drew a ticket, in order, without the owner of the head

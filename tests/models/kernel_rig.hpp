@@ -172,13 +172,14 @@ inline cpu::program until(cycles when) {
     co_await isa::compute(left > 100 * us ? left - cycles{left.count() / 4} : left);
   }
 }
+inline cpu::program nothing() { co_return; }
 inline cpu::program compute_for_ever(cycles chunk = 10 * ms) {
   for (;;) co_await isa::compute(chunk);
 }
 
 using kernel_facts = fact_record<sched_switch_fact, sched_wakeup_fact, sched_migrate_fact, yield_to_fact, work_fact,
                                  cpu::switch_fact, cpu::ipi_sent_fact, cpu::ipi_arrived_fact, cpu::interrupt_fact,
-                                 cpu::timer_fired_fact, cpu::halt_fact>;
+                                 cpu::timer_fired_fact, cpu::halt_fact, cpu::spin_fact>;
 
 /// The machine with one kernel on it.
 class kernel_rig {

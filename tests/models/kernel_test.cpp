@@ -6,7 +6,7 @@
 #include "kernel_rig.hpp"
 
 // The kernel over the instruction set, on bare machines: bring-up, sharing a CPU, waking, timers, balancing, directed
-// yields, calls between CPUs.
+// yields.
 namespace vmxsys::models::testing {
 namespace {
 
@@ -14,8 +14,6 @@ using kind = spying_scheduler::call_kind;
 using outcome = yield_to_outcome;
 
 constexpr unsigned init_mode = 5, startup_mode = 6;
-
-cpu::program nothing() { co_return; }
 
 // -- bring-up ---------------------------------------------------------------------------------------------------------
 
@@ -876,55 +874,6 @@ TEST(kernel_yield_to, S0_4_a_lead_beyond_the_granularity_is_burnt_in_futile_yiel
   EXPECT_LE(before, 321u);
   for (const auto& f : yields)
     if (f.at() < left) EXPECT_EQ(static_cast<outcome>(f->outcome), outcome::yielded);
-}
-
-// -- calls between CPUs -----------------------------------------------------------------------------------------------
-
-TEST(kernel_call_on, two_cpus_may_call_each_other_at_any_cycle) {
-  for (std::uint64_t offset = 0; offset < 1'200; offset += 3) {
-    kernel_rig r{2};
-    unsigned done[2] = {};
-    std::vector<unsigned> ran_on;
-    bool enabled = false;
-    for (unsigned i : {0u, 1u})
-      r.add("caller", {i}, [&, i](thread&) -> cpu::program {
-        co_await until(2 * ms + cycles{i == 0 ? 0 : offset});
-        auto here = co_await isa::in(kernel_text);
-        for (int n = 0; n < 3; ++n) {
-          const auto call = [&]() -> cpu::program {
-            auto& c = co_await isa::this_cpu();
-            enabled = enabled || c.interrupts_enabled();
-            ran_on.push_back(r.k().index_of(c));
-            co_await isa::compute(cycles{200});
-          };
-          co_await r.k().call_on(1 - i, call);
-          ++done[i];
-        }
-      });
-    r.run_until(2 * ms + 60 * us);
-    ASSERT_EQ(done[0], 3u) << offset;
-    ASSERT_EQ(done[1], 3u) << offset;
-    ASSERT_EQ(std::count(ran_on.begin(), ran_on.end(), 0u), 3) << offset;
-    ASSERT_EQ(ran_on.size(), 6u) << offset;
-    ASSERT_FALSE(enabled) << "interrupt context";
-  }
-}
-
-TEST(kernel_call_on, several_callers_of_one_cpu_are_all_served) {
-  kernel_rig r{4};
-  std::vector<unsigned> done(4);
-  for (unsigned i : {1u, 2u, 3u})
-    r.add("caller", {i}, [&, i](thread&) -> cpu::program {
-      co_await until(2 * ms);
-      auto here = co_await isa::in(kernel_text);
-      for (int n = 0; n < 50; ++n) {
-        co_await r.k().call_on(0, [&]() -> cpu::program { co_await isa::compute(cycles{300}); });
-        ++done[i];
-      }
-    });
-  r.hog("hog", {0});
-  r.run_until(4 * ms);
-  EXPECT_EQ(done, (std::vector<unsigned>{0, 50, 50, 50}));
 }
 
 // -- the run queue's lock ---------------------------------------------------------------------------------------------

@@ -1,0 +1,309 @@
+#include "kvm_rig.hpp"
+
+#include <vmxsys/models/guests/user_lock.hpp>
+#include <vmxsys/models/guests/workload.hpp>
+
+#include <algorithm>
+#include <set>
+
+// What workloads do to their kernel, with every length stated, on bare machines and in a virtual one.
+namespace vmxsys::models::testing {
+namespace {
+
+using shape = duration_distribution::shape;
+
+duration_distribution fixed(cycles length) { return {.mean = length}; }
+duration_distribution exponential(cycles mean) { return {.kind = shape::exponential, .mean = mean}; }
+
+constexpr std::uint64_t seed = 11;
+constexpr std::uint64_t user_half = std::uint64_t{1} << 63;  // addresses below are a program's
+
+using workload_maker = std::function<std::unique_ptr<workload>(kernel&)>;
+
+/// A workload on a bare machine, taken down before its kernel.
+struct bare_run {
+  bare_run(unsigned cpus, const workload_maker& make, std::function<void(kernel_config&)> change = {},
+           bool stepped = false)
+      : r{cpus, fair(), std::move(change), stepped} {
+    r.hw.facts().attach(waits);
+    load = make(r.k());
+  }
+  ~bare_run() { r.k().abandon_threads(); }
+
+  std::size_t units() const { return r.log.of<work_fact>().size(); }
+  /// Finished spins at one place.
+  std::vector<recorded<cpu::spin_fact>> spins(const cpu::code_location& at) const {
+    std::vector<recorded<cpu::spin_fact>> found;
+    for (const auto& s : r.log.of<cpu::spin_fact>())
+      if (s->rip == at.rip()) found.push_back(s);
+    return found;
+  }
+
+  fact_record<lock_wait_fact> waits;
+  kernel_rig r;
+  std::unique_ptr<workload> load;
+};
+
+// -- lock_bound -------------------------------------------------------------------------------------------------------
+
+std::unique_ptr<workload> locked(kernel& k, duration_distribution hold, unsigned threads = 0) {
+  return add_lock_bound(k, {.threads = threads, .work = exponential(20 * us), .hold = hold}, seed);
+}
+
+// A holder that the host can preempt is expressed by the length of its critical section: far shorter than the work
+// around it, or longer than that.
+TEST(lock_bound, holds_are_as_short_or_as_long_as_stated) {
+  const auto mean_wait = [](duration_distribution hold) {
+    bare_run w{4, [&](kernel& k) { return locked(k, hold); }};
+    w.r.run_until(50 * ms);
+    EXPECT_GT(w.units(), 200u);
+    cycles sum{0};
+    for (const auto& f : w.waits.of<lock_wait_fact>()) sum += f->waited;
+    return static_cast<double>(sum.count()) / static_cast<double>(w.units());
+  };
+  const double brief = mean_wait({.kind = shape::uniform, .min = cycles{200}, .max = cycles{600}});
+  const double lasting = mean_wait(exponential(100 * us));
+  EXPECT_LT(brief, 200);
+  EXPECT_GT(lasting, 200'000) << "three others hold it for 100 us each";
+}
+
+// -- tlb_shootdown ----------------------------------------------------------------------------------------------------
+
+std::unique_ptr<workload> unmapping(kernel& k, unsigned threads = 0) {
+  return add_tlb_shootdown(k, {.threads = threads, .work = exponential(40 * us), .unmap = fixed(cycles{800})}, seed);
+}
+
+TEST(tlb_shootdown, every_unit_waits_for_all_other_cpus) {
+  for (const unsigned cpus : {1u, 2u, 3u, 5u}) {
+    bare_run w{cpus, [](kernel& k) { return unmapping(k); }};
+    w.r.run_until(40 * ms);
+    EXPECT_GT(w.units(), 700u * cpus);
+    // The last rounds of every CPU may be under way.
+    EXPECT_NEAR(static_cast<double>(w.spins(code::csd_lock_wait_many).size()),
+                static_cast<double>(w.units() * (cpus - 1)), cpus * cpus);
+    const std::uint8_t used = cpus == 2 ? vector::call_function_single : vector::call_function;
+    const std::size_t sent = w.r.sent(vector::call_function) + w.r.sent(vector::call_function_single);
+    EXPECT_LE(sent, (w.units() + cpus) * (cpus - 1));
+    if (cpus > 1) EXPECT_GT(w.r.sent(used), sent * 9 / 10);
+    std::set<std::uint32_t> pids;
+    for (const auto& f : w.r.log.of<work_fact>()) {
+      pids.insert(f->pid);
+      EXPECT_EQ(f->units, 1u);
+    }
+    EXPECT_EQ(pids.size(), cpus);
+  }
+}
+
+TEST(tlb_shootdown, the_other_cpus_compute_in_user_mode_when_the_interrupt_comes) {
+  bare_run w{3, [](kernel& k) { return unmapping(k); }};
+  w.r.run_until(40 * ms);
+  for (unsigned i = 0; i < 3; ++i) {
+    const auto part = [&](cpu::bucket b) {
+      return static_cast<double>(w.r.hw.cpu(i).account().total(cpu::world::root, b).count()) / 40e6;
+    };
+    EXPECT_GT(part(cpu::bucket::user), 0.7);
+    EXPECT_GT(part(cpu::bucket::interrupt), 0.02) << "with the invalidations of two others";
+    EXPECT_GT(part(cpu::bucket::spin), 0.01);
+    EXPECT_EQ(part(cpu::bucket::spin_futile), 0);
+  }
+}
+
+TEST(tlb_shootdown, cpus_without_a_thread_are_left_alone) {
+  bare_run w{4, [](kernel& k) { return unmapping(k, 2); }};
+  w.r.run_until(40 * ms);
+  std::set<std::uint32_t> interrupted;
+  for (const auto& s : w.r.log.of<cpu::ipi_sent_fact>())
+    if (s->vector == vector::call_function_single) interrupted.insert(s->destination);
+  EXPECT_EQ(interrupted.size(), 2u);
+  EXPECT_EQ(w.r.sent(vector::call_function), 0u);
+}
+
+// -- user_spin --------------------------------------------------------------------------------------------------------
+
+workload_maker spinning(lock_kind kind, unsigned threads = 0, cycles hold = 5 * us) {
+  return [=](kernel& k) {
+    return add_user_spin(k, {.threads = threads, .lock = kind, .work = exponential(20 * us), .hold = fixed(hold)}, seed);
+  };
+}
+
+class every_user_lock : public ::testing::TestWithParam<lock_kind> {};
+INSTANTIATE_TEST_SUITE_P(user_spin, every_user_lock, ::testing::Values(lock_kind::test_and_set, lock_kind::ticket),
+                         [](const auto& row) { return std::string{to_string(row.param)}; });
+
+TEST(user_spin, has_no_queued_lock) {
+  kernel_rig r{1};
+  EXPECT_THROW(make_user_lock(lock_kind::queued, r.k().locks()), std::invalid_argument);
+}
+
+TEST_P(every_user_lock, spins_in_the_program_and_never_enters_the_kernel_for_it) {
+  bare_run w{4, spinning(GetParam())};
+  w.r.run_until(40 * ms);
+  EXPECT_GT(w.units(), 4'000u);
+  EXPECT_LT(w.units(), 8'000u) << "one holder at a time, 5 us each";
+  std::size_t in_user = 0;
+  for (const auto& s : w.r.log.of<cpu::spin_fact>()) in_user += s->rip < user_half;
+  EXPECT_GT(in_user, 1'000u);
+  ASSERT_FALSE(w.waits.of<lock_wait_fact>().empty());
+  std::size_t of_the_program = 0;
+  for (const auto& f : w.waits.of<lock_wait_fact>())
+    if (f->kind == GetParam()) {  // run queues have queued locks
+      ++of_the_program;
+      EXPECT_EQ(f->futile, cycles{0}) << "everybody has a CPU of his own";
+    }
+  EXPECT_GT(of_the_program, 1'000u);
+  for (unsigned i = 0; i < 4; ++i)
+    EXPECT_LT(w.r.hw.cpu(i).account().total(cpu::world::root, cpu::bucket::kernel), 200 * us) << "booting";
+}
+
+struct interval {
+  cycles from;
+  cycles to;
+};
+std::vector<interval> absences(const kernel_rig& r, std::uint32_t strand) {
+  std::vector<interval> all;
+  for (const auto& s : r.log.of<cpu::switch_fact>()) {
+    if (s->from == strand) all.push_back({s.at(), cycles::never()});
+    if (s->to == strand && !all.empty()) all.back().to = s.at();
+  }
+  return all;
+}
+
+// Worker 0 shares its CPU with a thread that only computes; worker 1 has its own. So worker 1 waits in vain exactly
+// while worker 0 is preempted in its critical section, or, with tickets, as next owner.
+TEST_P(every_user_lock, a_wait_is_futile_while_the_holder_is_preempted) {
+  const lock_kind kind = GetParam();
+  bare_run w{2, spinning(kind, 0, 200 * us), [](kernel_config& c) { c.hz = 1000; }};
+  w.r.hog("hog", {0});
+  w.r.run_until(400 * ms);
+  const std::uint32_t sharing = w.r.k().threads()[0]->strand.id();
+  const std::uint32_t alone = w.r.k().threads()[1]->strand.id();
+  const std::vector<interval> away = absences(w.r, sharing);
+  unsigned futile = 0;
+  for (const auto& f : w.waits.of<lock_wait_fact>()) {
+    if (f->kind != kind || f->waiter != alone) continue;
+    cycles expected{0};
+    bool at_the_end = false;  // preempted behind its release, while the lock is changing hands
+    for (const interval& a : away) {
+      at_the_end = at_the_end || (a.from + cycles{400} > f.at() && a.from < f.at());
+      const cycles from = max(a.from, f->began);
+      const cycles to = min(a.to, f.at());
+      if (from < to) expected += to - from;
+    }
+    if (at_the_end) continue;
+    EXPECT_EQ(f->futile, expected) << f.at().count();
+    futile += expected > cycles{0};
+  }
+  EXPECT_GT(futile, 3u);
+  EXPECT_TRUE(absences(w.r, alone).empty() || absences(w.r, alone).size() < 3) << "it has its CPU for itself";
+}
+
+// On one CPU a waiter must lose it to the holder: a kernel's waiter never would.
+TEST_P(every_user_lock, a_waiter_is_preempted_like_any_user_code) {
+  bare_run w{1, spinning(GetParam(), 3, 2 * ms), [](kernel_config& c) { c.hz = 1000; }};
+  w.r.run_until(400 * ms);
+  EXPECT_GT(w.units(), 15u);
+  std::set<std::uint32_t> pids;
+  for (const auto& f : w.r.log.of<work_fact>()) pids.insert(f->pid);
+  if (GetParam() == lock_kind::ticket) EXPECT_EQ(pids.size(), 3u) << "strict turns; the other lock starves";
+  EXPECT_GT(w.r.hw.cpu(0).account().total(cpu::world::root, cpu::bucket::spin_futile), 50 * ms);
+}
+
+// -- in a virtual machine ---------------------------------------------------------------------------------------------
+
+/// Two vCPUs of one VM on each CPU of the host, and a workload in the guest.
+struct guest_run {
+  guest_run(const workload_maker& make, bool stepped = false)
+      : r{{.cpus = 2, .stepped = stepped}, {{.vcpus = 4, .on = {{0}, {0}, {1}, {1}}}}} {
+    r.hw.facts().attach(work);
+    load = make(r.guest());
+  }
+  ~guest_run() {
+    r.guest().abandon_threads();
+    r.host().abandon_threads();
+  }
+  std::size_t count(vmx::exit_reason why) const {
+    std::size_t n = 0;
+    for (unsigned v = 0; v < 4; ++v) n += r.exits(why, v).size();
+    return n;
+  }
+  cycles booked(cpu::bucket b) {
+    cycles sum{0};
+    for (unsigned i = 0; i < 2; ++i) sum += r.hw.cpu(i).account().total(cpu::world::non_root, b);
+    return sum;
+  }
+
+  fact_record<work_fact> work;
+  kvm_rig r;
+  std::unique_ptr<workload> load;
+};
+
+// The loop that waits for the others runs at CPL 0: it exits. Most of it is in vain, since half of the vCPUs are always
+// off their CPU.
+TEST(tlb_shootdown, in_an_overcommitted_guest_spins_in_vain_and_exits) {
+  guest_run g{[](kernel& k) { return unmapping(k); }};
+  g.r.run_until(200 * ms);
+  EXPECT_GT(g.work.of<work_fact>().size(), 50u);
+  EXPECT_GT(g.booked(cpu::bucket::spin_futile), g.booked(cpu::bucket::spin));
+  std::size_t there = 0;
+  for (unsigned v = 0; v < 4; ++v)
+    for (const auto& x : g.r.exits(vmx::exit_reason::pause, v)) there += x->rip == code::csd_lock_wait_many.rip();
+  EXPECT_GT(there, 50u);
+}
+
+// The program's loop runs at CPL 3: PAUSE-loop exiting does not see it, in vain or not.
+TEST(user_spin, in_an_overcommitted_guest_spins_in_vain_and_does_not_exit) {
+  guest_run g{spinning(lock_kind::ticket, 0, 20 * us)};
+  g.r.run_until(200 * ms);
+  EXPECT_GT(g.work.of<work_fact>().size(), 50u);
+  EXPECT_GT(g.booked(cpu::bucket::spin_futile), 20 * ms);
+  for (unsigned v = 0; v < 4; ++v)
+    for (const auto& x : g.r.exits(vmx::exit_reason::pause, v)) EXPECT_GT(x->rip, user_half);
+}
+
+// -- fast and stepped -------------------------------------------------------------------------------------------------
+
+struct named_workload {
+  const char* name;
+  workload_maker make;
+};
+const named_workload all_workloads[] = {
+    {"tlb_shootdown", [](kernel& k) { return unmapping(k); }},
+    {"tlb_shootdown_by_more_threads_than_cpus", [](kernel& k) { return unmapping(k, 7); }},
+    {"user_test_and_set", spinning(lock_kind::test_and_set)},
+    {"user_ticket", spinning(lock_kind::ticket)},
+    {"user_ticket_of_more_threads_than_cpus", spinning(lock_kind::ticket, 7)},
+};
+class every_workload : public ::testing::TestWithParam<named_workload> {};
+INSTANTIATE_TEST_SUITE_P(workload, every_workload, ::testing::ValuesIn(all_workloads),
+                         [](const auto& row) { return std::string{row.param.name}; });
+
+TEST_P(every_workload, states_the_same_facts_fast_and_stepped_on_a_bare_machine) {
+  const auto run = [](bool stepped) {
+    bare_run w{3, GetParam().make, {}, stepped};
+    for (cycles to = ms; to < 30 * ms; to += cycles{777'777}) {
+      w.r.run_until(to);
+      w.r.hw.materialise();
+    }
+    return std::pair{w.r.hash.value(), w.r.hash.count()};
+  };
+  const auto fast = run(false);
+  EXPECT_GT(fast.second, 2'000u);
+  EXPECT_EQ(run(true), fast);
+}
+
+TEST_P(every_workload, states_the_same_facts_fast_and_stepped_in_a_guest) {
+  const auto run = [](bool stepped) {
+    guest_run g{GetParam().make, stepped};
+    for (cycles to = 10 * ms; to < 60 * ms; to += cycles{1'777'777}) {
+      g.r.run_until(to);
+      g.r.hw.materialise();
+    }
+    return std::pair{g.r.hash.value(), g.r.hash.count()};
+  };
+  const auto fast = run(false);
+  EXPECT_GT(fast.second, 2'000u);
+  EXPECT_EQ(run(true), fast);
+}
+
+}  // namespace
+}  // namespace vmxsys::models::testing
