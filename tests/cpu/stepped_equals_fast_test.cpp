@@ -98,7 +98,7 @@ TEST(stepped_equals_fast, on_random_machines) {
               static_cast<unsigned long long>(stepped_events), seen.c_str());
   if (machines < 100) return;
   for (const std::size_t reason : {0, 1, 3, 7, 10, 12, 18, 31, 32, 40, 52})
-    EXPECT_GT(exits[reason], machines / 2) << "the storm has become a calm: exit " << reason;
+    EXPECT_GT(exits[reason], machines / 3) << "the storm has become a calm: exit " << reason;
   EXPECT_GT(stepped_events, fast_events * 3 / 2);
   EXPECT_GT(facts, 500 * machines);
   EXPECT_GT(detections, 20 * machines);
@@ -107,7 +107,7 @@ TEST(stepped_equals_fast, on_random_machines) {
 // Every compiler, optimisation and platform gives these facts. A change of the model's rules, costs or facts gives
 // others: then put the value of the message here, and say in the commit why it changed.
 TEST(stepped_equals_fast, twenty_machines_give_the_committed_facts) {
-  constexpr std::uint64_t committed = 0xa7822ae78de2193a;
+  constexpr std::uint64_t committed = 0xc2ed726ab0ccc71;
   std::uint64_t all = 0;
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
     const random_result r = random_machine{seed, {}}.run();
