@@ -17,10 +17,10 @@ constexpr const char* non_register = "SDM Vol. 3C §30.3.4";
 // ---- what the saved values are -------------------------------------------------------------------------------------
 
 bool is_fault(std::uint8_t vector) {
-  // #DE, #BR, #UD, #NM, 9, #TS, #NP, #SS, #GP, #PF, #MF, #AC, #XM, #VE, #CP. A #DB is looked at apart; #DF and #MC are
+  // #DE, #BR, #UD, #NM, #TS, #NP, #SS, #GP, #PF, #MF, #AC, #XM, #VE, #CP. A #DB is looked at apart; #DF and #MC are
   // aborts.
-  constexpr std::uint32_t faults = 1u << 0 | 1u << 5 | 1u << 6 | 1u << 7 | 0x1Fu << 9 | 1u << 14 | 1u << 16 | 1u << 17 |
-                                   1u << 19 | 1u << 20 | 1u << 21;
+  constexpr std::uint32_t faults =
+      1u << 0 | 1u << 5 | 1u << 6 | 1u << 7 | 0x1Fu << 10 | 1u << 16 | 1u << 17 | 1u << 19 | 1u << 20 | 1u << 21;
   return vector < 32 && (faults >> vector & 1) != 0;
 }
 

@@ -170,6 +170,8 @@ TEST(vmx_exit_record, error_codes_need_their_valid_bits) {
   exit.idt_vectoring_information |= event_bits::valid;
   EXPECT_EQ(recorded(exit).idt_vectoring_information, 0x8000'0B0Du);
   EXPECT_EQ(recorded(exit).idt_vectoring_error_code, 9u);
+  exit.idt_vectoring_information &= ~event_bits::error_code;
+  EXPECT_EQ(recorded(exit).idt_vectoring_error_code, 0u);
 }
 
 TEST(vmx_exit_record, addresses_where_they_are_defined) {
