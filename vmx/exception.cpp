@@ -9,13 +9,10 @@ constexpr bool is_software(event_type type) {
          type == event_type::software_exception;
 }
 
-void report_original(exit_info& exit, const event_information& delivering, std::uint32_t error_code) {
-  if (!delivering.valid) return;
-  event_information original = delivering;
-  original.bit_12 = false;
-  original.nested = false;
-  exit.idt_vectoring_information = encode(original);
-  if (delivering.error_code) exit.idt_vectoring_error_code = error_code;
+void report_original(exit_info& exit, const event_in_delivery& delivering, delivery_stop stop) {
+  const vectoring original = vectoring_information(delivering, stop);
+  exit.idt_vectoring_information = original.information;
+  exit.idt_vectoring_error_code = original.error_code;
 }
 
 exception_outcome exit_with(std::uint8_t vector, event_type type, bool error_code_valid, std::uint32_t error_code,
@@ -47,23 +44,23 @@ bool exception_exits(const vmcs& v, unsigned vector, std::uint32_t error_code) n
   return match == bit;
 }
 
-exception_outcome raise_exception(const vmcs& v, const guest_exception& exception, const event_information& delivering,
-                                  std::uint32_t delivering_error_code, std::uint32_t delivering_length) noexcept {
+exception_outcome raise_exception(const vmcs& v, const guest_exception& exception, const event_in_delivery& delivering,
+                                  std::uint32_t delivering_length) noexcept {
+  const event_information& first = delivering.event;
   const bool with_code =
       has_error_code(exception.vector) && !exception.real_mode && exception.type == event_type::hardware_exception;
   if (exception_exits(v, exception.vector, exception.error_code)) {
     exception_outcome outcome =
         exit_with(exception.vector, exception.type, with_code, exception.error_code, exception.qualification);
-    report_original(outcome.exit, delivering, delivering_error_code);
-    if (delivering.valid && is_software(delivering.type))
+    report_original(outcome.exit, delivering, delivery_stop::exception);
+    if (first.valid && is_software(first.type))
       outcome.exit.instruction_length = delivering_length;
     else if (is_software(exception.type))
       outcome.exit.instruction_length = exception.instruction_length;
     return outcome;
   }
-  const escalation combined = delivering.valid
-                                  ? escalate(class_of_event(delivering), class_of_exception(exception.vector))
-                                  : escalation::serial;
+  const escalation combined =
+      first.valid ? escalate(class_of_event(first), class_of_exception(exception.vector)) : escalation::serial;
   switch (combined) {
     case escalation::double_fault:
       if (exception_exits(v, exception_vector::double_fault, 0))
@@ -81,13 +78,14 @@ exception_outcome raise_exception(const vmcs& v, const guest_exception& exceptio
   return deliver(exception.vector, with_code ? exception.error_code : 0);
 }
 
-exit_info task_switch_exit(std::uint16_t selector, task_switch_source source, std::uint32_t instruction_length,
-                           const event_information& delivering, std::uint32_t delivering_error_code) noexcept {
+exit_info task_switch_exit(const qualification::task_switch& what, std::uint32_t instruction_length,
+                           const event_in_delivery& delivering) noexcept {
   exit_info exit;
   exit.reason = exit_reason::task_switch;
-  exit.qualification = selector | static_cast<std::uint64_t>(source) << 30;
-  report_original(exit, delivering, delivering_error_code);
-  if (source != task_switch_source::idt_task_gate || (delivering.valid && is_software(delivering.type)))
+  exit.qualification = encode(what);
+  report_original(exit, delivering, delivery_stop::task_gate);
+  if (what.source != qualification::task_switch_source::idt_gate ||
+      (delivering.event.valid && is_software(delivering.event.type)))
     exit.instruction_length = instruction_length;
   return exit;
 }

@@ -5,6 +5,9 @@
 
 #include <vmxsys/vmx/event.hpp>
 #include <vmxsys/vmx/exit.hpp>
+#include <vmxsys/vmx/exit_qualification.hpp>
+#include <vmxsys/vmx/idt_vectoring.hpp>
+#include <vmxsys/vmx/register_bits.hpp>
 #include <vmxsys/vmx/vmcs.hpp>
 
 namespace vmxsys::vmx {
@@ -111,7 +114,8 @@ struct guest_exception {
   std::uint8_t vector = 0;
   std::uint32_t error_code = 0;
   event_type type = event_type::hardware_exception;
-  /// Of the exit: the faulting address for #PF, `debug_qualification` for #DB, else 0.
+  /// Of the exit: the faulting address for #PF, `debug_qualification` or `qualification::debug_conditions` for #DB,
+  /// else 0.
   std::uint64_t qualification = 0;
   std::uint32_t instruction_length = 0;  ///< reported for types 5 and 6 only
   bool real_mode = false;                ///< CR0.PE = 0: no error code
@@ -127,38 +131,25 @@ struct exception_outcome {
   exit_info exit;
 };
 
-/// What a guest exception does. `delivering`: the event whose delivery was under way (`valid` false for none), with its
-/// error code and, for types 4 to 6, its instruction length.
+/// What a guest exception does. `delivering`: the event whose delivery was under way (`valid` false for none);
+/// `delivering_length`: of its instruction, for types 4 to 6.
 ///
 /// The exception bitmap is asked for the exception itself before it combines with the event being delivered; a #DF that
 /// the combination gives is asked again, and then no original event is reported; neither for a triple fault (exit 2).
 /// SDM Vol. 3C §28.2, §30.2.4.
 exception_outcome raise_exception(const vmcs& v, const guest_exception& exception,
-                                  const event_information& delivering = {}, std::uint32_t delivering_error_code = 0,
+                                  const event_in_delivery& delivering = {},
                                   std::uint32_t delivering_length = 0) noexcept;
 
-/// What caused a #DB; SDM Vol. 3C §30.2.1, table "Exit Qualification for Debug Exceptions". An intercepted #DB leaves
-/// DR6 as it was.
-struct debug_conditions {
-  std::uint8_t breakpoints = 0;  ///< B3 to B0
-  bool bus_lock = false;
-  bool register_access = false;  ///< BD: MOV DR with DR7.GD
-  bool single_step = false;      ///< BS
-  bool transaction = false;      ///< RTM
-};
-constexpr std::uint64_t debug_qualification(const debug_conditions& c) noexcept {
-  return (c.breakpoints & 15u) | (c.bus_lock ? 1u << 11 : 0u) | (c.register_access ? 1u << 13 : 0u) |
-         (c.single_step ? 1u << 14 : 0u) | (c.transaction ? 1u << 16 : 0u);
+/// The qualification of a #DB for pending debug exceptions (field 6822H): all bits but 12, which only says that they
+/// count. An intercepted #DB leaves DR6 as it was. SDM Vol. 3C §30.2.1.
+constexpr std::uint64_t debug_qualification(std::uint64_t pending_debug) noexcept {
+  return pending_debug & pending_debug_bits::defined & ~pending_debug_bits::enabled_breakpoint;
 }
-/// Of pending debug exceptions (field 6822H) that are taken: all bits but 12, which only says that they count.
-constexpr std::uint64_t debug_qualification(std::uint64_t pending_debug) noexcept { return pending_debug & 0x1'480F; }
-
-/// What started a task switch; SDM Vol. 3C §30.2.1, table "Exit Qualification for Task Switches".
-enum class task_switch_source : std::uint8_t { call = 0, iret = 1, jmp = 2, idt_task_gate = 3 };
 
 /// Every task switch exits, basic reason 9. `delivering` as above; a software event or an instruction reports its
 /// length.
-exit_info task_switch_exit(std::uint16_t selector, task_switch_source source, std::uint32_t instruction_length,
-                           const event_information& delivering = {}, std::uint32_t delivering_error_code = 0) noexcept;
+exit_info task_switch_exit(const qualification::task_switch& what, std::uint32_t instruction_length,
+                           const event_in_delivery& delivering = {}) noexcept;
 
 }  // namespace vmxsys::vmx

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include <vmxsys/vmx/event.hpp>
+#include <vmxsys/vmx/exit_qualification.hpp>
 #include <vmxsys/vmx/processor.hpp>
 
 namespace vmxsys::vmx {
@@ -114,12 +115,12 @@ struct guest_instruction {
   /// ECX, the immediate or the register operand of the MSR instructions; for the list forms the element at hand.
   std::uint32_t msr = 0;
   std::uint16_t port = 0;
-  std::uint8_t bytes = 1;  ///< I/O: 1, 2 or 4; SMSW: operand size 2, 4 or 8 (memory operands: 2)
-  std::uint8_t gpr = 0;    ///< register operand of MOV CR and MOV DR: 0 RAX, 1 RCX, 2 RDX, 3 RBX, 4 RSP, ... 15 R15
-  std::uint8_t debug_register = 0;  ///< 0 .. 7
-  bool memory_operand = false;      ///< LMSW
-  bool immediate_port = false;      ///< IN and OUT
-  bool rep = false;                 ///< INS and OUTS
+  std::uint8_t bytes = 1;                        ///< I/O: 1, 2 or 4; SMSW: operand size 2, 4 or 8 (memory operands: 2)
+  general_register gpr = general_register::rax;  ///< of MOV CR and MOV DR
+  std::uint8_t debug_register = 0;               ///< 0 .. 7
+  bool memory_operand = false;                   ///< LMSW
+  bool immediate_port = false;                   ///< IN and OUT
+  bool rep = false;                              ///< INS and OUTS
   /// Of an operand in memory: the qualification of INVEPT, INVPCID, SGDT and others. With RIP-relative addressing the
   /// next instruction's RIP included.
   std::uint64_t displacement = 0;
@@ -139,7 +140,7 @@ struct guest_instruction {
   std::uint32_t umwait_control = 0;  ///< IA32_UMWAIT_CONTROL
 
   /// 64-bit mode: IA-32e mode with CS.L.
-  constexpr bool in_64_bit_mode() const noexcept { return mode.long_mode && mode.code_64_bit; }
+  constexpr bool in_64_bit_mode() const noexcept { return mode.in_64_bit_mode(); }
 };
 
 }  // namespace vmxsys::vmx

@@ -1,4 +1,5 @@
 #include <vmxsys/vmx/control_registers.hpp>
+#include <vmxsys/vmx/exit_qualification.hpp>
 #include <vmxsys/vmx/instruction_exit.hpp>
 #include <vmxsys/vmx/non_root.hpp>
 #include <vmxsys/vmx/tsc.hpp>
@@ -13,6 +14,7 @@ using outcome = instruction_outcome;
 using effect = instruction_effect;
 using gate = fault_gate;
 using reason = exit_reason;
+using cr_access = qualification::cr_access_type;
 
 constexpr std::uint64_t low_32 = 0xFFFF'FFFF;
 
@@ -73,7 +75,7 @@ outcome pause(const context& c) {
 }
 
 outcome mwait(const context& c) {
-  if (mwait_exits(c.v)) return exits(c.i.monitor_armed ? 1 : 0);
+  if (mwait_exits(c.v)) return exits(qualification::encode_mwait(c.i.monitor_armed));
   return mwait_sleeps(c.v, c.i.ecx, c.i.rflags, c.i.virtual_interrupt) ? as_usual() : executes(effect::nothing);
 }
 
@@ -92,6 +94,9 @@ outcome timed_wait(const context& c) {
 
 // -- control and debug registers --------------------------------------------------------------------------------------
 
+std::uint64_t cr_qualification(const context& c, std::uint8_t number, cr_access type) {
+  return encode(qualification::cr_access{number, type, false, c.i.gpr});
+}
 std::uint64_t operand(const context& c) { return c.i.in_64_bit_mode() ? c.i.source : c.i.source & low_32; }
 std::uint64_t real(const context& c, masked_register which) {
   return which == masked_register::cr0 ? c.i.mode.cr0 : c.i.mode.cr4;
@@ -99,8 +104,8 @@ std::uint64_t real(const context& c, masked_register which) {
 
 template <masked_register which>
 outcome mov_to_masked(const context& c) {
-  constexpr unsigned number = which == masked_register::cr0 ? 0 : 4;
-  if (mov_to_masked_exits(c.v, which, operand(c))) return exits(cr_qualification(number, cr_access::mov_to, c.i.gpr));
+  constexpr std::uint8_t number = which == masked_register::cr0 ? 0 : 4;
+  if (mov_to_masked_exits(c.v, which, operand(c))) return exits(cr_qualification(c, number, cr_access::mov_to_cr));
   if (breaks_fixed_bits(c.v, c.caps, which, operand(c))) return general_protection();
   return executes(effect::load_control_register, after_mov(c.v, which, real(c, which), operand(c)));
 }
@@ -112,23 +117,23 @@ outcome mov_from_masked(const context& c) {
 }
 
 outcome mov_to_cr3(const context& c) {
-  return exits_if(mov_to_cr3_exits(c.v, operand(c)), cr_qualification(3, cr_access::mov_to, c.i.gpr));
+  return exits_if(mov_to_cr3_exits(c.v, operand(c)), cr_qualification(c, 3, cr_access::mov_to_cr));
 }
 outcome mov_from_cr3(const context& c) {
-  return exits_if(mov_from_cr3_exits(c.v), cr_qualification(3, cr_access::mov_from, c.i.gpr));
+  return exits_if(mov_from_cr3_exits(c.v), cr_qualification(c, 3, cr_access::mov_from_cr));
 }
 
 outcome cr8(const context& c, bool exit, cr_access access) {
-  if (exit) return exits(cr_qualification(8, access, c.i.gpr));
+  if (exit) return exits(cr_qualification(c, 8, access));
   return executes((primary_controls(c.v) & primary::use_tpr_shadow) != 0 ? effect::tpr_shadow : effect::as_usual);
 }
-outcome mov_to_cr8(const context& c) { return cr8(c, cr8_load_exits(c.v), cr_access::mov_to); }
-outcome mov_from_cr8(const context& c) { return cr8(c, cr8_store_exits(c.v), cr_access::mov_from); }
+outcome mov_to_cr8(const context& c) { return cr8(c, cr8_load_exits(c.v), cr_access::mov_to_cr); }
+outcome mov_from_cr8(const context& c) { return cr8(c, cr8_store_exits(c.v), cr_access::mov_from_cr); }
 
 outcome clear_ts(const context& c) {
   switch (clts(c.v)) {
     case clts_effect::exits:
-      return exits(cr_qualification(0, cr_access::clts));
+      return exits(encode(qualification::cr_access{0, cr_access::clts}));
     case clts_effect::nothing:
       return executes(effect::nothing);
     case clts_effect::clears:
@@ -139,7 +144,9 @@ outcome clear_ts(const context& c) {
 
 outcome lmsw(const context& c) {
   const auto source = static_cast<std::uint16_t>(c.i.source);
-  if (lmsw_exits(c.v, source)) return exits(cr_qualification(0, cr_access::lmsw, 0, c.i.memory_operand, source));
+  if (lmsw_exits(c.v, source))
+    return exits(
+        encode(qualification::cr_access{0, cr_access::lmsw, c.i.memory_operand, general_register::rax, source}));
   const std::uint64_t value = after_lmsw(c.v, c.i.mode.cr0, source);
   if (breaks_fixed_bits(c.v, c.caps, masked_register::cr0, value)) return general_protection();
   return executes(effect::load_control_register, value);
@@ -154,7 +161,7 @@ outcome smsw(const context& c) {
 template <bool from>
 outcome mov_dr(const context& c) {
   return exits_if((primary_controls(c.v) & primary::mov_dr_exiting) != 0,
-                  dr_qualification(c.i.debug_register, from, c.i.gpr));
+                  encode(qualification::dr_access{c.i.debug_register, from, c.i.gpr}));
 }
 
 // -- ports and MSRs ---------------------------------------------------------------------------------------------------
@@ -162,7 +169,8 @@ outcome mov_dr(const context& c) {
 template <bool in, bool string>
 outcome port_access(const context& c) {
   return exits_if(io_exits(c.v, c.memory, c.i.port, c.i.bytes),
-                  io_qualification(c.i.bytes, in, string, string && c.i.rep, !string && c.i.immediate_port, c.i.port));
+                  encode(qualification::io_access{c.i.bytes, in, string, string && c.i.rep,
+                                                  !string && c.i.immediate_port, c.i.port}));
 }
 
 constexpr std::uint32_t ia32_time_stamp_counter = 0x10;

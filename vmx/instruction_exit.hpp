@@ -95,21 +95,4 @@ instruction_outcome decide(const vmcs& v, const capabilities& caps, const physic
 /// The exit information of an outcome `vm_exit`. The guest-linear address is set for INS, OUTS and LMSW from memory.
 exit_info exit_of(const instruction_outcome& outcome, const guest_instruction& instruction) noexcept;
 
-// Qualifications by SDM Vol. 3C §30.2.1, for tests and hypervisor models too.
-
-enum class cr_access : std::uint8_t { mov_to = 0, mov_from = 1, clts = 2, lmsw = 3 };
-constexpr std::uint64_t cr_qualification(unsigned number, cr_access access, unsigned gpr = 0, bool lmsw_memory = false,
-                                         std::uint16_t lmsw_source = 0) noexcept {
-  return number | static_cast<std::uint64_t>(access) << 4 | (lmsw_memory ? 1u << 6 : 0u) |
-         static_cast<std::uint64_t>(gpr) << 8 | static_cast<std::uint64_t>(lmsw_source) << 16;
-}
-constexpr std::uint64_t dr_qualification(unsigned number, bool from, unsigned gpr) noexcept {
-  return number | (from ? 1u << 4 : 0u) | static_cast<std::uint64_t>(gpr) << 8;
-}
-constexpr std::uint64_t io_qualification(unsigned bytes, bool in, bool string, bool rep, bool immediate,
-                                         std::uint16_t port) noexcept {
-  return (bytes - 1) | (in ? 1u << 3 : 0u) | (string ? 1u << 4 : 0u) | (rep ? 1u << 5 : 0u) |
-         (immediate ? 1u << 6 : 0u) | static_cast<std::uint64_t>(port) << 16;
-}
-
 }  // namespace vmxsys::vmx

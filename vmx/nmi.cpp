@@ -15,25 +15,4 @@ bool nmi_open(const vmcs& v, const guest_blocking& blocking, bool sti_blocks_nmi
   return held.nmi_window_open(sti_blocks_nmi);
 }
 
-void report_nmi_unblocking(exit_info& exit) noexcept {
-  constexpr std::uint64_t qualification_bit = 1u << 12;
-  constexpr unsigned double_fault = 8;
-  if ((exit.idt_vectoring_information & event_bits::valid) != 0) return;
-  switch (exit.reason) {
-    case exit_reason::exception_or_nmi: {
-      const event_information event = decode_event(exit.interruption_information);
-      if (event.valid && event.type == event_type::hardware_exception && event.vector != double_fault)
-        exit.interruption_information |= event_bits::nmi_unblocking;
-      break;
-    }
-    case exit_reason::ept_violation:
-    case exit_reason::page_modification_log_full:
-    case exit_reason::spp_event:
-      exit.qualification |= qualification_bit;
-      break;
-    default:
-      break;
-  }
-}
-
 }  // namespace vmxsys::vmx

@@ -55,7 +55,7 @@ class nmi_state {
   /// An NMI is delivered through an IDT.
   constexpr void deliver() noexcept { blocked_ = true; }
   /// IRET in non-root operation. True if it has ended blocking: then a fault of this same IRET that exits reports it
-  /// (`report_nmi_unblocking`).
+  /// (`note_nmi_unblocking`).
   constexpr bool iret(const nmi_rule& rule) noexcept {
     bool& blocking = rule.bit_3_is_virtual ? virtual_blocked_ : blocked_;
     const bool unblocked = rule.iret_unblocks && blocking;
@@ -83,11 +83,5 @@ class nmi_state {
   bool blocked_ = false;
   bool virtual_blocked_ = false;
 };
-
-/// An IRET that has ended (virtual-)NMI blocking faults with this exit: sets bit 12 of the interruption information
-/// (an exception that is not #DF) or of the qualification (EPT violation, page-modification log full, SPP event). Exits
-/// during event delivery (IDT vectoring valid) and all others are left alone. The hypervisor must set the blocking
-/// again before it resumes the guest. SDM Vol. 3C §30.2.2, §30.2.3.
-void report_nmi_unblocking(exit_info& exit) noexcept;
 
 }  // namespace vmxsys::vmx

@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <optional>
 
 #include <vmxsys/vmx/cycles.hpp>
 
@@ -69,14 +68,5 @@ class preemption_timer {
   unsigned shift_;
   bool stopped_ = false;
 };
-
-/// What a VM exit writes to the timer-value field. `control`: "save VMX-preemption timer value"; without it the field
-/// stays (nothing to write), and the next entry starts from the same value. An exit caused by the timer saves 0, any
-/// other the count at that time, which is 0 as well if it has expired meanwhile.
-constexpr std::optional<std::uint32_t> preemption_timer_to_save(bool control, bool caused_by_timer,
-                                                                std::uint32_t value) noexcept {
-  if (!control) return std::nullopt;
-  return caused_by_timer ? 0 : value;
-}
 
 }  // namespace vmxsys::vmx

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <vmxsys/vmx/control.hpp>
+#include <vmxsys/vmx/guest_state.hpp>
 #include <vmxsys/vmx/nmi.hpp>
 
 namespace vmxsys::vmx {
@@ -101,46 +102,17 @@ TEST(nmi_state, only_an_nmi_that_exits_blocks_the_host) {
   EXPECT_EQ(root, nmi_state{});
 }
 
-exit_info exception_exit(std::uint8_t vector, event_type type = event_type::hardware_exception) {
-  exit_info exit;
-  exit.interruption_information = encode({vector, type, false, false, false, true});
-  return exit;
-}
-
-TEST(nmi_unblocking, is_bit_12_of_the_interruption_information_of_exceptions) {
-  exit_info exit = exception_exit(13);
-  report_nmi_unblocking(exit);
-  EXPECT_EQ(exit.interruption_information, 0x8000'130Du);
-  EXPECT_EQ(exit.qualification, 0u);
-  exit = exception_exit(8);
-  report_nmi_unblocking(exit);
-  EXPECT_EQ(exit.interruption_information, 0x8000'0308u) << "not of #DF";
-  exit = exception_exit(2, event_type::nmi);
-  report_nmi_unblocking(exit);
-  EXPECT_EQ(exit.interruption_information, 0x8000'0202u);
-  exit = {};
-  report_nmi_unblocking(exit);
-  EXPECT_EQ(exit.interruption_information, 0u);
-}
-
-TEST(nmi_unblocking, is_bit_12_of_the_qualification_of_three_reasons) {
-  for (std::uint16_t number = 1; number < 86; ++number) {
-    exit_info exit;
-    exit.reason = static_cast<exit_reason>(number);
-    report_nmi_unblocking(exit);
-    EXPECT_EQ(exit.qualification, number == 48 || number == 62 || number == 66 ? 0x1000u : 0u) << number;
-    EXPECT_EQ(exit.interruption_information, 0u);
-  }
-}
-
-TEST(nmi_unblocking, is_not_reported_during_event_delivery) {
-  exit_info exit = exception_exit(14);
-  exit.idt_vectoring_information = 0x8000'0030;
-  report_nmi_unblocking(exit);
-  EXPECT_EQ(exit.interruption_information, 0x8000'030Eu);
-  exit.reason = exit_reason::ept_violation;
-  report_nmi_unblocking(exit);
-  EXPECT_EQ(exit.qualification, 0u);
+// The value type and the state that VM entries load and VM exits save say the same.
+TEST(nmi_state, agrees_with_the_saved_state) {
+  for (const nmi_rule& rule : nmi_table)
+    for (const bool blocked : {false, true})
+      for (const bool virtual_blocked : {false, true}) {
+        processor_state p;
+        p.nmi_blocking = blocked;
+        p.virtual_nmi_blocking = virtual_blocked;
+        EXPECT_EQ(interruptibility_to_save({}, rule.virtual_nmis, p), nmi_state(blocked, virtual_blocked).saved(rule))
+            << rule.name;
+      }
 }
 
 }  // namespace

@@ -88,13 +88,5 @@ TEST(preemption_timer_class, without_a_stop_is_the_three_functions) {
     }
 }
 
-TEST(preemption_timer_save, depends_on_the_control_and_the_cause) {
-  EXPECT_EQ(preemption_timer_to_save(false, false, 7), std::nullopt);
-  EXPECT_EQ(preemption_timer_to_save(false, true, 0), std::nullopt);
-  EXPECT_EQ(preemption_timer_to_save(true, false, 7), 7u);
-  EXPECT_EQ(preemption_timer_to_save(true, true, 7), 0u);
-  EXPECT_EQ(preemption_timer_to_save(true, false, 0), 0u) << "expired meanwhile";
-}
-
 }  // namespace
 }  // namespace vmxsys::vmx
