@@ -70,8 +70,15 @@ std::vector<choice> lock_choices() {
           {"queued", "first come, first served; every waiter polls its own word"}};
 }
 
+std::vector<choice> user_lock_choices() {
+  return {{"test_and_set", "one word, whoever comes first"},
+          {"ticket", "first come, first served; every waiter polls one word"}};
+}
+
 std::vector<choice> workload_choices() {
   return {{"lock_bound", "compute, then a critical section under a shared kernel spinlock, again and again"},
+          {"tlb_shootdown", "compute, then unmap memory: every CPU with a thread of the program flushes its TLB"},
+          {"user_spin", "compute, then a critical section under a spinlock of the program, all in user mode"},
           {"cpu_bound", "compute in user mode without end"}};
 }
 
@@ -204,10 +211,12 @@ void check_combinations(const run_config& config, const std::vector<config_error
       }
     }
     check_scheduler(vm.guest.scheduler, path + ".guest.scheduler");
-    if (vm.workload.name == "lock_bound") {
-      check_distribution(vm.workload.work, path + ".workload.work", tsc_khz, found);
-      check_distribution(vm.workload.hold, path + ".workload.hold", tsc_khz, found);
-    }
+    const workload_config& w = vm.workload;
+    const bool locks = w.name == "lock_bound" || w.name == "user_spin";
+    const bool unmaps = w.name == "tlb_shootdown";
+    if (locks || unmaps) check_distribution(w.work, path + ".workload.work", tsc_khz, found);
+    if (locks) check_distribution(w.hold, path + ".workload.hold", tsc_khz, found);
+    if (unmaps) check_distribution(w.unmap, path + ".workload.unmap", tsc_khz, found);
   }
   if (memory > machine.memory.bytes) {
     std::vector<std::string> depends{"machine.memory"};

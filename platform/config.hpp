@@ -28,6 +28,7 @@ std::vector<choice> scheduler_profile_choices();
 std::vector<choice> spin_policy_choices();
 std::vector<choice> placement_choices();
 std::vector<choice> lock_choices();
+std::vector<choice> user_lock_choices();
 std::vector<choice> workload_choices();
 std::vector<choice> distribution_choices();
 
@@ -267,10 +268,12 @@ struct workload_config {
   std::uint32_t locks = 1;
   distribution work = distribution::exponential(duration::us(10));
   distribution hold = distribution::fixed(duration::us(1));
+  std::string lock = "test_and_set";
+  distribution unmap = distribution::fixed(duration::ns(500));
   std::uint32_t user_share = 50;
   duration chunk = duration::ms(1);
 };
-BOOST_DESCRIBE_STRUCT(workload_config, (), (name, threads, locks, work, hold, user_share, chunk))
+BOOST_DESCRIBE_STRUCT(workload_config, (), (name, threads, locks, work, hold, lock, unmap, user_share, chunk))
 template <>
 inline constexpr std::string_view shorthand_of<workload_config> = "name";
 template <>
@@ -280,18 +283,30 @@ inline constexpr auto parameters_of<workload_config> = std::array{
               .unit = "threads",
               .description = "number of threads; 0 is one for each vCPU",
               .highest = 4096},
-    parameter{.name = "locks",
-              .unit = "locks",
-              .description = "kernel spinlocks the threads share; each round takes a random one",
-              .lowest = 1,
-              .highest = 4096,
-              .only_for = "lock_bound"},
+    parameter{
+        .name = "locks",
+        .unit = "locks",
+        .description = "spinlocks the threads share, of the kernel or of the program; each round takes a random one",
+        .lowest = 1,
+        .highest = 4096,
+        .only_for = "lock_bound, user_spin"},
     parameter{.name = "work",
               .unit = "duration",
-              .description = "computing between two critical sections",
-              .only_for = "lock_bound"},
-    parameter{
-        .name = "hold", .unit = "duration", .description = "length of a critical section", .only_for = "lock_bound"},
+              .description = "computing between two critical sections, or between two shootdowns",
+              .only_for = "lock_bound, user_spin, tlb_shootdown"},
+    parameter{.name = "hold",
+              .unit = "duration",
+              .description = "length of a critical section",
+              .only_for = "lock_bound, user_spin"},
+    parameter{.name = "lock",
+              .unit = "name",
+              .description = "kind of spinlock the program uses",
+              .choices = user_lock_choices,
+              .only_for = "user_spin"},
+    parameter{.name = "unmap",
+              .unit = "duration",
+              .description = "part of the system call before the shootdown",
+              .only_for = "tlb_shootdown"},
     parameter{.name = "user_share",
               .unit = "percent",
               .description = "part of `work` that runs in user mode",

@@ -331,6 +331,14 @@ void unknown_key(std::string_view given, const json::value& value, const record_
   r.fault(value, "unknown key; known here: " + joined(record.names()), std::move(guess));
 }
 
+/// "a, b" as "\"a\" or \"b\"".
+std::string quoted(std::string_view names) {
+  std::string text{names};
+  for (std::size_t comma = text.find(", "); comma != std::string::npos; comma = text.find(", ", comma))
+    text.replace(comma, 2, "\" or \"");
+  return '"' + text + '"';
+}
+
 }  // namespace
 
 void record_type::read(const json::value& given, void* to, reading& r) const {
@@ -353,9 +361,8 @@ void record_type::read(const json::value& given, void* to, reading& r) const {
       continue;
     }
     r.about = f->about;
-    if (r.complete && !f->about->only_for.empty() && f->about->only_for != name && !value.is_null()) {
-      r.fault(value,
-              "\"" + name + "\" has no such parameter; it belongs to \"" + std::string{f->about->only_for} + "\"");
+    if (r.complete && !f->about->belongs_to(name) && !value.is_null()) {
+      r.fault(value, "\"" + name + "\" has no such parameter; it belongs to " + quoted(f->about->only_for));
       continue;
     }
     f->type->read(value, const_cast<void*>(f->at(to)), r);
@@ -367,7 +374,7 @@ void record_type::write(const void* from, json::value& to) const {
   json::object& object = to.emplace_object();
   std::string name;
   for (const field& f : fields_) {
-    if (!f.about->only_for.empty() && f.about->only_for != name) continue;
+    if (!f.about->belongs_to(name)) continue;
     json::value value;
     f.type->write(f.at(from), value);
     if (f.about->name == "name" && value.is_string()) name = std::string{view(value.get_string())};
@@ -551,9 +558,7 @@ void merge_json(json::value& base, const json::value& overlay, const value_type&
   if (over.get_object().contains("name")) {
     const std::string name = name_in_force(over.get_object(), *record);
     for (const field& f : record->fields()) {
-      if (!f.about->only_for.empty() && f.about->only_for != name) {
-        to.erase(key(f.about->name));
-      }
+      if (!f.about->belongs_to(name)) to.erase(key(f.about->name));
     }
   }
   for (const auto& [name, value] : over.get_object()) {

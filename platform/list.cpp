@@ -30,8 +30,9 @@ constexpr topic topics[] = {
     {"policies", "what a hypervisor does about a spinning vCPU (host.spin_policy)", spin_policy_choices},
     {"placements", "where vCPU threads may run (host.placement)", placement_choices},
     {"locks", "spinlocks of the guest kernel (vms[].guest.lock)", lock_choices},
+    {"user_locks", "spinlocks of a program in a guest (vms[].workload.lock)", user_lock_choices},
     {"workloads", "what the threads of a VM do (vms[].workload)", workload_choices},
-    {"distributions", "random lengths of time (workload.work, workload.hold)", distribution_choices},
+    {"distributions", "random lengths of time (workload.work, workload.hold, workload.unmap)", distribution_choices},
     {"studies", "experiments to re-run (vmxsys study NAME)", study_choices},
 };
 

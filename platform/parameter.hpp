@@ -26,7 +26,18 @@ struct parameter {
   std::uint64_t lowest = 0;      ///< numbers: smallest legal value; durations in picoseconds, sizes in bytes
   std::uint64_t highest = std::numeric_limits<std::uint64_t>::max();
   std::vector<choice> (*choices)() = nullptr;  ///< names: the legal ones
-  std::string_view only_for{};  ///< read only when the record's `name` is this one; given otherwise, an error
+  /// Read only when the record's `name` is this one or, separated by ", ", one of these; given otherwise, an error.
+  std::string_view only_for{};
+
+  constexpr bool belongs_to(std::string_view record_name) const {
+    if (only_for.empty()) return true;
+    for (std::string_view rest = only_for;;) {
+      const std::size_t comma = rest.find(", ");
+      if (rest.substr(0, comma) == record_name) return true;
+      if (comma == std::string_view::npos) return false;
+      rest.remove_prefix(comma + 2);
+    }
+  }
 };
 
 /// The parameters of a described struct, in the order of its members. Specialise it beside the struct:

@@ -108,21 +108,7 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     models::kernel& guest = *guests_.back();
     guest.boot_cpuids = 4;
 
-    const workload_config& w = vm.workload;
-    if (w.name == "lock_bound") {
-      models::lock_bound_parameters p;
-      p.threads = w.threads;
-      p.locks = w.locks;
-      p.work = to_model(w.work, preset_.tsc_khz);
-      p.hold = to_model(w.hold, preset_.tsc_khz);
-      p.user_share = w.user_share;
-      workloads_.push_back(models::add_lock_bound(guest, p, config.seed));
-    } else {
-      models::cpu_bound_parameters p;
-      p.threads = w.threads;
-      p.chunk = to_cycles(w.chunk);
-      workloads_.push_back(models::add_cpu_bound(guest, p));
-    }
+    workloads_.push_back(make_workload(guest, vm.workload));
 
     models::virtual_machine_config v;
     v.name = vm.name;
@@ -134,6 +120,30 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     kvm_->add(std::move(v));
   }
   hardware_->connect(*host_);
+}
+
+std::unique_ptr<models::workload> simulation::make_workload(models::kernel& guest, const workload_config& w) const {
+  const auto length = [this](const distribution& d) { return to_model(d, preset_.tsc_khz); };
+  if (w.name == "lock_bound")
+    return models::add_lock_bound(guest,
+                                  {.threads = w.threads,
+                                   .locks = w.locks,
+                                   .work = length(w.work),
+                                   .hold = length(w.hold),
+                                   .user_share = w.user_share},
+                                  config_.seed);
+  if (w.name == "tlb_shootdown")
+    return models::add_tlb_shootdown(guest, {.threads = w.threads, .work = length(w.work), .unmap = length(w.unmap)},
+                                     config_.seed);
+  if (w.name == "user_spin")
+    return models::add_user_spin(guest,
+                                 {.threads = w.threads,
+                                  .lock = *models::lock_kind_named(w.lock),
+                                  .locks = w.locks,
+                                  .work = length(w.work),
+                                  .hold = length(w.hold)},
+                                 config_.seed);
+  return models::add_cpu_bound(guest, {.threads = w.threads, .chunk = to_cycles(w.chunk)});
 }
 
 // Programs name the locks of workloads and the queues of kernels, so they go first.

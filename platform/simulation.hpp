@@ -37,6 +37,7 @@ class simulation {
 
  private:
   models::kernel_config kernel_settings(const scheduler_config& scheduler, unsigned cpus, unsigned hz) const;
+  std::unique_ptr<models::workload> make_workload(models::kernel& guest, const workload_config& w) const;
 
   run_config config_;
   platform::preset preset_;

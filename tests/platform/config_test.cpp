@@ -111,6 +111,25 @@ TEST(config, another_policy_drops_the_parameters_of_the_old_one) {
   EXPECT_EQ(to_json_text(loaded.config).find("\"locks\""), std::string::npos);
 }
 
+TEST(config, every_workload_has_its_parameters) {
+  const auto workload = [](const std::string& text) {
+    const loaded_config loaded = load(R"({"vms": [{"workload": )" + text + "}]}");
+    EXPECT_TRUE(loaded.ok()) << loaded.report();
+    const std::string effective = to_json_text(loaded.config);
+    EXPECT_EQ(to_json_text(load(effective).config), effective);
+    return effective.substr(effective.find("\"workload\""));
+  };
+  const std::string locked = workload(R"({"name": "lock_bound", "hold": "2us"})");
+  for (const char* given : {"\"locks\"", "\"work\"", "\"hold\"", "\"user_share\""}) EXPECT_HAS(locked, given);
+  for (const char* other : {"\"lock\"", "\"unmap\"", "\"chunk\""}) EXPECT_FALSE(has(locked, other)) << other;
+  const std::string user = workload(R"({"name": "user_spin", "lock": "ticket", "locks": 3, "hold": "2us"})");
+  for (const char* given : {"\"locks\": 3", "\"work\"", "\"hold\"", "\"lock\": \"ticket\""}) EXPECT_HAS(user, given);
+  for (const char* other : {"\"user_share\"", "\"unmap\""}) EXPECT_FALSE(has(user, other)) << other;
+  const std::string unmapping = workload(R"({"name": "tlb_shootdown", "work": "50us", "unmap": "3us"})");
+  for (const char* given : {"\"work\"", "\"unmap\""}) EXPECT_HAS(unmapping, given);
+  for (const char* other : {"\"locks\"", "\"hold\"", "\"lock\""}) EXPECT_FALSE(has(unmapping, other)) << other;
+}
+
 TEST(config, configuration_made_in_code) {
   run_config c;
   c.vms.push_back({});
@@ -247,7 +266,10 @@ TEST(config_fault, window_limits) {
 
 TEST(config_fault, parameter_of_another_policy) {
   EXPECT_HAS(fault_of("host.scheduler.quantum=1ms"), "\"cfs\" has no such parameter; it belongs to \"round_robin\"");
-  EXPECT_HAS(fault_of("vms[1].workload.locks=3"), "\"cpu_bound\" has no such parameter; it belongs to \"lock_bound\"");
+  EXPECT_HAS(fault_of("vms[1].workload.locks=3"),
+             "\"cpu_bound\" has no such parameter; it belongs to \"lock_bound\" or \"user_spin\"");
+  EXPECT_HAS(fault_of("vms[0].workload.unmap=3us"),
+             "\"lock_bound\" has no such parameter; it belongs to \"tlb_shootdown\"");
   EXPECT_HAS(only(load(good, {"machine.detector=none", "machine.detector.gap_measure=end_to_start"})),
              "\"none\" has no such parameter");
 }
@@ -263,6 +285,12 @@ TEST(config_fault, distributions) {
   EXPECT_HAS(only(load(R"({"vms":[{"workload":{"name":"lock_bound","hold":{"kind":"exponential"}}}]})")),
              "needs `mean`");
   EXPECT_HAS(fault_of("vms[0].workload.hold=0us"), "vms[0].workload.hold.mean");
+  for (const char* of_another : {R"({"name":"user_spin","hold":{"kind":"exponential"}})",
+                                 R"({"name":"user_spin","work":{"kind":"exponential"}})",
+                                 R"({"name":"tlb_shootdown","work":{"kind":"exponential"}})",
+                                 R"({"name":"tlb_shootdown","unmap":{"kind":"exponential"}})"})
+    EXPECT_HAS(only(load(std::string{R"({"vms":[{"workload":)"} + of_another + "}]}")), "needs `mean`");
+  EXPECT_HAS(only(load(R"({"vms":[{"workload":{"name":"user_spin","lock":"queued"}}]})")), "ticket");
 }
 
 TEST(config, distributions_are_not_mixed) {

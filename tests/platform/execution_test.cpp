@@ -68,10 +68,16 @@ std::string random_configuration(std::uint64_t seed) {
   std::ostringstream out;
   const auto vcpus = [&] { return r.between(1, 6); };
   const auto workload = [&](std::uint64_t n) -> std::string {
-    if (r.below(4) == 0) return R"({"name": "cpu_bound", "chunk": "70us"})";
+    const std::string work =
+        R"("work": {"kind": "exponential", "mean": ")" + std::to_string(r.between(5, 60)) + R"(us"})";
+    const std::uint64_t which = r.below(8);
+    if (which < 2) return R"({"name": "cpu_bound", "chunk": "70us"})";
+    if (which == 2) return R"({"name": "tlb_shootdown", )" + work + "}";
+    if (which == 3)
+      return R"({"name": "user_spin", "lock": ")" + r.one_of("test_and_set", "ticket") + R"(", "hold": "9us", )" +
+             work + "}";
     return R"({"name": "lock_bound", "locks": )" + std::to_string(r.between(1, 2)) + R"(, "threads": )" +
-           std::to_string(r.below(3) == 0 ? r.between(1, n + 2) : 0) +
-           R"(, "work": {"kind": "exponential", "mean": ")" + std::to_string(r.between(5, 60)) + R"(us"}, "hold": ")" +
+           std::to_string(r.below(3) == 0 ? r.between(1, n + 2) : 0) + ", " + work + R"(, "hold": ")" +
            std::to_string(r.between(1, 50)) + R"(us"})";
   };
   out << R"({"seed": )" << seed << R"(, "until": ")" << r.between(9'000, 24'000) << R"(us", "measure_from": ")"
