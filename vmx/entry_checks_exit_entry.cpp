@@ -9,14 +9,14 @@ namespace {
 constexpr const char* exits = "SDM Vol. 3C §29.2.1.2";
 constexpr const char* entries = "SDM Vol. 3C §29.2.1.3";
 
-// 16 bytes per entry; computed wide enough not to wrap.
+// 16 bytes per entry. The sum does not wrap: an address has at most 52 bits, a count 32.
 template <field Count, field Address>
 bool msr_list_ok(V v, C c) {
   const u64 count = v.read(Count);
   if (count == 0) return true;
   const u64 address = v.read(Address);
   const u64 last = address + 16 * count - 1;
-  return (address & 15) == 0 && in_width(address, c) && last >= address && in_width(last, c);
+  return (address & 15) == 0 && in_width(address, c) && in_width(last, c);
 }
 
 // ---- event injection -----------------------------------------------------------------------------------------------

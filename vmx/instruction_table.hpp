@@ -58,7 +58,7 @@ struct vmx_instruction_info {
 };
 
 /// Every VMX instruction, in the order of `vmx_instruction`. Contiguous; `vmx_instruction_table_size` rows. Of VMLAUNCH
-/// and VMRESUME these are the checks of SDM Vol. 3C §29.1; those of the fields are in `entry_check_table`.
+/// and VMRESUME these are the checks of SDM Vol. 3C §29.1; those of the fields are in `entry_check_groups`.
 const vmx_instruction_info* vmx_instruction_table() noexcept;
 std::size_t vmx_instruction_table_size() noexcept;
 const vmx_instruction_info& info_of(vmx_instruction instruction) noexcept;

@@ -146,8 +146,9 @@ void add_ept(std::vector<entry_case>& c) {
                    [](entry_bench& b) { b.caps.ept_vpid &= ~(u64{1} << 21); }));
   c.push_back(pair("EPT pointer", "eptp_shadow_stacks", all(ept, eptp(legal_eptp | 0x80)), nothing(),
                    [](entry_bench& b) { b.caps.ept_vpid &= ~(u64{1} << 23); }));
-  c.push_back(pair("EPT pointer", "eptp_bit_8", ept, nothing(), eptp(legal_eptp | 0x100)));
-  c.push_back(pair("EPT pointer", "eptp_bit_11", ept, nothing(), eptp(legal_eptp | 0x800)));
+  for (const unsigned bit : {8u, 9u, 10u, 11u})
+    c.push_back(
+        pair("EPT pointer", "eptp_bit_" + std::to_string(bit), ept, nothing(), eptp(legal_eptp | u64{1} << bit)));
   c.push_back(pair("EPT pointer", "eptp_width", ept, eptp(last_page | 3 << 3 | 6), eptp(width_end | 3 << 3 | 6)));
   const auto needs = [&](const char* rule, const char* label, const change& with) {
     c.push_back(pair(rule, label, all(ept, with), nothing(), off(control_word::secondary, secondary::enable_ept)));
@@ -173,9 +174,9 @@ void add_ept(std::vector<entry_case>& c) {
   c.push_back(pair("VM functions: reserved bits", "function_63", vm_functions, nothing(),
                    set(f::vm_function_controls, u64{1} << 63)));
   const change hlat = all(ept, tertiary_on(tertiary::enable_hlat));
-  c.push_back(pair("HLAT pointer", "hlatp_bits_4_3", hlat, set(f::hlat_pointer, 0x18), set(f::hlat_pointer, 0x20)));
-  c.push_back(pair("HLAT pointer", "hlatp_bit_2", hlat, set(f::hlat_pointer, 8), set(f::hlat_pointer, 4)));
-  c.push_back(pair("HLAT pointer", "hlatp_bit_11", hlat, set(f::hlat_pointer, 0x1000), set(f::hlat_pointer, 0x800)));
+  for (const unsigned bit : {0u, 1u, 2u, 5u, 6u, 7u, 8u, 9u, 10u, 11u})
+    c.push_back(pair("HLAT pointer", "hlatp_bit_" + std::to_string(bit), hlat, set(f::hlat_pointer, 0x1018),
+                     set(f::hlat_pointer, 0x1018 | u64{1} << bit)));
   c.push_back(
       pair("HLAT pointer", "hlatp_width", hlat, set(f::hlat_pointer, last_page), set(f::hlat_pointer, width_end)));
 }

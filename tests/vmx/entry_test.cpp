@@ -356,6 +356,7 @@ TEST(vmx_entry, the_context_looks_at_the_registers_of_the_host) {
 
 TEST(vmx_entry, features_follow_the_capabilities) {
   EXPECT_FALSE(entry_features_of(find_capability_row("nehalem")->values).sgx);
+  EXPECT_FALSE(entry_features_of(find_capability_row("skylake")->values).sgx) << "VMCS shadowing is not SGX";
   EXPECT_TRUE(entry_features_of(everything()).sgx);
   EXPECT_EQ(entry_features_of(find_capability_row("skylake")->values).debugctl & 4, 0u);
   EXPECT_EQ(entry_features_of(find_capability_row("sapphire_rapids")->values).debugctl & 4, 4u);
