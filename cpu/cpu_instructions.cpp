@@ -403,7 +403,7 @@ void logical_cpu::expose_registers(const instruction& i) {
         case mnemonic::mov_to_cr4:
         case mnemonic::mov_to_cr8:
         case mnemonic::mov_to_dr:
-          s.reg(static_cast<gpr>(g.gpr)) = g.source;
+          s.reg(g.gpr) = g.source;
           break;
         case mnemonic::out:
           s.reg(gpr::rax) = g.source;
@@ -460,7 +460,7 @@ void logical_cpu::complete_from_registers(instruction& i) {
         case mnemonic::mov_from_cr4:
         case mnemonic::mov_from_cr8:
         case mnemonic::mov_from_dr:
-          i.result = s.reg(static_cast<gpr>(g.gpr));
+          i.result = s.reg(g.gpr);
           break;
         case mnemonic::rdtscp:
         case mnemonic::rdpmc:
@@ -672,7 +672,7 @@ bool logical_cpu::finish_system(system_instruction& i, cycles now) {
       break;
     case mnemonic::monitor:
     case mnemonic::umonitor:
-      arm_monitor(*i.line);
+      if (i.line != nullptr) arm_monitor(*i.line);
       break;
     case mnemonic::mwait:
     case mnemonic::tpause:

@@ -164,6 +164,8 @@ bool logical_cpu::jump(spin_instruction& spin, cycles now) {
   const cycles period = machine_.costs().instruction.pause + spin_load();
   const bool load_first = spin.position == spin_position::before_load;
   const cycles first = load_first ? now + spin_load() : now;
+  // Somebody on this very CPU has stored since the last poll: that PAUSE is not like those after it.
+  if (!load_first && spin.result != spin.target->peek()) return false;
   if (load_first) spin.hit = true;  // the poll before the first PAUSE is part of the jump
   spin.result = spin.target->peek();
   jump_pause_ = spin_pause(spin, first);

@@ -7,6 +7,7 @@
 
 #include <vmxsys/vmx/cycles.hpp>
 #include <vmxsys/vmx/exit.hpp>
+#include <vmxsys/vmx/exit_qualification.hpp>
 #include <vmxsys/vmx/field.hpp>
 
 #include "code.hpp"
@@ -217,8 +218,7 @@ struct cpuid_result {
   std::uint32_t eax, ebx, ecx, edx;
 };
 
-/// Register numbers as the SDM encodes them.
-enum class gpr : std::uint8_t { rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15 };
+using gpr = vmx::general_register;
 
 /// The instruction set: everything a program may await besides other programs. Each value is an instruction to issue at
 /// the next boundary of the CPU that runs the strand. Whether it executes, faults or exits is the CPU's business.

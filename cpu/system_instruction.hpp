@@ -56,7 +56,7 @@ inline system_operation<void> mov_to_cr(unsigned number, std::uint64_t value, gp
                             : number == 4 ? mnemonic::mov_to_cr4
                                           : mnemonic::mov_to_cr8};
   op.what.source = value;
-  op.what.gpr = static_cast<std::uint8_t>(from);
+  op.what.gpr = from;
   return op;
 }
 inline system_operation<std::uint64_t> mov_from_cr(unsigned number, gpr to = gpr::rax) {
@@ -65,7 +65,7 @@ inline system_operation<std::uint64_t> mov_from_cr(unsigned number, gpr to = gpr
                                      : number == 3 ? mnemonic::mov_from_cr3
                                      : number == 4 ? mnemonic::mov_from_cr4
                                                    : mnemonic::mov_from_cr8};
-  op.what.gpr = static_cast<std::uint8_t>(to);
+  op.what.gpr = to;
   return op;
 }
 inline system_operation<void> clts() { return system_operation<void>{vmx::mnemonic::clts, 2}; }
@@ -83,13 +83,13 @@ inline system_operation<void> mov_to_dr(unsigned number, std::uint64_t value, gp
   system_operation<void> op{vmx::mnemonic::mov_to_dr};
   op.what.debug_register = static_cast<std::uint8_t>(number);
   op.what.source = value;
-  op.what.gpr = static_cast<std::uint8_t>(from);
+  op.what.gpr = from;
   return op;
 }
 inline system_operation<std::uint64_t> mov_from_dr(unsigned number, gpr to = gpr::rax) {
   system_operation<std::uint64_t> op{vmx::mnemonic::mov_from_dr};
   op.what.debug_register = static_cast<std::uint8_t>(number);
-  op.what.gpr = static_cast<std::uint8_t>(to);
+  op.what.gpr = to;
   return op;
 }
 

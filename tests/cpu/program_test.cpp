@@ -172,7 +172,7 @@ TEST(program, faults_are_thrown_where_the_instruction_is_awaited) {
                                             "VMfailValid(1)",
                                             "VMfailValid(2)",
                                             "VMfailValid(3)",
-                                            "VMfailValid(5): the launch state fits the instruction (SDM Vol. 3C §29.1)",
+                                            "VMfailValid(5): the launch state is launched (SDM Vol. 3C §29.1)",
                                             "VMfailValid(7): pin-based controls: reserved bits (SDM Vol. 3C §29.2.1.1)",
                                             "VMfailValid(9)",
                                             "VMfailValid(10)",

@@ -4,6 +4,8 @@
 #include <stdexcept>
 #include <string>
 
+#include <vmxsys/cpu/system_instruction.hpp>
+
 #include "rig.hpp"
 
 // Small machines drawn at random: hardware, costs, detectors and software, all from one seed.
@@ -90,7 +92,11 @@ class random_machine final : public boot_if, fact_observer {
     return r;
   }
 
-  std::string describe() const { return description_; }
+  std::string describe() {
+    std::string names = std::string{", detector "} + hw.cpu(0).detector().name();
+    for (const observing_detector& o : hw.config().observers) names += std::string{", watched by "} + o.make()->name();
+    return description_ + names;
+  }
 
  private:
   struct outside_write {
@@ -224,16 +230,32 @@ class random_machine final : public boot_if, fact_observer {
     o.primary = h.hlt_exits ? vmx::primary::hlt_exiting : 0;
     if (h.passthrough) o.primary |= vmx::primary::use_msr_bitmaps;
     if (draw_.one_in(12)) o.primary |= vmx::primary::pause_exiting;
+    random_numbers more{draw_()};
+    namespace p = vmx::primary;
+    for (const std::uint64_t control :
+         {std::uint64_t{p::mov_dr_exiting}, std::uint64_t{p::rdpmc_exiting}, std::uint64_t{p::unconditional_io_exiting},
+          std::uint64_t{p::invlpg_exiting}, std::uint64_t{p::cr3_load_exiting}, std::uint64_t{p::cr3_store_exiting},
+          std::uint64_t{p::mwait_exiting}, std::uint64_t{p::rdtsc_exiting}})
+      if (more.one_in(3)) o.primary |= control;
+    if (more.one_in(6)) o.primary |= p::monitor_trap_flag;
+    if (more.one_in(3)) o.pin |= vmx::pin_based::virtual_nmis;
+    const std::uint64_t exceptions = more.one_in(2) ? 1u << 13 | 1u << 6 : 0;
+    const std::uint64_t mask = more.one_in(2) ? 8 : 0;
+    const std::uint64_t lists = more.one_in(3) ? 1 : 0;
     o.secondary = draw_.one_in(5) ? 0 : vmx::secondary::pause_loop_exiting;
     if (draw_.one_in(3)) o.vm_exit &= ~std::uint64_t{vmx::vm_exit_control::acknowledge_interrupt_on_exit};
     if (h.preemption_timer && draw_.one_in(2)) o.vm_exit |= vmx::vm_exit_control::save_vmx_preemption_timer_value;
     o.ple_gap = static_cast<std::uint32_t>(draw_.one_in(6) ? 0 : draw_.between(1, 300));
     o.ple_window = static_cast<std::uint32_t>(draw_.one_in(2) ? draw_.below(60) : draw_.below(5000));
     o.guest_rflags = draw_.one_in(2) ? 2 : 0x202;
-    v.setup.more = {{vmx::field::host_idtr_base, host_table_.base},
-                    {vmx::field::guest_idtr_base, guest_table_.base},
+    v.setup.more = {{vmx::field::host_idtr_base, host_table_.base}, {vmx::field::guest_idtr_base, guest_table_.base},
                     {vmx::field::msr_bitmap_address, 0x8000},  // a page of zeros
-                    {vmx::field::vmx_preemption_timer_value, 50}};
+                    {vmx::field::vmx_preemption_timer_value, 50},   {vmx::field::exception_bitmap, exceptions},
+                    {vmx::field::cr0_guest_host_mask, mask},        {vmx::field::vm_exit_msr_store_address, 0x9000},
+                    {vmx::field::vm_exit_msr_store_count, lists},   {vmx::field::vm_exit_msr_load_address, 0x9000},
+                    {vmx::field::vm_exit_msr_load_count, lists},    {vmx::field::vm_entry_msr_load_address, 0x9000},
+                    {vmx::field::vm_entry_msr_load_count, lists}};
+    hw.physical().write<std::uint32_t>(0x9000, msr::lstar);
   }
 
   void set_up_agent(agent& a, unsigned cpu, bool guest) {
@@ -333,7 +355,7 @@ class random_machine final : public boot_if, fact_observer {
     for (;;) {
       word& w = *words_[1 + next.below(words_.size() - 1)];
       std::uint64_t vector = 0;  // drawn apart: the order of evaluation within an expression is the compiler's
-      switch (next.below(18)) {
+      switch (next.below(21)) {
         case 0:
         case 1:
           co_await isa::compute(cycles{next.below(next.one_in(2) ? 50 : 2000)});
@@ -387,13 +409,54 @@ class random_machine final : public boot_if, fact_observer {
         case 16:
           if (!a.guest && !hosts_[a.cpu]->vmm) co_await switch_threads(a.cpu);
           break;
-        default:
+        case 17:
           if (uses_locks_) co_await locked(a);
+          break;
+        case 18:
+          co_await registers(a);
+          break;
+        case 19:
+          if (a.can_halt && a.physical_interrupts) {
+            co_await isa::monitor(w);
+            co_await isa::wrmsr(apic::msr::tsc_deadline, co_await isa::rdtsc() + next.below(6000));
+            co_await isa::sti();
+            co_await isa::mwait(static_cast<std::uint32_t>(next.below(2)));
+          }
+          break;
+        default:
+          co_await odds_and_ends(a);
       }
       note(a, 1);
     }
   }
 
+  program registers(agent& a) {
+    const std::uint64_t cr0 = co_await isa::mov_from_cr(0);
+    note(a, cr0);
+    co_await isa::mov_to_cr(0, cr0 ^ (a.next.below(2) << 3));
+    note(a, co_await isa::mov_from_cr(3));
+    co_await isa::mov_to_cr(3, a.next.below(3) << 12);
+    if (a.next.one_in(2)) co_await isa::clts();
+    note(a, co_await isa::smsw());
+    co_await isa::mov_to_dr(1, a.next.below(100));
+    note(a, co_await isa::mov_from_dr(1));
+  }
+  program odds_and_ends(agent& a) {
+    note(a, co_await isa::in(static_cast<std::uint16_t>(a.next.below(4))));
+    co_await isa::invlpg(a.next.below(1000));
+    note(a, co_await isa::rdrand());
+    note(a, co_await isa::rdpmc(0));
+    try {
+      note(a, co_await isa::rdmsr(0x123));
+    } catch (const fault& f) {
+      note(a, static_cast<std::uint64_t>(f.what_fault()));
+    }
+    try {
+      note(a, co_await isa::rdtscp());
+    } catch (const fault& f) {
+      note(a, static_cast<std::uint64_t>(f.what_fault()));
+    }
+  }
   program wait(agent& a, word& w) {
     const std::uint64_t seen = co_await isa::load(w);
     const std::uint64_t limit = a.next.one_in(20) ? 0 : a.next.between(1, a.next.one_in(2) ? 20 : 600);
@@ -495,9 +558,13 @@ class random_machine final : public boot_if, fact_observer {
         co_await skip(exit);
         if (next.one_in(2) && !h.passthrough) co_await isa::vmwrite(field::guest_activity_state, 1);
         co_return true;
+      case exit_reason::exception_or_nmi:
+        // An exception goes back to the guest.
+        if ((exit.interruption_information >> 8 & 7) == 3)
+          co_await isa::vmwrite(field::vm_entry_interruption_information, exit.interruption_information);
+        co_return next.one_in(2) && (exit.interruption_information >> 8 & 7) != 3;
       case exit_reason::preemption_timer:
       case exit_reason::interrupt_window:
-      case exit_reason::exception_or_nmi:
       case exit_reason::init_signal:
         co_return next.one_in(2);
       case exit_reason::wrmsr:
@@ -510,6 +577,24 @@ class random_machine final : public boot_if, fact_observer {
       case exit_reason::vmcall:
         s.reg(gpr::rax) = next.below(1000);
         co_await skip(exit);
+        co_return next.one_in(4);
+      case exit_reason::mov_dr:
+      case exit_reason::rdpmc:
+      case exit_reason::io_instruction:
+      case exit_reason::invlpg:
+      case exit_reason::mwait:
+      case exit_reason::rdtsc:
+      case exit_reason::control_register_access:
+        s.reg(gpr::rax) = next.below(1000);
+        s.reg(gpr::rdx) = 0;
+        co_await skip(exit);
+        co_return next.one_in(4);
+      case exit_reason::monitor_trap_flag:
+        if (next.one_in(8)) {
+          const std::uint64_t controls = co_await isa::vmread(field::primary_processor_based_controls);
+          co_await isa::vmwrite(field::primary_processor_based_controls,
+                                controls & ~std::uint64_t{vmx::primary::monitor_trap_flag});
+        }
         co_return next.one_in(4);
       default:
         throw std::runtime_error{"exit " + std::to_string(static_cast<int>(exit.reason)) + " was not expected"};

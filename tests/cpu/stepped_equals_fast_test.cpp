@@ -107,7 +107,7 @@ TEST(stepped_equals_fast, on_random_machines) {
 // Every compiler, optimisation and platform gives these facts. A change of the model's rules, costs or facts gives
 // others: then put the value of the message here, and say in the commit why it changed.
 TEST(stepped_equals_fast, twenty_machines_give_the_committed_facts) {
-  constexpr std::uint64_t committed = 0xc2ed726ab0ccc71;
+  constexpr std::uint64_t committed = 0xf4a7aadaaa8ab842;
   std::uint64_t all = 0;
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
     const random_result r = random_machine{seed, {}}.run();
