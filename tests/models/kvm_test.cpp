@@ -105,6 +105,7 @@ TEST(kvm_timer, wakes_a_halted_vcpu_at_its_time) {
     co_await r.guest().wake_up(*sleeping);
   }};
   sleeping = &r.add("sleeper", {0}, [&](thread& self) -> cpu::program {
+    auto here = co_await isa::in(kernel_text);
     for (int i = 0; i < 10; ++i) {
       co_await isa::cli();
       due.push_back(r.now() + ms + cycles{static_cast<std::uint64_t>(i) * 12'345});
@@ -765,6 +766,7 @@ TEST(kvm_migration, a_vmcs_is_cleared_where_it_was_before_it_is_loaded_elsewhere
       co_await r.guest(vm).wake_up(*n.self);
     });
     n.self = &r.add("napper", {i - 3 * vm}, [&r, &n, vm, i](thread& self) -> cpu::program {
+      auto here = co_await isa::in(kernel_text);
       for (;;) {
         co_await isa::compute(cycles{300'000 + i * 77'000});
         co_await isa::cli();
