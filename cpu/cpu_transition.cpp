@@ -115,7 +115,7 @@ void logical_cpu::resume_guest_at(std::uint64_t rip, cycles now) {
 /// All steps of a transition are stated when it is complete.
 void logical_cpu::state_steps(cycles began, cycles now, fact_id cause) {
   cycles done = began;
-  for (const transition_plan::timed_step& s : plan_.steps) {
+  for (const transition_plan::timed_step& s : plan_->steps) {
     done += s.duration;
     machine_.facts().state(source_, now, micro_step_fact{s.step, s.duration, done}, cause);
   }
@@ -133,7 +133,7 @@ void logical_cpu::begin_exit(const vmx::exit_info& info, cycles now) {
   exit_cause_ = info.reason == vmx::exit_reason::external_interrupt || info.reason == vmx::exit_reason::preemption_timer
                     ? cause_
                     : fact_id{};
-  machine_.transitions().plan_exit(v, registers_, plan_);
+  plan_ = &plans_.exit(machine_.transitions(), v, registers_);
   vmx::record_exit(v, info);
   vmx::save_guest_state(v, registers_, machine_.config().capabilities, info);
   abort_ = vmx::vmcs_corrupted(vmx_unit_) ? vmx::vmx_abort::corrupted_vmcs : vmx::vmx_abort::none;
@@ -151,7 +151,7 @@ void logical_cpu::begin_exit(const vmx::exit_info& info, cycles now) {
   sipi_pending_ = -1;
   shadowed_ = false;
   book_as(now, bucket::vm_exit);
-  run_for(plan_.total, now, phase::read);
+  run_for(plan_->total, now, phase::read);
   activity_ = activity::exiting;
 }
 
@@ -202,8 +202,8 @@ void logical_cpu::begin_entry(vm_entry_instruction& i, cycles now) {
   const entry_costs& cost = machine_.costs().entry;
   switch (result.outcome) {
     case vmx::entry_outcome::enter:
-      machine_.transitions().plan_entry(current_vmcs(), plan_);
-      run_for(plan_.total, now, phase::read);
+      plan_ = &plans_.entry(machine_.transitions(), current_vmcs());
+      run_for(plan_->total, now, phase::read);
       activity_ = activity::entering;
       return;
     case vmx::entry_outcome::failed_entry:
@@ -219,8 +219,8 @@ void logical_cpu::begin_entry(vm_entry_instruction& i, cycles now) {
     default:
       i.fault = instruction_fault::vm_fail;
       i.error = static_cast<std::uint16_t>(result.error);
-      i.failed_check = result.check;
-      i.section = result.section;
+      why_entry_failed_ = vmx::explain(result, vmx_.current);
+      i.why = &why_entry_failed_;
   }
   run_for(cost.check_controls, now, phase::read);
 }
@@ -230,8 +230,9 @@ void logical_cpu::begin_entry(vm_entry_instruction& i, cycles now) {
 void logical_cpu::fail_entry(vm_entry_instruction& i, const vmx::exit_info& info, cycles now, cycles before) {
   i.exit = info;
   vmx::record_exit(current_vmcs(), info);
-  machine_.transitions().plan_failed_entry(current_vmcs(), plan_);
-  run_for(before + plan_.total, now, phase::read);
+  transition_plan plan;
+  machine_.transitions().plan_failed_entry(current_vmcs(), plan);
+  run_for(before + plan.total, now, phase::read);
 }
 
 void logical_cpu::finish_failed_entry(vm_entry_instruction& i, cycles now) {
@@ -251,10 +252,10 @@ bool logical_cpu::finish_entry(cycles now) {
   auto& entry = static_cast<vm_entry_instruction&>(*active_->in_flight());
   const auto injected = static_cast<std::uint32_t>(v.read(field::vm_entry_interruption_information));
   if (machine_.facts().observed()) {
-    state_steps(now - plan_.total, now, {});
+    state_steps(now - plan_->total, now, {});
     machine_.facts().state(
         source_, now,
-        vm_entry_fact{vmx_.current_vmcs, v.read(field::guest_rip), injected, v.read(field::ple_window), plan_.total});
+        vm_entry_fact{vmx_.current_vmcs, v.read(field::guest_rip), injected, v.read(field::ple_window), plan_->total});
   }
   vmx::load_guest_state(v, registers_, machine_.config().capabilities);
   if (const vmx::msr_list_result loaded =

@@ -74,17 +74,15 @@ class fault : public std::runtime_error {
 /// VMfailInvalid, number 0.
 class vm_fail : public std::runtime_error {
  public:
-  /// `check` and `section`: of the VM-entry check that failed, null if it was none.
-  explicit vm_fail(std::uint32_t number, const char* check = nullptr, const char* section = nullptr)
-      : std::runtime_error{text(number, check, section)}, number_{number} {}
+  /// `why`: what to say instead of the number alone (vmx::explain); may be null.
+  explicit vm_fail(std::uint32_t number, const std::string* why = nullptr)
+      : std::runtime_error{text(number, why)}, number_{number} {}
   std::uint32_t number() const { return number_; }
 
  private:
-  static std::string text(std::uint32_t number, const char* check, const char* section) {
-    if (number == 0) return "VMfailInvalid";
-    std::string all = "VMfailValid(" + std::to_string(number) + ")";
-    if (check != nullptr) all += std::string{": "} + check + " (" + section + ")";
-    return all;
+  static std::string text(std::uint32_t number, const std::string* why) {
+    if (why != nullptr) return *why;
+    return number == 0 ? "VMfailInvalid" : "VMfailValid(" + std::to_string(number) + ")";
   }
   std::uint32_t number_;
 };
@@ -181,11 +179,10 @@ struct spin_instruction : memory_instruction {
 
 struct vm_entry_instruction : instruction {
   vmx::exit_info exit;
-  const char* failed_check = nullptr;  ///< of an entry that ends with VMfailValid: the check, and its section
-  const char* section = nullptr;
+  const std::string* why = nullptr;  ///< the check that failed, of an entry that ends with VMfailValid
   using instruction::instruction;
   const vmx::exit_info& await_resume() const {
-    if (failed_check != nullptr) throw vm_fail{error, failed_check, section};
+    if (why != nullptr) throw vm_fail{error, why};
     raise_if_faulted();
     return exit;
   }

@@ -279,9 +279,11 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
   cycles exit_began_{0};
   vmx::exit_info exit_info_{};
   vmx::vmx_abort abort_ = vmx::vmx_abort::none;
-  transition_plan plan_;              // of the transition under way
-  vmx::instruction_outcome outcome_;  // of the system instruction in flight, in a guest
-  cycles lookup_{0};                  // bitmaps and EPT entries it reads
+  std::string why_entry_failed_;  // the latest that ended with VMfailValid
+  recent_plans plans_;
+  const transition_plan* plan_ = nullptr;  // of the transition under way
+  vmx::instruction_outcome outcome_;       // of the system instruction in flight, in a guest
+  cycles lookup_{0};                       // bitmaps and EPT entries it reads
   std::array<std::uint64_t, 4> debug_registers_{};
   std::uint64_t random_numbers_ = 0;  // RDRAND and RDSEED so far
 

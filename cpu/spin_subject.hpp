@@ -1,5 +1,6 @@
 #pragma once
-#include <boost/container/small_vector.hpp>
+#include <memory>
+#include <vector>
 
 #include <vmxsys/vmx/cycles.hpp>
 
@@ -37,11 +38,14 @@ class spin_subject {
   cycles running(cycles now) const { return on_cpu_ ? total_ + (now - since_) : total_; }
 
   /// Was the awaited strand on no CPU when the cycle `now` began? What changes within the cycle shows in the next one.
-  bool futile(cycles now) const { return changed_ < now ? !on_cpu_ : !before_; }
+  bool futile(cycles now) const { return since_ < now ? !on_cpu_ : !before_; }
   /// Did that change within the cycle `now`?
-  bool changing(cycles now) const { return changed_ == now && before_ != on_cpu_; }
+  bool changing(cycles now) const { return since_ == now && before_ != on_cpu_; }
 
-  void watch(spin_subject_watcher& who) { watchers_.push_back(&who); }
+  void watch(spin_subject_watcher& who) {
+    if (!watchers_) watchers_ = std::make_unique<std::vector<spin_subject_watcher*>>();
+    watchers_->push_back(&who);
+  }
   void unwatch(spin_subject_watcher& who);
 
  private:
@@ -50,11 +54,10 @@ class spin_subject {
 
   strand* awaited_ = nullptr;
   bool on_cpu_ = true;
-  bool before_ = true;  // on_cpu_ at the beginning of the cycle `changed_`
-  cycles since_{0};
+  bool before_ = true;  // on_cpu_ at the beginning of the cycle `since_`
+  cycles since_{0};     // of the last change
   cycles total_{0};
-  cycles changed_{0};
-  boost::container::small_vector<spin_subject_watcher*, 1> watchers_;
+  std::unique_ptr<std::vector<spin_subject_watcher*>> watchers_;  // made at the first use: most have none
 };
 
 }  // namespace vmxsys::cpu

@@ -88,7 +88,7 @@ void strand::set_passenger(strand* guest, cycles now) {
 }
 
 spin_subject::~spin_subject() {
-  watchers_.clear();
+  watchers_.reset();
   await(nullptr, since_);
 }
 
@@ -106,18 +106,17 @@ void spin_subject::await(strand* who, cycles now) {
 }
 
 void spin_subject::set_on_cpu(bool on_cpu, cycles now) {
-  if (on_cpu_) total_ += now - since_;
-  since_ = now;
   if (on_cpu == on_cpu_) return;
-  if (changed_ < now) before_ = on_cpu_;
-  changed_ = now;
+  if (on_cpu_) total_ += now - since_;
+  if (since_ < now) before_ = on_cpu_;
+  since_ = now;
   on_cpu_ = on_cpu;
-  for (spin_subject_watcher* w : watchers_) w->subject_changed(now);
+  if (!watchers_) return;
+  for (spin_subject_watcher* w : *watchers_) w->subject_changed(now);
 }
 
 void spin_subject::unwatch(spin_subject_watcher& who) {
-  const auto it = std::find(watchers_.begin(), watchers_.end(), &who);
-  if (it != watchers_.end()) watchers_.erase(it);
+  if (watchers_) std::erase(*watchers_, &who);
 }
 
 }  // namespace vmxsys::cpu

@@ -91,7 +91,7 @@ class strand {
   std::uint32_t id_;
   std::unique_ptr<std::array<std::uint64_t, 16>> registers_;
   boost::container::small_vector<frame, 1> frames_;
-  boost::container::small_vector<spin_subject*, 2> subjects_;  // of a lock and of a CPU, where a kernel switches
+  boost::container::small_vector<spin_subject*, 1> subjects_;
 };
 
 /// The code location of a strand for as long as this object lives: what traces show and where time is booked.

@@ -1,7 +1,10 @@
 #include "transition_costs.hpp"
 
+#include <utility>
+
 #include <vmxsys/vmx/guest_state.hpp>
 #include <vmxsys/vmx/minimal_vmcs.hpp>
+#include <vmxsys/vmx/register_bits.hpp>
 
 namespace vmxsys::cpu {
 
@@ -91,6 +94,53 @@ void transition_costs::plan_failed_entry(const vmx::vmcs& v, transition_plan& pl
   const vmx::transition_work work = vmx::failed_entry_work(v, caps_);
   for (std::size_t i = 0; i < vmx::transition_step_count; ++i)
     if (vmx::transition_step_table()[i].at_failed_entry) add(plan, static_cast<transition_step>(i), work);
+}
+
+// -- plans that come again
+// ---------------------------------------------------------------------------------------------
+
+namespace {
+
+using vmx::field;
+
+/// All that the work of a transition depends on (vmx/transition_work.hpp).
+std::array<std::uint64_t, 8> key_of(const vmx::vmcs& v, std::uint64_t more) {
+  return {v.read(field::pin_based_controls) | v.read(field::primary_processor_based_controls) << 32,
+          v.read(field::secondary_processor_based_controls) | v.read(field::vm_entry_controls) << 32,
+          v.read(field::primary_vm_exit_controls) | v.read(field::vm_entry_msr_load_count) << 32,
+          v.read(field::vm_exit_msr_store_count) | v.read(field::vm_exit_msr_load_count) << 32,
+          v.read(field::tertiary_processor_based_controls),
+          v.read(field::secondary_vm_exit_controls) | v.read(field::vm_function_controls) << 32,
+          v.read(field::host_cr4),
+          more};
+}
+
+}  // namespace
+
+recent_plans::known& recent_plans::find(std::array<known, 2>& all, const key& wanted) {
+  if (all[0].of != wanted || !all[0].valid) {
+    std::swap(all[0], all[1]);
+    if (all[0].of != wanted) all[0].valid = false;
+    all[0].of = wanted;
+  }
+  return all[0];
+}
+
+const transition_plan& recent_plans::entry(const transition_costs& costs, const vmx::vmcs& v) {
+  const std::uint64_t paging = (v.read(field::guest_cr0) >> 31 & 1) | (v.read(field::guest_cr4) >> 5 & 1) << 1;
+  known& k = find(entries_, key_of(v, v.read(field::vm_entry_interruption_information) << 2 | paging));
+  if (!k.valid) costs.plan_entry(v, k.plan);
+  k.valid = true;
+  return k.plan;
+}
+
+const transition_plan& recent_plans::exit(const transition_costs& costs, const vmx::vmcs& v,
+                                          const vmx::processor_state& guest) {
+  const std::uint64_t paging = (guest.cr0 >> 31 & 1) | (guest.cr4 >> 5 & 1) << 1 | (guest.efer & vmx::efer_bits::lma);
+  known& k = find(exits_, key_of(v, paging));
+  if (!k.valid) costs.plan_exit(v, guest, k.plan);
+  k.valid = true;
+  return k.plan;
 }
 
 }  // namespace vmxsys::cpu

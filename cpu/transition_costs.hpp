@@ -1,5 +1,7 @@
 #pragma once
+#include <array>
 #include <boost/container/static_vector.hpp>
+#include <cstdint>
 
 #include <vmxsys/vmx/capability.hpp>
 #include <vmxsys/vmx/processor_state.hpp>
@@ -16,7 +18,7 @@ struct transition_plan {
     vmx::transition_step step;
     cycles duration;
   };
-  boost::container::static_vector<timed_step, vmx::transition_step_count> steps;
+  boost::container::static_vector<timed_step, 8> steps;
   cycles total{0};
 
   void clear() {
@@ -40,6 +42,8 @@ class transition_costs {
   /// After an entry that failed with exit reason 33 or 34: what leads back to the host.
   void plan_failed_entry(const vmx::vmcs& v, transition_plan& plan) const;
 
+  const vmx::capabilities& caps() const { return caps_; }
+
  private:
   void add(transition_plan& plan, vmx::transition_step step, const vmx::transition_work& work) const;
   cycles area(cycles reference, cycles per_field, unsigned fields, unsigned reference_fields) const;
@@ -47,6 +51,25 @@ class transition_costs {
   const hardware_costs& costs_;
   const vmx::capabilities& caps_;
   vmx::transition_work reference_entry_, reference_exit_;
+};
+
+/// The plans of one logical CPU's latest kinds of transitions. The work depends on the controls, on what is injected
+/// and on the guest's paging mode alone, and nearly every transition is like one shortly before.
+class recent_plans {
+ public:
+  const transition_plan& entry(const transition_costs& costs, const vmx::vmcs& v);
+  const transition_plan& exit(const transition_costs& costs, const vmx::vmcs& v, const vmx::processor_state& guest);
+
+ private:
+  using key = std::array<std::uint64_t, 8>;
+  struct known {
+    key of{};
+    bool valid = false;
+    transition_plan plan;
+  };
+  static known& find(std::array<known, 2>& all, const key& wanted);
+
+  std::array<known, 2> entries_, exits_;  // the latest first
 };
 
 /// The VMCS of the published round trips: a guest that executes CPUID and a host that enters it again; no EPT, no VPID,

@@ -190,13 +190,13 @@ inline constexpr std::uint32_t in_exit_info =
 /// `event.hpp`; 0 means "not valid". Fields that the reason leaves undefined are recorded as 0, see `recorded`.
 struct exit_info {
   exit_reason reason = exit_reason::exception_or_nmi;
-  std::uint64_t qualification = 0;
+  bool entry_failure = false;  ///< bit 31 of the exit reason
   std::uint32_t interruption_information = 0;
+  std::uint64_t qualification = 0;
   std::uint32_t interruption_error_code = 0;
   std::uint32_t idt_vectoring_information = 0;
   std::uint32_t idt_vectoring_error_code = 0;
   std::uint32_t instruction_length = 0;  ///< bytes, 0 .. 15; see `length_defined`
-  bool entry_failure = false;            ///< bit 31 of the exit reason
   std::uint64_t guest_linear_address = 0;
   std::uint64_t guest_physical_address = 0;
   std::uint32_t instruction_information = 0;  ///< 440EH, for reasons with an `information_kind`

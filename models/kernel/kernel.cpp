@@ -121,7 +121,6 @@ cpu::program kernel::bring_up(unsigned index) {
   c.set_idtr_base(idtr_base_);
   c.set_gs_base(gs_base_of(index));
   cpus_[index].idle->on_cpu = true;
-  cpus_[index].occupant.await(&cpus_[index].idle->strand, c.now());
   co_await isa::compute(bring_up_work);
   for (unsigned leaf = 0; leaf < boot_cpuids; ++leaf) co_await isa::cpuid(leaf);
   co_await isa::wrmsr(msr_spurious, apic_software_enable);

@@ -195,12 +195,17 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
     const std::function<cpu::program()>* call;
     cpu::word* lock;
   };
+  struct call_data {
+    std::vector<call_single_data> queued;  // what others want run here
+    cpu::word* lock = nullptr;             // of this CPU's calls to one other, which Linux has on its stack
+    std::vector<cpu::word*> locks;         // of its calls to several, by target
+    cpu::spin_subject occupant;            // the truth beside waits for this CPU: awaits whatever strand runs on it
+  };
   struct per_cpu {
     unsigned index = 0;
     std::uint32_t source = 0;
     std::unique_ptr<thread> idle;
     thread* current = nullptr;
-    cpu::spin_subject occupant;       // the truth beside waits for this CPU: awaits whatever strand runs on it
     thread* switched_from = nullptr;  // until finish_switch
     std::unique_ptr<spinlock> queue_lock;
     bool need_resched = false;
@@ -210,9 +215,7 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
     cycles tick_due{0};
     cycles armed_deadline = cycles::never();
     std::vector<timer_event*> timers;
-    std::vector<call_single_data> calls;  // what others have queued here
-    cpu::word* call_lock = nullptr;       // of this CPU's calls to one other, which Linux has on its stack
-    std::vector<cpu::word*> call_locks;   // of its calls to several, by target
+    std::unique_ptr<call_data> calls;  // made at the first call from here or to here
     balance_state balance{1};
     std::uint64_t next_balance = 0;  // in ticks
     std::uint64_t ticks = 0;
@@ -249,6 +252,7 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   cpu::program run_here(const std::function<cpu::program()>& call);
   bool queue_call(unsigned on, call_single_data call);
   cpu::word& call_lock(cpu::word*& known);
+  call_data& calls_of(per_cpu& p);
   cpu::task<bool> pull_task(per_cpu& p, balance_reason why);
   cpu::program lock_both(unsigned a, unsigned b);
   cpu::program unlock_both(unsigned a, unsigned b);

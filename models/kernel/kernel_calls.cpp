@@ -31,18 +31,19 @@ cpu::program kernel::call_on(unsigned cpu, std::function<cpu::program()> call) {
   }
   if (!online(cpu)) co_return;
   must_be_interruptible(caller);
-  cpu::word& lock = call_lock(self.call_lock);
+  cpu::word& lock = call_lock(calls_of(self).lock);
   co_await isa::store(lock, 1);
   const bool alone = queue_call(cpu, {&call, &lock});
   if (alone) co_await send_ipi(cpu, vector::call_function_single);
-  co_await isa::spin_while(lock, while_locked, code::csd_lock_wait_single, &cpus_[cpu].occupant);
+  co_await isa::spin_while(lock, while_locked, code::csd_lock_wait_single, &calls_of(cpus_[cpu]).occupant);
 }
 
 cpu::program kernel::call_on(cpu::cpu_set cpus, std::function<cpu::program()> call) {
   auto here = co_await isa::in(code::smp_call_function_many);
   const cpu::logical_cpu& caller = co_await isa::this_cpu();
   per_cpu& self = cpus_[index_of(caller)];
-  self.call_locks.resize(config_.cpus);
+  std::vector<cpu::word*>& locks = calls_of(self).locks;
+  locks.resize(config_.cpus);
   std::vector<unsigned> others;
   cpus.for_each([&](unsigned c) {
     if (c != self.index && online(c)) others.push_back(c);
@@ -51,7 +52,7 @@ cpu::program kernel::call_on(cpu::cpu_set cpus, std::function<cpu::program()> ca
 
   std::vector<unsigned> to_interrupt;
   for (const unsigned target : others) {
-    cpu::word& lock = call_lock(self.call_locks[target]);
+    cpu::word& lock = call_lock(locks[target]);
     co_await isa::store(lock, 1);
     const bool alone = queue_call(target, {&call, &lock});
     if (alone) to_interrupt.push_back(target);
@@ -60,7 +61,7 @@ cpu::program kernel::call_on(cpu::cpu_set cpus, std::function<cpu::program()> ca
   for (const unsigned target : to_interrupt) co_await send_ipi(target, how);
   if (cpus.test(self.index)) co_await run_here(call);
   for (const unsigned target : others)
-    co_await isa::spin_while(*self.call_locks[target], while_locked, code::csd_lock_wait_many, &cpus_[target].occupant);
+    co_await isa::spin_while(*locks[target], while_locked, code::csd_lock_wait_many, &calls_of(cpus_[target]).occupant);
 }
 
 cpu::program kernel::run_here(const std::function<cpu::program()>& call) {
@@ -73,7 +74,7 @@ cpu::program kernel::run_here(const std::function<cpu::program()>& call) {
 // The store releases the caller, and with it the function.
 cpu::program kernel::run_calls(per_cpu& p, const cpu::code_location& handler) {
   auto here = co_await isa::in(handler);
-  const std::vector<call_single_data> queued = std::exchange(p.calls, {});
+  const std::vector<call_single_data> queued = std::exchange(calls_of(p).queued, {});
   for (const call_single_data& c : queued) {
     co_await (*c.call)();
     co_await isa::store(*c.lock, 0);
@@ -82,8 +83,17 @@ cpu::program kernel::run_calls(per_cpu& p, const cpu::code_location& handler) {
 
 // True if nothing was queued there: what was has brought an interrupt already, and its handler will find this, too.
 bool kernel::queue_call(unsigned on, call_single_data call) {
-  cpus_[on].calls.push_back(call);
-  return cpus_[on].calls.size() == 1;
+  std::vector<call_single_data>& queued = calls_of(cpus_[on]).queued;
+  queued.push_back(call);
+  return queued.size() == 1;
+}
+
+kernel::call_data& kernel::calls_of(per_cpu& p) {
+  if (!p.calls) {
+    p.calls = std::make_unique<call_data>();
+    p.calls->occupant.await(&p.current->strand, hw_.time().now());
+  }
+  return *p.calls;
 }
 
 // Most CPUs never call most others, so a lock has its line from its first use on.

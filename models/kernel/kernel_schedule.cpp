@@ -16,7 +16,8 @@ cpu::program kernel::schedule() {
   auto here = co_await isa::in(code::schedule);
   thread* next = co_await choose_next();
   if (next == nullptr) co_return;
-  co_await isa::switch_to(next->strand, &cpus_[index_of(co_await isa::this_cpu())].occupant);
+  const per_cpu& p = cpus_[index_of(co_await isa::this_cpu())];
+  co_await isa::switch_to(next->strand, p.calls ? &p.calls->occupant : nullptr);
   co_await finish_switch();
 }
 

@@ -159,31 +159,34 @@ TEST(program, faults_are_thrown_where_the_instruction_is_awaited) {
     co_await rig::sleep();
   });
   r.hw.run_until(cycles{100'000});
-  EXPECT_EQ(seen, (std::vector<std::string>{"#UD",
-                                            "#UD",
-                                            "#UD",
-                                            "#GP(0)",
-                                            "#GP(0)",
-                                            "#GP(0)",
-                                            "VMfailInvalid",
-                                            "#GP(0)",  // VMX off
-                                            "VMfailInvalid",
-                                            "VMfailInvalid",  // no current VMCS
-                                            "VMfailValid(1)",
-                                            "VMfailValid(2)",
-                                            "VMfailValid(3)",
-                                            "VMfailValid(5): the launch state is launched (SDM Vol. 3C §29.1)",
-                                            "VMfailValid(7): pin-based controls: reserved bits (SDM Vol. 3C §29.2.1.1)",
-                                            "VMfailValid(9)",
-                                            "VMfailValid(10)",
-                                            "VMfailValid(11)",
-                                            "VMfailValid(12)",
-                                            "VMfailValid(15)",
-                                            "ok",
-                                            "#GP(0)",
-                                            "#GP(0)",
-                                            "ok",
-                                            "#UD"}));
+  EXPECT_EQ(seen,
+            (std::vector<std::string>{
+                "#UD",
+                "#UD",
+                "#UD",
+                "#GP(0)",
+                "#GP(0)",
+                "#GP(0)",
+                "VMfailInvalid",
+                "#GP(0)",  // VMX off
+                "VMfailInvalid",
+                "VMfailInvalid: there is a current VMCS (SDM Vol. 3C §29.1)",  // no current VMCS
+                "VMfailValid(1)",
+                "VMfailValid(2)",
+                "VMfailValid(3)",
+                "VMfailValid 5 (VMRESUME with non-launched VMCS): the launch state is launched (SDM Vol. 3C §29.1)",
+                "VMfailValid 7 (VM entry with invalid control field(s)): pin-based controls: reserved bits (SDM Vol. "
+                "3C §29.2.1.1): pin_based_controls = 0x0",
+                "VMfailValid(9)",
+                "VMfailValid(10)",
+                "VMfailValid(11)",
+                "VMfailValid(12)",
+                "VMfailValid(15)",
+                "ok",
+                "#GP(0)",
+                "#GP(0)",
+                "ok",
+                "#UD"}));
 }
 
 TEST(program, a_long_chain_of_awaits_does_not_grow_the_stack) {
