@@ -10,7 +10,7 @@
 namespace vmxsys::vmx::test {
 
 /// Everything any processor can do, with real address widths: for tests that want every control.
-inline capabilities everything() {
+inline capabilities every_control() {
   capabilities c = find_capability_row("cascade_lake_sp")->values;
   const auto all_ones = [](std::uint64_t& msr) { msr |= 0xFFFF'FFFF'0000'0000; };
   all_ones(c.pin);

@@ -17,7 +17,7 @@ namespace {
 using area = checked_fields::area;
 
 unsigned checked(const vmcs& v, area where) {
-  const transition_work w = entry_work(v, test::everything());
+  const transition_work w = entry_work(v, test::every_control());
   return where == area::control ? w.control_fields_checked
          : where == area::host  ? w.host_fields_checked
                                 : w.guest_fields_checked;
@@ -202,7 +202,7 @@ TEST(vmx_exit_work, table_of_checked_fields_is_tested) {
 TEST(vmx_exit_work, what_checks_read_from_memory) {
   vmcs v;
   v.write(field::vmcs_link_pointer, no_vmcs);
-  const auto reads = [&v] { return entry_work(v, test::everything()).checks_in_memory; };
+  const auto reads = [&v] { return entry_work(v, test::every_control()).checks_in_memory; };
   EXPECT_EQ(reads(), 0u);
   v.write(field::vmcs_link_pointer, 0x2000);
   EXPECT_EQ(reads(), 1u);
@@ -232,7 +232,7 @@ TEST(vmx_exit_work, lists_are_counted_up_to_the_recommended_length) {
 }
 
 TEST(vmx_exit_work, translations_injection_pdptes_and_bitmaps) {
-  const capabilities caps = test::everything();
+  const capabilities caps = test::every_control();
   vmcs v;
   EXPECT_EQ(entry_work(v, caps).translations_invalidated, 1u);
   EXPECT_EQ(exit_work(v, {}, caps).translations_invalidated, 1u);
@@ -321,7 +321,7 @@ TEST(vmx_exit_work, which_transition_has_which_steps) {
   vmcs v;
   v.write(field::vm_exit_msr_store_count, 3);
   v.write(field::vm_exit_msr_load_count, 3);
-  const capabilities caps = test::everything();
+  const capabilities caps = test::every_control();
   const transition_work at_exit = exit_work(v, {}, caps);
   EXPECT_EQ(at_exit.control_fields_checked + at_exit.host_fields_checked + at_exit.guest_fields_checked +
                 at_exit.guest_fields_loaded + at_exit.events_injected,

@@ -44,7 +44,7 @@ processor_state marked_processor() {
 // ---- saving --------------------------------------------------------------------------------------------------------
 
 TEST(vmx_guest_saving, every_field_is_saved_by_its_control_and_by_nothing_else) {
-  const capabilities caps = test::everything();
+  const capabilities caps = test::every_control();
   const processor_state p = marked_processor();
   for (const guest_field& f : guest_fields()) {
     for (const bool on : {false, true}) {
@@ -75,7 +75,7 @@ TEST(vmx_guest_saving, msrs_without_a_save_control_are_saved_where_the_processor
     const std::uint64_t clear = f.clear >= 0 ? std::uint64_t{1} << (32 + f.clear) : 0;
     for (const bool can_load : {false, true})
       for (const bool can_clear : {false, true}) {
-        capabilities caps = test::everything();
+        capabilities caps = test::every_control();
         if (!can_load) caps.vm_entry &= ~load;
         if (!can_clear) caps.vm_exit &= ~clear;
         vmcs v;
@@ -91,10 +91,10 @@ TEST(vmx_guest_saving, secondary_exit_controls_count_only_when_activated) {
   const processor_state p = marked_processor();
   vmcs v;
   v.write(field::secondary_vm_exit_controls, vm_exit_control_2::save_fred);
-  save_guest_state(v, p, test::everything(), init);
+  save_guest_state(v, p, test::every_control(), init);
   EXPECT_EQ(v.read(field::guest_ia32_fred_config), 0u);
   v.write(field::primary_vm_exit_controls, vm_exit_control::activate_secondary_controls);
-  save_guest_state(v, p, test::everything(), init);
+  save_guest_state(v, p, test::every_control(), init);
   EXPECT_EQ(v.read(field::guest_ia32_fred_config), p.fred.config);
 }
 
@@ -102,7 +102,7 @@ TEST(vmx_guest_saving, fields_nobody_saves_stay) {
   vmcs v;
   for (const field f : {field::vmcs_link_pointer, field::guest_smbase, field::guest_interrupt_status, field::pml_index})
     v.write(f, 0x11);
-  save_guest_state(v, marked_processor(), test::everything(), init);
+  save_guest_state(v, marked_processor(), test::every_control(), init);
   for (const field f : {field::vmcs_link_pointer, field::guest_smbase, field::guest_interrupt_status, field::pml_index})
     EXPECT_EQ(v.read(f), 0x11u) << name_of(f);
 }
@@ -113,7 +113,7 @@ TEST(vmx_guest_saving, activity_state) {
        {activity_state::active, activity_state::hlt, activity_state::shutdown, activity_state::wait_for_sipi}) {
     p.activity = a;
     vmcs v;
-    save_guest_state(v, p, test::everything(), init);
+    save_guest_state(v, p, test::every_control(), init);
     EXPECT_EQ(v.read(field::guest_activity_state), static_cast<std::uint64_t>(a));
   }
 }
@@ -124,7 +124,7 @@ TEST(vmx_guest_saving, interruptibility_state) {
     v.write(field::pin_based_controls, virtual_nmis ? pin_based::virtual_nmis : 0);
     exit_info exit = init;
     exit.flags = flags;
-    save_guest_state(v, p, test::everything(), exit);
+    save_guest_state(v, p, test::every_control(), exit);
     return v.read(field::guest_interruptibility_state);
   };
   processor_state p;
@@ -164,7 +164,7 @@ TEST(vmx_guest_saving, rip_of_each_class) {
     EXPECT_EQ(rip_to_save(of(trap), {}, p), 0x1000u) << "RIP has been advanced";
   }
   vmcs v;
-  save_guest_state(v, p, test::everything(), of(exit_reason::apic_write), three_bytes);
+  save_guest_state(v, p, test::every_control(), of(exit_reason::apic_write), three_bytes);
   EXPECT_EQ(v.read(field::guest_rip), 0x1003u);
 }
 
@@ -328,7 +328,7 @@ TEST(vmx_guest_saving, a_debug_exit_in_a_shadow_does_not_save_the_step_unless_to
   options.debug_exit_saves_step = true;
   EXPECT_EQ(pending_debug_to_save(debug, p, options), 0x4000u);
   vmcs v;
-  save_guest_state(v, p, test::everything(), debug, {}, options);
+  save_guest_state(v, p, test::every_control(), debug, {}, options);
   EXPECT_EQ(v.read(field::guest_pending_debug_exceptions), 0x4000u);
 }
 
@@ -341,7 +341,7 @@ TEST(vmx_guest_saving, preemption_timer) {
     vmcs v;
     v.write(field::primary_vm_exit_controls, controls);
     v.write(field::vmx_preemption_timer_value, 1000);
-    save_guest_state(v, p, test::everything(), of(reason));
+    save_guest_state(v, p, test::every_control(), of(reason));
     return v.read(field::vmx_preemption_timer_value);
   };
   constexpr auto control = vm_exit_control::save_vmx_preemption_timer_value;
@@ -354,7 +354,7 @@ TEST(vmx_guest_saving, preemption_timer) {
 TEST(vmx_guest_saving, guest_deadline) {
   processor_state p;
   p.guest_deadline = 0x1234;
-  capabilities caps = test::everything();
+  capabilities caps = test::every_control();
   vmcs v;
   save_guest_state(v, p, caps, init);
   EXPECT_EQ(v.read(field::guest_deadline), 0x1234u) << "by the processor's ability, not by the control";
@@ -379,7 +379,7 @@ TEST(vmx_guest_saving, pdptes_with_ept_and_pae_paging) {
     v.write(field::primary_processor_based_controls, primary::activate_secondary_controls);
     v.write(field::secondary_processor_based_controls, ept ? secondary::enable_ept : 0);
     v.write(field::guest_pdpte3, 0x55);
-    save_guest_state(v, p, test::everything(), init);
+    save_guest_state(v, p, test::every_control(), init);
     return v.read(field::guest_pdpte3);
   };
   EXPECT_EQ(saved(pae_processor(), true), 0x4001u);
@@ -397,7 +397,7 @@ TEST(vmx_guest_saving, pdptes_with_ept_and_pae_paging) {
 
 TEST(vmx_guest_saving, ia_32e_mode_guest_follows_lma_where_the_processor_does_that) {
   const auto saved = [](std::uint64_t efer, std::uint64_t before, bool does) {
-    capabilities caps = test::everything();
+    capabilities caps = test::every_control();
     caps.misc = does ? 0x20 : 0;
     processor_state p;
     p.efer = efer;
@@ -431,7 +431,7 @@ TEST(vmx_guest_saving, unchanged_state_leaves_passed_checks_standing) {
 // ---- loading -------------------------------------------------------------------------------------------------------
 
 TEST(vmx_guest_loading, every_field_is_loaded_by_its_control_and_by_nothing_else) {
-  const capabilities caps = test::everything();
+  const capabilities caps = test::every_control();
   for (const guest_field& f : guest_fields()) {
     for (const bool on : {false, true}) {
       vmcs v;
@@ -465,11 +465,11 @@ TEST(vmx_guest_loading, cr0_keeps_its_reserved_bits_and_cache_control) {
   processor_state p;
   v.write(field::guest_cr0, 0xFFFF'FFFF);
   p.cr0 = 0;
-  load_guest_state(v, p, test::everything());
+  load_guest_state(v, p, test::every_control());
   EXPECT_EQ(p.cr0, 0x8005'002Fu) << "PG, AM, WP, NE, TS, EM, MP, PE; not CD, NW, ET";
   v.write(field::guest_cr0, 0);
   p.cr0 = 0xFFFF'FFFF;
-  load_guest_state(v, p, test::everything());
+  load_guest_state(v, p, test::every_control());
   EXPECT_EQ(p.cr0, 0x7FFA'FFD0u);
 }
 
@@ -478,10 +478,10 @@ TEST(vmx_guest_loading, dr7_has_its_fixed_bits) {
   processor_state p;
   v.write(field::vm_entry_controls, vm_entry_control::load_debug_controls);
   v.write(field::guest_dr7, 0xFFFF'FFFF);
-  load_guest_state(v, p, test::everything());
+  load_guest_state(v, p, test::every_control());
   EXPECT_EQ(p.dr7, 0xFFFF'2FFFu) << "12 and 15:14 are 0";
   v.write(field::guest_dr7, 0);
-  load_guest_state(v, p, test::everything());
+  load_guest_state(v, p, test::every_control());
   EXPECT_EQ(p.dr7, 0x400u) << "10 is 1";
 }
 
@@ -493,7 +493,7 @@ TEST(vmx_guest_loading, lma_and_lme_without_loading_efer) {
     v.write(field::guest_ia32_efer, 0x800);
     processor_state p;
     p.efer = before;
-    load_guest_state(v, p, test::everything());
+    load_guest_state(v, p, test::every_control());
     return p.efer;
   };
   EXPECT_EQ(efer(true, true, 0x801), 0xD01u);
@@ -506,7 +506,7 @@ TEST(vmx_guest_loading, cpl_is_the_dpl_of_ss_even_if_unusable) {
   vmcs v;
   processor_state p;
   v.write(field::guest_ss_access_rights, access_rights::unusable | 3u << 5);
-  load_guest_state(v, p, test::everything());
+  load_guest_state(v, p, test::every_control());
   EXPECT_EQ(p.cpl(), 3u);
 }
 
@@ -519,7 +519,7 @@ TEST(vmx_guest_loading, unusable_registers) {
                         field::guest_fs_access_rights, field::guest_gs_access_rights, field::guest_ldtr_access_rights})
     v.write(f, access_rights::unusable | 3u << 5 | access_rights::reserved);
   processor_state p;
-  load_guest_state(v, p, test::everything());
+  load_guest_state(v, p, test::every_control());
   using s = segment_name;
   EXPECT_EQ(p[s::ss].base, 0x1234'5670u);
   EXPECT_EQ(p[s::ss].rights, access_rights::unusable | 3u << 5 | access_rights::default_big);
@@ -532,7 +532,7 @@ TEST(vmx_guest_loading, unusable_registers) {
 
   v.write(field::guest_ss_access_rights, 0x93);
   v.write(field::guest_ldtr_access_rights, 0x82);
-  load_guest_state(v, p, test::everything());
+  load_guest_state(v, p, test::every_control());
   EXPECT_EQ(p[s::ss].base, 0x0000'8FFF'1234'567Fu) << "usable: as it stands";
   EXPECT_EQ(p[s::ss].rights, 0x93u);
   EXPECT_EQ(p[s::ldtr].base, 0x0000'8FFF'1234'567Fu);
@@ -545,7 +545,7 @@ TEST(vmx_guest_loading, non_register_state) {
   v.write(field::guest_pending_debug_exceptions, ~std::uint64_t{0});
   processor_state p;
   p.monitor_armed = true;
-  load_guest_state(v, p, test::everything());
+  load_guest_state(v, p, test::every_control());
   EXPECT_EQ(p.activity, activity_state::hlt);
   EXPECT_TRUE(p.sti_blocking && !p.mov_ss_blocking && p.nmi_blocking && !p.virtual_nmi_blocking);
   EXPECT_EQ(p.pending_debug, all_defined);
@@ -553,11 +553,11 @@ TEST(vmx_guest_loading, non_register_state) {
 
   v.write(field::pin_based_controls, pin_based::virtual_nmis);
   v.write(field::guest_interruptibility_state, 2u | 8u | 16u);
-  load_guest_state(v, p, test::everything());
+  load_guest_state(v, p, test::every_control());
   EXPECT_TRUE(!p.sti_blocking && p.mov_ss_blocking && !p.nmi_blocking && p.virtual_nmi_blocking &&
               p.enclave_interruption);
   v.write(field::guest_interruptibility_state, 0);
-  load_guest_state(v, p, test::everything());
+  load_guest_state(v, p, test::every_control());
   EXPECT_FALSE(p.sti_blocking || p.mov_ss_blocking || p.nmi_blocking || p.virtual_nmi_blocking ||
                p.enclave_interruption);
 }
@@ -567,13 +567,13 @@ TEST(vmx_guest_loading, timers_by_their_controls) {
   v.write(field::vmx_preemption_timer_value, 1000);
   v.write(field::guest_deadline, 2000);
   processor_state p;
-  load_guest_state(v, p, test::everything());
+  load_guest_state(v, p, test::every_control());
   EXPECT_EQ(p.preemption_timer, 0u);
   EXPECT_EQ(p.guest_deadline, 0u);
   v.write(field::pin_based_controls, pin_based::activate_vmx_preemption_timer);
   v.write(field::primary_processor_based_controls, primary::activate_tertiary_controls);
   v.write(field::tertiary_processor_based_controls, tertiary::apic_timer_virtualization);
-  load_guest_state(v, p, test::everything());
+  load_guest_state(v, p, test::every_control());
   EXPECT_EQ(p.preemption_timer, 1000u);
   EXPECT_EQ(p.guest_deadline, 2000u);
 }
@@ -594,14 +594,14 @@ vmcs pae_guest(bool ept) {
 
 TEST(vmx_guest_loading, pdptes_from_the_vmcs_with_ept) {
   processor_state p;
-  load_guest_state(pae_guest(true), p, test::everything());
+  load_guest_state(pae_guest(true), p, test::every_control());
   EXPECT_EQ(p.pdpte, (std::array<std::uint64_t, 4>{0x1001, 0x2001, 0x3001, 0x4001}));
   p = {};
-  load_guest_state(pae_guest(false), p, test::everything());
+  load_guest_state(pae_guest(false), p, test::every_control());
   EXPECT_EQ(p.pdpte[0], 0u);
   vmcs v = pae_guest(true);
   v.write(field::vm_entry_controls, vm_entry_control::ia_32e_mode_guest);
-  load_guest_state(v, p, test::everything());
+  load_guest_state(v, p, test::every_control());
   EXPECT_EQ(p.pdpte[0], 0u) << "not PAE paging";
 }
 
@@ -623,11 +623,11 @@ TEST(vmx_guest_loading, pdptes_from_memory_without_ept) {
   memory.write<std::uint64_t>(0x5038, 0x4001);
   processor_state p = same;
   p.cr3 = 0x503F;
-  EXPECT_TRUE(load_pdptes(p, memory, test::everything()));
+  EXPECT_TRUE(load_pdptes(p, memory, test::every_control()));
   EXPECT_EQ(p.pdpte, (std::array<std::uint64_t, 4>{0x1001, 0, 0, 0x4001})) << "bits 4:0 of CR3 do not count";
   memory.write<std::uint64_t>(0x5028, 0x2003);
   p.pdpte = {};
-  EXPECT_FALSE(load_pdptes(p, memory, test::everything()));
+  EXPECT_FALSE(load_pdptes(p, memory, test::every_control()));
   EXPECT_EQ(p.pdpte[0], 0u) << "nothing is loaded";
 }
 
@@ -782,7 +782,7 @@ void expect_round_trip(const vmcs& v, const processor_state& before, const capab
 TEST(vmx_guest_round_trip, load_and_save_leave_the_guest_area_as_it_was) {
   for (const char* name : {"cascade_lake_sp", "sapphire_rapids", "nehalem", "everything"}) {
     const capabilities caps =
-        std::string{name} == "everything" ? test::everything() : find_capability_row(name)->values;
+        std::string{name} == "everything" ? test::every_control() : find_capability_row(name)->values;
     random_vmcs source{42, caps};
     for (int i = 0; i < 60 && !HasFailure(); ++i) {
       SCOPED_TRACE(name);
@@ -797,7 +797,7 @@ TEST(vmx_guest_round_trip, load_and_save_leave_the_guest_area_as_it_was) {
 TEST(vmx_guest_saving, counts_the_fields_it_writes) {
   testing::random_numbers random{7};
   for (int i = 0; i < 300; ++i) {
-    capabilities caps = test::everything();
+    capabilities caps = test::every_control();
     caps.vm_entry &= random() | 0xFFFF'FFFF;
     caps.vm_exit &= random() | 0xFFFF'FFFF;
     caps.tertiary = random();
@@ -826,7 +826,7 @@ TEST(vmx_guest_saving, counts_the_fields_it_writes) {
 
 TEST(vmx_guest_loading, counts_the_fields_it_reads) {
   testing::random_numbers random{8};
-  const capabilities caps = test::everything();
+  const capabilities caps = test::every_control();
   for (int i = 0; i < 60; ++i) {
     vmcs v;
     for (const field f : {field::vm_entry_controls, field::pin_based_controls, field::primary_processor_based_controls,

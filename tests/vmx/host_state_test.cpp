@@ -21,7 +21,7 @@ class vmx_host_loading : public ::testing::Test {
   }
   void load_32() { load(0); }
 
-  capabilities caps = test::everything();
+  capabilities caps = test::every_control();
   vmcs v{4};
   processor_state p;
 };
