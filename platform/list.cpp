@@ -4,6 +4,7 @@
 
 #include <vmxsys/platform/config.hpp>
 #include <vmxsys/platform/list.hpp>
+#include <vmxsys/platform/list_rules.hpp>
 #include <vmxsys/platform/preset.hpp>
 #include <vmxsys/platform/study.hpp>
 
@@ -34,6 +35,16 @@ constexpr topic topics[] = {
     {"workloads", "what the threads of a VM do (vms[].workload)", workload_choices},
     {"distributions", "random lengths of time (workload.work, workload.hold, workload.unmap)", distribution_choices},
     {"studies", "experiments to re-run (vmxsys study NAME)", study_choices},
+    {"fields", "VMCS fields: encoding, width, kind, when they exist", field_rows},
+    {"controls", "VMX controls by word and bit", control_rows},
+    {"capabilities", "processors whose VMX capability MSRs are known", capability_rows},
+    {"instructions", "instructions that VMX non-root operation changes: when they exit", instruction_rows},
+    {"entry_checks", "checks of VM entry, in the order in which they are made", entry_check_rows},
+    {"exit_reasons", "basic exit reasons", exit_reason_rows},
+    {"boundary_events", "what may be due at an instruction boundary of a guest, most urgent first",
+     boundary_event_rows},
+    {"errors", "VM-instruction errors", instruction_error_rows},
+    {"transition_steps", "micro-steps of VM entries and VM exits", transition_step_rows},
 };
 
 json::string text(std::string_view s) { return json::string{json::string_view{s.data(), s.size()}}; }
@@ -101,7 +112,7 @@ bool list(const std::string& wanted, bool as_json, std::ostream& out) {
       if (as_json)
         array.push_back(json::object{{"name", text(t.name)}, {"description", text(t.description)}});
       else
-        out << "  " << t.name << std::string(16 - std::min<std::size_t>(15, t.name.size()), ' ') << t.description
+        out << "  " << t.name << std::string(18 - std::min<std::size_t>(17, t.name.size()), ' ') << t.description
             << '\n';
     }
   } else {
