@@ -150,6 +150,12 @@ std::string short_percent(const std::optional<double>& share) {
   return text;
 }
 
+std::string fine_percent(const std::optional<double>& share) {
+  char text[16];
+  std::snprintf(text, sizeof text, "%.2f%%", share.value_or(0) * 100);
+  return text;
+}
+
 /// Median latency of the workloads in which it has one.
 std::string latency_of(const detectors_output& s, std::size_t detector) {
   std::vector<std::uint64_t> medians;
@@ -295,6 +301,16 @@ std::vector<std::string> detector_findings(const detectors_output& s) {
     if (r.name == "pause_loop_exiting")
       all.push_back("PAUSE-loop exiting finds " + optional_percent(r.recall) + " of all waits in vain, and " +
                     optional_percent(r.precision) + " of its answers are in such waits.");
+  for (std::size_t d = 0; d < rows.size(); ++d) {
+    const detector_row& r = rows[d];
+    const std::uint64_t futile = r.true_positives + r.false_negatives;
+    const std::uint64_t waits = futile + r.false_positives + r.true_negatives;
+    if (r.name == "coin_flip" && waits != 0)
+      all.push_back("The controls: the oracle is right and complete by construction; of the coin flip's answers " +
+                    fine_percent(r.precision) + " are in waits in vain, as are " +
+                    fine_percent(static_cast<double>(futile) / static_cast<double>(waits)) +
+                    " of all waits. A detector earns what it has above that.");
+  }
   if (best != nullptr)
     all.push_back("The best of the catalogue by the harmonic mean of both is " + best->name + ": recall " +
                   optional_percent(best->recall) + ", precision " + optional_percent(best->precision) + ".");

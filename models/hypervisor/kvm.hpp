@@ -103,6 +103,8 @@ class vcpu final : public switch_notifier {
   cpu::program send_interrupts(const apic::interrupt_command& command);
   cpu::program kick();
   ple_window_fact window_fact(const ple_window_change& change) const;
+  /// The CPU of the host that its thread runs on, or 0.
+  unsigned host_cpu() const;
 
   virtual_machine& vm_;
   unsigned index_;

@@ -24,10 +24,11 @@ cpu::program vcpu::handle_exit(const vmx::exit_info& exit) {
     kernel& host = vm_.kvm_.host_;
     const unsigned cpu = host.index_of(co_await isa::this_cpu());
     const vmx::vmcs& active = *host.hardware().active_vmcs().find(vmcs_);
-    co_await host.state(kvm_exit_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
-                                      static_cast<std::uint16_t>(cpu), thread_->pid, exit.reason,
-                                      active.read(field::guest_rip), exit.qualification, exit.interruption_information},
-                        (co_await isa::this_cpu()).last_cause());
+    host.state(cpu,
+               kvm_exit_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
+                             static_cast<std::uint16_t>(cpu), thread_->pid, exit.reason, active.read(field::guest_rip),
+                             exit.qualification, exit.interruption_information},
+               thread_->strand.on_cpu()->last_cause());
     co_await host.trace();
   }
   co_await isa::compute(vm_.kvm_.costs().exit_dispatch);
@@ -271,14 +272,14 @@ cpu::program vcpu::handle_pause() {
   auto here = co_await isa::in(code::handle_pause);
   kvm& k = vm_.kvm_;
   const ple_window_change change = window_.on_pause_exit();
-  if (change.changed()) co_await k.host_.state(window_fact(change));
+  if (change.changed()) k.host_.state(host_cpu(), window_fact(change));
   on_spin_context context{*this, k.costs().handle_pause + k.costs().on_spin};
   {
     auto inner = co_await isa::in(code::kvm_vcpu_on_spin);
     co_await k.policy_->on_spin(context);
     co_await context.settle();
   }
-  co_await k.host_.state(context.fact());
+  k.host_.state(host_cpu(), context.fact());
   co_await skip_instruction(2);
 }
 

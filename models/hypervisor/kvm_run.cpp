@@ -112,7 +112,7 @@ cpu::program vcpu::sched_in(models::thread&) {
   co_await isa::store(*line_, 0);
   if (vm_.kvm_.pause_loop_exiting()) {
     const ple_window_change change = window_.on_sched_in();
-    if (change.changed()) co_await vm_.kvm_.host_.state(window_fact(change));
+    if (change.changed()) vm_.kvm_.host_.state(host_cpu(), window_fact(change));
   }
   co_await isa::compute(vm_.kvm_.costs().vcpu_load);
   if (guest_ != nullptr) co_await load_on(vm_.kvm_.host_.index_of(co_await isa::this_cpu()));
@@ -120,6 +120,11 @@ cpu::program vcpu::sched_in(models::thread&) {
 
 ple_window_fact vcpu::window_fact(const ple_window_change& change) const {
   return {static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_), change.before, change.after};
+}
+
+unsigned vcpu::host_cpu() const {
+  const cpu::logical_cpu* on = thread_->strand.on_cpu();
+  return on == nullptr ? 0 : vm_.kvm_.host_.index_of(*on);
 }
 
 // -- entering ---------------------------------------------------------------------------------------------------------
@@ -154,8 +159,8 @@ cpu::task<bool> vcpu::get_ready() {
   }
   mode_ = run_mode::in_guest;
   const vmx::vmcs& active = *(co_await isa::this_cpu()).vmx_state().current;
-  co_await host.state(kvm_entry_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
-                                     static_cast<std::uint16_t>(cpu), thread_->pid, active.read(field::guest_rip)});
+  host.state(cpu, kvm_entry_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
+                                 static_cast<std::uint16_t>(cpu), thread_->pid, active.read(field::guest_rip)});
   co_await host.trace();
   co_await program_preemption_timer();  // the last thing before the entry: it counts from there
   co_return true;
@@ -206,7 +211,8 @@ cpu::program vcpu::inject() {
     co_await isa::compute(vm_.kvm_.costs().apic_inject);
     const std::uint8_t vec = apic_.acknowledge();
     kernel& host = vm_.kvm_.host_;
-    co_await host.state(inject_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_), vec});
+    host.state(host_cpu(),
+               inject_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_), vec});
     co_await isa::vmwrite(field::vm_entry_interruption_information, 0x80000000u | vec);
   }
   if (apic_.highest_request() >= 0 && !window_exiting_) {
@@ -248,8 +254,8 @@ cpu::program vcpu::block() {
   blocking_ = false;
   host.cancel(block_timer_);
   state_ = mp_state::runnable;
-  co_await host.state(vcpu_block_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
-                                      host.hardware().time().now() - began});
+  host.state(host_cpu(), vcpu_block_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
+                                         host.hardware().time().now() - began});
   co_await isa::sti();
 }
 

@@ -93,7 +93,8 @@ thread& kernel::add_thread(std::string name, std::function<cpu::program(thread&)
     for (unsigned c : affinity) t.entity->affinity.at(c) = true;
     t.entity->cpu = affinity.front();
   }
-  t.strand.start(thread_main(t, std::move(body)), where);
+  t.body = std::move(body);
+  t.strand.start(thread_main(t), where);
   return t;
 }
 
@@ -157,9 +158,9 @@ cpu::program kernel::start_threads() {
   }
 }
 
-cpu::program kernel::thread_main(thread& t, std::function<cpu::program(thread&)> body) {
+cpu::program kernel::thread_main(thread& t) {
   co_await begin_thread();
-  co_await body(t);
+  co_await t.body(t);
   co_await end_thread(t);
 }
 

@@ -124,25 +124,14 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   nanoseconds to_ns(cycles c) const;
   cycles from_ns(nanoseconds ns) const;
   nanoseconds now_ns() const { return to_ns(hw_.time().now()); }
+  /// States a fact of one of its CPUs. Nothing to await: coroutines keep what they await in their frames.
+  template <cpu::fact_payload F>
+  void state(unsigned cpu, const F& fact, cpu::fact_id cause = {}) {
+    hw_.facts().state(cpus_[cpu].source, hw_.time().now(), fact, cause);
+  }
   unsigned nr_running(unsigned cpu) const override { return policy_->nr_running(cpu); }
 
   // -- what its programs call ----------------------------------------------------------------------------------------
-  template <cpu::fact_payload F>
-  struct [[nodiscard]] statement : cpu::strand_query {
-    kernel* of;
-    F fact;
-    cpu::fact_id cause;
-    bool await_ready() const noexcept { return true; }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
-    void await_resume() const {
-      of->hw_.facts().state(of->cpus_[of->index_of(*on->on_cpu())].source, of->hw_.time().now(), fact, cause);
-    }
-  };
-  /// States a fact; its source is the CPU that awaits this. Takes no time.
-  template <cpu::fact_payload F>
-  statement<F> state(const F& fact, cpu::fact_id cause = {}) {
-    return {{}, this, fact, cause};
-  }
   /// Gives up the CPU if that was asked for: at the end of a system call, and in loops that may go on for long.
   cpu::program cond_resched();
   /// An enabled tracepoint's cost, none if tracing is off.
@@ -236,7 +225,7 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   cpu::program halt_until_work(per_cpu& p);
   cpu::program begin_thread();
   cpu::program end_thread(thread& t);
-  cpu::program thread_main(thread& t, std::function<cpu::program(thread&)> body);
+  cpu::program thread_main(thread& t);
   cpu::task<thread*> choose_next();
   cpu::program leave(per_cpu& p, thread& prev, thread& next);
   cpu::program finish_switch();

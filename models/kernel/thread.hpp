@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -39,8 +40,9 @@ class thread {
   bool extended_state = false;         ///< has FPU state worth saving
   bool extended_state_loaded = false;  ///< and it is in the registers of its CPU
   switch_notifier* notifier = nullptr;
-  wakee_flips flips;                     ///< how often it wakes different threads
-  std::unique_ptr<sched_entity> entity;  ///< none for idle threads
+  wakee_flips flips;                          ///< how often it wakes different threads
+  std::unique_ptr<sched_entity> entity;       ///< none for idle threads
+  std::function<cpu::program(thread&)> body;  ///< what it does; its program names what the function holds
   cpu::strand strand;
 };
 
