@@ -23,7 +23,7 @@ inline constexpr u64 canonical_end = u64{1} << 56;
 /// A processor that has every control with a name, so that no rule is out of reach.
 inline capabilities everything() {
   capabilities c = find_capability_row("sapphire_rapids")->values;
-  u64 named[8] = {};
+  u64 named[static_cast<std::size_t>(control_word::vm_function) + 1] = {};
   for (std::size_t i = 0; i < control_table_size(); ++i) {
     const control_info& control = control_table()[i];
     named[static_cast<std::size_t>(control.word)] |= u64{1} << control.bit;
