@@ -10,7 +10,7 @@
 #include "legal_vmcs.hpp"
 
 // What a VM entry leaves behind and what comes first. SDM Vol. 3C §29.6, §29.7.
-namespace vmxsys::vmx::test {
+namespace vmxsys::vmx::entry_testing {
 namespace {
 
 constexpr u64 rip = 0x1234'5678;
@@ -527,4 +527,4 @@ TEST(vmx_after_entry_order, first_and_order_agree_with_the_priority_table) {
 }
 
 }  // namespace
-}  // namespace vmxsys::vmx::test
+}  // namespace vmxsys::vmx::entry_testing

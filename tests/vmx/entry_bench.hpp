@@ -11,10 +11,11 @@
 
 #include "flat_memory.hpp"
 
-namespace vmxsys::vmx::test {
+namespace vmxsys::vmx::entry_testing {
 
 using u64 = std::uint64_t;
 using f = field;
+using test::flat_memory;
 
 /// Bounds of the processor below: the first physical address and the first linear address that it does not have.
 inline constexpr u64 width_end = u64{1} << 46;
@@ -220,4 +221,4 @@ inline std::vector<entry_case> all_entry_cases() {
   return cases;
 }
 
-}  // namespace vmxsys::vmx::test
+}  // namespace vmxsys::vmx::entry_testing

@@ -1,7 +1,7 @@
 #include "entry_bench.hpp"
 
 // The two sides of every rule about controls. SDM Vol. 3C §29.2.1.
-namespace vmxsys::vmx::test {
+namespace vmxsys::vmx::entry_testing {
 namespace {
 
 entry_case pair(const char* rule, std::string label, change prepare, change good, change bad) {
@@ -331,4 +331,4 @@ std::vector<entry_case> exit_and_entry_control_cases() {
   return c;
 }
 
-}  // namespace vmxsys::vmx::test
+}  // namespace vmxsys::vmx::entry_testing

@@ -1,7 +1,7 @@
 #include "entry_bench.hpp"
 
 // The two sides of every rule about the host-state area. SDM Vol. 3C §29.2.2 to §29.2.4.
-namespace vmxsys::vmx::test {
+namespace vmxsys::vmx::entry_testing {
 namespace {
 
 entry_case pair(const char* rule, std::string label, change prepare, change good, change bad) {
@@ -171,4 +171,4 @@ std::vector<entry_case> host_cases() {
   return c;
 }
 
-}  // namespace vmxsys::vmx::test
+}  // namespace vmxsys::vmx::entry_testing

@@ -2,7 +2,7 @@
 
 #include "legal_vmcs.hpp"
 
-namespace vmxsys::vmx::test {
+namespace vmxsys::vmx::entry_testing {
 namespace {
 
 TEST(vmx_entry_legal, any_legal_vmcs_enters_on_every_processor) {
@@ -20,4 +20,4 @@ TEST(vmx_entry_legal, any_legal_vmcs_enters_on_every_processor) {
 }
 
 }  // namespace
-}  // namespace vmxsys::vmx::test
+}  // namespace vmxsys::vmx::entry_testing

@@ -2,7 +2,7 @@
 
 // The two sides of every rule about guest RIP, RFLAGS, SSP, non-register state and PDPTEs. SDM Vol. 3C §29.3.1.4 to
 // §29.3.1.6.
-namespace vmxsys::vmx::test {
+namespace vmxsys::vmx::entry_testing {
 namespace {
 
 entry_case pair(const char* rule, std::string label, change prepare, change good, change bad, u64 qualification = 0) {
@@ -269,4 +269,4 @@ std::vector<entry_case> non_register_cases() {
   return c;
 }
 
-}  // namespace vmxsys::vmx::test
+}  // namespace vmxsys::vmx::entry_testing

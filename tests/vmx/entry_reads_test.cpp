@@ -6,7 +6,7 @@
 #include "legal_vmcs.hpp"
 
 // What the rules say about themselves is true: which fields they read, and when they may be skipped.
-namespace vmxsys::vmx::test {
+namespace vmxsys::vmx::entry_testing {
 namespace {
 
 template <class Do>
@@ -205,4 +205,4 @@ TEST(vmx_entry_reads, any_single_write_gives_the_same_answer_with_and_without_me
 }
 
 }  // namespace
-}  // namespace vmxsys::vmx::test
+}  // namespace vmxsys::vmx::entry_testing

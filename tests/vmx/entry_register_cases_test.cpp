@@ -1,7 +1,7 @@
 #include "entry_bench.hpp"
 
 // The two sides of every rule about guest control registers, debug registers and MSRs. SDM Vol. 3C §29.3.1.1.
-namespace vmxsys::vmx::test {
+namespace vmxsys::vmx::entry_testing {
 namespace {
 
 entry_case pair(const char* rule, std::string label, change prepare, change good, change bad) {
@@ -185,4 +185,4 @@ std::vector<entry_case> register_cases() {
   return c;
 }
 
-}  // namespace vmxsys::vmx::test
+}  // namespace vmxsys::vmx::entry_testing

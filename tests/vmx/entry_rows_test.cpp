@@ -7,7 +7,7 @@
 #include "entry_bench.hpp"
 
 // Every rule of the entry tables, from both sides. The pairs are in entry_*_cases_test.cpp.
-namespace vmxsys::vmx::test {
+namespace vmxsys::vmx::entry_testing {
 
 void PrintTo(const entry_case& c, std::ostream* out) { *out << c.rule << " / " << c.label; }
 
@@ -85,4 +85,4 @@ TEST(vmx_entry_rows, every_rule_has_a_pair) {
 }
 
 }  // namespace
-}  // namespace vmxsys::vmx::test
+}  // namespace vmxsys::vmx::entry_testing

@@ -1,7 +1,7 @@
 #include "entry_bench.hpp"
 
 // The two sides of every rule about guest segment and descriptor-table registers. SDM Vol. 3C §29.3.1.2, §29.3.1.3.
-namespace vmxsys::vmx::test {
+namespace vmxsys::vmx::entry_testing {
 namespace {
 
 entry_case pair(const char* rule, std::string label, change prepare, change good, change bad) {
@@ -255,4 +255,4 @@ std::vector<entry_case> segment_cases() {
   return c;
 }
 
-}  // namespace vmxsys::vmx::test
+}  // namespace vmxsys::vmx::entry_testing

@@ -6,7 +6,7 @@
 
 // Access rights once more, said the other way round: instead of rules that forbid, the list of all values that are
 // allowed, compared with the rules over every value of bits 16:0. SDM Vol. 3C §29.3.1.2.
-namespace vmxsys::vmx::test {
+namespace vmxsys::vmx::entry_testing {
 namespace {
 
 constexpr u64 values = 0x2'0000;
@@ -168,4 +168,4 @@ TEST(vmx_entry_segment_rights, tr_and_ldtr_over_all_values) {
 }
 
 }  // namespace
-}  // namespace vmxsys::vmx::test
+}  // namespace vmxsys::vmx::entry_testing

@@ -14,7 +14,7 @@
 #include "entry_bench.hpp"
 
 // The attempt to enter as a whole: basic checks, order, results, log, messages, what is remembered.
-namespace vmxsys::vmx::test {
+namespace vmxsys::vmx::entry_testing {
 namespace {
 
 // ---- basic checks, SDM Vol. 3C §29.1; their rows are tested with the other VMX instructions ------------------------
@@ -490,4 +490,4 @@ TEST(vmx_entry, completing_it_launches_and_leaves_root_operation) {
 }
 
 }  // namespace
-}  // namespace vmxsys::vmx::test
+}  // namespace vmxsys::vmx::entry_testing

@@ -4,7 +4,7 @@
 #include "../random_numbers.hpp"
 #include "entry_bench.hpp"
 
-namespace vmxsys::vmx::test {
+namespace vmxsys::vmx::entry_testing {
 
 /// A random VMCS that must be able to enter, with what it needs in memory. What no rule looks at is noise. Written from
 /// the manual's text, without a look at the rules in vmx/.
@@ -549,4 +549,4 @@ inline std::vector<entry_bench> processors() {
   return all;
 }
 
-}  // namespace vmxsys::vmx::test
+}  // namespace vmxsys::vmx::entry_testing
