@@ -27,7 +27,32 @@ struct form {
   std::uint8_t length;
 };
 
-/// The instruction of an opcode that has a rule.
+/// Does VMX have a say in it? Computing, memory and interrupt flag just execute.
+bool has_rule(opcode code) {
+  switch (code) {
+    case opcode::compute:
+    case opcode::load:
+    case opcode::store:
+    case opcode::cmpxchg:
+    case opcode::exchange:
+    case opcode::fetch_add:
+    case opcode::fetch_or:
+    case opcode::fetch_and:
+    case opcode::spin_while:
+    case opcode::sti:
+    case opcode::cli:
+    case opcode::xsave:
+    case opcode::xrstor:
+    case opcode::switch_to:
+    case opcode::mmio_read:
+    case opcode::mmio_write:
+      return false;
+    default:
+      return true;
+  }
+}
+
+/// The instruction of an opcode that has a rule of its own.
 form form_of(const instruction& i) {
   switch (i.code) {
     case opcode::hlt:
@@ -186,28 +211,7 @@ bool implemented(mnemonic what) {
 }  // namespace
 
 std::uint32_t logical_cpu::length_of(const instruction& i) {
-  switch (i.code) {
-    case opcode::compute:
-    case opcode::load:
-    case opcode::store:
-    case opcode::cmpxchg:
-    case opcode::exchange:
-    case opcode::fetch_add:
-    case opcode::fetch_or:
-    case opcode::fetch_and:
-    case opcode::spin_while:
-    case opcode::sti:
-    case opcode::cli:
-    case opcode::xsave:
-    case opcode::xrstor:
-    case opcode::switch_to:
-    case opcode::mmio_read:
-    case opcode::mmio_write:
-    case opcode::guest_access:
-      return 3;
-    default:
-      return form_of(i).length;
-  }
+  return has_rule(i.code) && i.code != opcode::guest_access ? form_of(i).length : 3;
 }
 
 // -- instructions of a guest ------------------------------------------------------------------------------------------
@@ -243,24 +247,8 @@ vmx::guest_instruction logical_cpu::describe(const instruction& i) const {
 
 /// A guest issues an instruction. True: it does not execute, because it exits or faults.
 bool logical_cpu::held_back(instruction& i, cycles now) {
+  if (!has_rule(i.code)) return false;
   switch (i.code) {
-    case opcode::compute:
-    case opcode::load:
-    case opcode::store:
-    case opcode::cmpxchg:
-    case opcode::exchange:
-    case opcode::fetch_add:
-    case opcode::fetch_or:
-    case opcode::fetch_and:
-    case opcode::spin_while:
-    case opcode::sti:
-    case opcode::cli:
-    case opcode::xsave:
-    case opcode::xrstor:
-    case opcode::switch_to:
-    case opcode::mmio_read:
-    case opcode::mmio_write:
-      return false;
     case opcode::pause:
       if (!pause_exits(
               {now, machine_.costs().instruction.pause, active_->location().cpl, active_->location().rip(), {}, {}}))
