@@ -77,6 +77,7 @@ std::vector<detector_case> detector_cases(const run_config& base) {
   c = &add("TLB shootdown", "waiting for every other vCPU's answer to a call, two vCPUs to a CPU");
   c->config.vms[0].workload = {};
   c->config.vms[0].workload.name = "tlb_shootdown";
+  c->config.vms[0].workload.work = distribution::exponential(duration::us(500));
 
   c = &add("user-level spin", "a lock of a program at CPL 3, two vCPUs to a CPU");
   c->config.vms[0].workload = lock_bound(duration::us(200), duration::us(20));
@@ -299,17 +300,19 @@ std::vector<std::string> detector_findings(const detectors_output& s) {
     if (r.name != "oracle" && r.name != "coin_flip" && (best == nullptr || score(r) > score(*best))) best = &r;
   for (const detector_row& r : rows)
     if (r.name == "pause_loop_exiting")
-      all.push_back("PAUSE-loop exiting finds " + optional_percent(r.recall) + " of all waits in vain, and " +
-                    optional_percent(r.precision) + " of its answers are in such waits.");
+      all.push_back("PAUSE-loop exiting finds " + optional_percent(r.recall) +
+                    " of all waits in vain, and of the waits it answers in " + optional_percent(r.precision) +
+                    " are in vain.");
   for (std::size_t d = 0; d < rows.size(); ++d) {
     const detector_row& r = rows[d];
     const std::uint64_t futile = r.true_positives + r.false_negatives;
     const std::uint64_t waits = futile + r.false_positives + r.true_negatives;
     if (r.name == "coin_flip" && waits != 0)
-      all.push_back("The controls: the oracle is right and complete by construction; of the coin flip's answers " +
-                    fine_percent(r.precision) + " are in waits in vain, as are " +
-                    fine_percent(static_cast<double>(futile) / static_cast<double>(waits)) +
-                    " of all waits. A detector earns what it has above that.");
+      all.push_back(
+          "The controls: the oracle is right and complete by construction; of the waits the coin flip answers in " +
+          fine_percent(r.precision) + " are in vain, as are " +
+          fine_percent(static_cast<double>(futile) / static_cast<double>(waits)) +
+          " of all waits. A detector earns what it has above that.");
   }
   if (best != nullptr)
     all.push_back("The best of the catalogue by the harmonic mean of both is " + best->name + ": recall " +

@@ -91,7 +91,8 @@ bool kernel::queue_call(unsigned on, call_single_data call) {
 kernel::call_data& kernel::calls_of(per_cpu& p) {
   if (!p.calls) {
     p.calls = std::make_unique<call_data>();
-    p.calls->occupant.await(&p.current->strand, hw_.time().now());
+    thread& there = p.switched_from != nullptr ? *p.switched_from : *p.current;  // until the stacks are switched
+    p.calls->occupant.await(&there.strand, hw_.time().now());
   }
   return *p.calls;
 }

@@ -73,6 +73,8 @@ cpu::program kernel::finish_switch() {
   auto here = co_await isa::in(code::finish_task_switch);
   per_cpu& p = cpus_[index_of(co_await isa::this_cpu())];
   thread& self = *p.current;
+  // A first call while the stacks were being switched has made the subject too late for the switch to move it.
+  if (p.calls && p.calls->occupant.awaited() != &self.strand) p.calls->occupant.await(&self.strand, hw_.time().now());
   std::exchange(p.switched_from, nullptr)->on_cpu = false;
   co_await p.queue_lock->release();
   if (!self.idle() && !p.tick_armed) co_await start_tick(p);
