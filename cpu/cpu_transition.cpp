@@ -133,7 +133,7 @@ void logical_cpu::begin_exit(const vmx::exit_info& info, cycles now) {
   exit_cause_ = info.reason == vmx::exit_reason::external_interrupt || info.reason == vmx::exit_reason::preemption_timer
                     ? cause_
                     : fact_id{};
-  plan_ = &plans_.exit(machine_.transitions(), v, registers_);
+  plan_ = &plans_.exit(machine_.plans(), v, registers_);
   vmx::record_exit(v, info);
   vmx::save_guest_state(v, registers_, machine_.config().capabilities, info);
   abort_ = vmx::vmcs_corrupted(vmx_unit_) ? vmx::vmx_abort::corrupted_vmcs : vmx::vmx_abort::none;
@@ -202,7 +202,7 @@ void logical_cpu::begin_entry(vm_entry_instruction& i, cycles now) {
   const entry_costs& cost = machine_.costs().entry;
   switch (result.outcome) {
     case vmx::entry_outcome::enter:
-      plan_ = &plans_.entry(machine_.transitions(), current_vmcs());
+      plan_ = &plans_.entry(machine_.plans(), current_vmcs());
       run_for(plan_->total, now, phase::read);
       activity_ = activity::entering;
       return;

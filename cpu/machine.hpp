@@ -84,6 +84,7 @@ class machine {
 
   /// What VM entries and exits cost.
   const transition_costs& transitions() const { return transitions_; }
+  transition_plans& plans() { return plans_; }
 
   /// The processors' copies of active VMCSs.
   vmx::active_vmcs_store& active_vmcs() { return active_vmcs_; }
@@ -94,6 +95,7 @@ class machine {
  private:
   machine_config config_;
   transition_costs transitions_;
+  transition_plans plans_{transitions_};
   cpu::timeline time_;
   fact_bus facts_;
   cpu::memory memory_;

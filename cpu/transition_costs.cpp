@@ -103,8 +103,8 @@ namespace {
 
 using vmx::field;
 
-/// All that the work of a transition depends on (vmx/transition_work.hpp).
-std::array<std::uint64_t, 8> key_of(const vmx::vmcs& v, std::uint64_t more) {
+/// See vmx/transition_work.hpp.
+transition_key key_of(const vmx::vmcs& v, std::uint64_t more) {
   return {v.read(field::pin_based_controls) | v.read(field::primary_processor_based_controls) << 32,
           v.read(field::secondary_processor_based_controls) | v.read(field::vm_entry_controls) << 32,
           v.read(field::primary_vm_exit_controls) | v.read(field::vm_entry_msr_load_count) << 32,
@@ -117,30 +117,53 @@ std::array<std::uint64_t, 8> key_of(const vmx::vmcs& v, std::uint64_t more) {
 
 }  // namespace
 
-recent_plans::known& recent_plans::find(std::array<known, 2>& all, const key& wanted) {
-  if (all[0].of != wanted || !all[0].valid) {
-    std::swap(all[0], all[1]);
-    if (all[0].of != wanted) all[0].valid = false;
-    all[0].of = wanted;
-  }
+const transition_plan* transition_plans::entry(const transition_key& of, const vmx::vmcs& v) {
+  const auto it = entries_.find(of);
+  if (it != entries_.end()) return &it->second;
+  if (entries_.size() == most) return nullptr;
+  transition_plan& plan = entries_[of];
+  costs_.plan_entry(v, plan);
+  return &plan;
+}
+
+const transition_plan* transition_plans::exit(const transition_key& of, const vmx::vmcs& v,
+                                              const vmx::processor_state& guest) {
+  const auto it = exits_.find(of);
+  if (it != exits_.end()) return &it->second;
+  if (exits_.size() == most) return nullptr;
+  transition_plan& plan = exits_[of];
+  costs_.plan_exit(v, guest, plan);
+  return &plan;
+}
+
+recent_plans::known& recent_plans::find(std::array<known, 2>& all, const transition_key& wanted) {
+  if (all[0].of == wanted && all[0].plan != nullptr) return all[0];
+  std::swap(all[0], all[1]);
+  if (all[0].of != wanted) all[0] = {wanted, nullptr};
   return all[0];
 }
 
-const transition_plan& recent_plans::entry(const transition_costs& costs, const vmx::vmcs& v) {
+const transition_plan& recent_plans::entry(transition_plans& all, const vmx::vmcs& v) {
   const std::uint64_t paging = (v.read(field::guest_cr0) >> 31 & 1) | (v.read(field::guest_cr4) >> 5 & 1) << 1;
-  known& k = find(entries_, key_of(v, v.read(field::vm_entry_interruption_information) << 2 | paging));
-  if (!k.valid) costs.plan_entry(v, k.plan);
-  k.valid = true;
-  return k.plan;
+  const transition_key key = key_of(v, v.read(field::vm_entry_interruption_information) << 2 | paging);
+  known& k = find(entries_, key);
+  if (k.plan == nullptr) k.plan = all.entry(key, v);
+  if (k.plan != nullptr) return *k.plan;
+  own_ = std::make_unique<transition_plan>();
+  all.costs().plan_entry(v, *own_);
+  return *own_;
 }
 
-const transition_plan& recent_plans::exit(const transition_costs& costs, const vmx::vmcs& v,
+const transition_plan& recent_plans::exit(transition_plans& all, const vmx::vmcs& v,
                                           const vmx::processor_state& guest) {
   const std::uint64_t paging = (guest.cr0 >> 31 & 1) | (guest.cr4 >> 5 & 1) << 1 | (guest.efer & vmx::efer_bits::lma);
-  known& k = find(exits_, key_of(v, paging));
-  if (!k.valid) costs.plan_exit(v, guest, k.plan);
-  k.valid = true;
-  return k.plan;
+  const transition_key key = key_of(v, paging);
+  known& k = find(exits_, key);
+  if (k.plan == nullptr) k.plan = all.exit(key, v, guest);
+  if (k.plan != nullptr) return *k.plan;
+  own_ = std::make_unique<transition_plan>();
+  all.costs().plan_exit(v, guest, *own_);
+  return *own_;
 }
 
 }  // namespace vmxsys::cpu

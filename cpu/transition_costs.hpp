@@ -2,6 +2,8 @@
 #include <array>
 #include <boost/container/static_vector.hpp>
 #include <cstdint>
+#include <map>
+#include <memory>
 
 #include <vmxsys/vmx/capability.hpp>
 #include <vmxsys/vmx/processor_state.hpp>
@@ -53,23 +55,39 @@ class transition_costs {
   vmx::transition_work reference_entry_, reference_exit_;
 };
 
-/// The plans of one logical CPU's latest kinds of transitions. The work depends on the controls, on what is injected
-/// and on the guest's paging mode alone, and nearly every transition is like one shortly before.
-class recent_plans {
+/// All that the work of a transition depends on: the controls, what is injected, the guest's paging mode.
+using transition_key = std::array<std::uint64_t, 8>;
+
+/// The plans of a machine, each made once. They are few: transitions differ by controls and list lengths alone.
+class transition_plans {
  public:
-  const transition_plan& entry(const transition_costs& costs, const vmx::vmcs& v);
-  const transition_plan& exit(const transition_costs& costs, const vmx::vmcs& v, const vmx::processor_state& guest);
+  explicit transition_plans(const transition_costs& costs) : costs_{costs} {}
+  const transition_costs& costs() const { return costs_; }
+  /// The plan of this kind; stays where it is. Null when there are too many of them already.
+  const transition_plan* entry(const transition_key& of, const vmx::vmcs& v);
+  const transition_plan* exit(const transition_key& of, const vmx::vmcs& v, const vmx::processor_state& guest);
 
  private:
-  using key = std::array<std::uint64_t, 8>;
+  static constexpr std::size_t most = 4096;  // a hypervisor that never enters twice alike
+  const transition_costs& costs_;
+  std::map<transition_key, transition_plan> entries_, exits_;
+};
+
+/// The kinds of one logical CPU's latest transitions: nearly every one is like one shortly before.
+class recent_plans {
+ public:
+  const transition_plan& entry(transition_plans& all, const vmx::vmcs& v);
+  const transition_plan& exit(transition_plans& all, const vmx::vmcs& v, const vmx::processor_state& guest);
+
+ private:
   struct known {
-    key of{};
-    bool valid = false;
-    transition_plan plan;
+    transition_key of{};
+    const transition_plan* plan = nullptr;
   };
-  static known& find(std::array<known, 2>& all, const key& wanted);
+  static known& find(std::array<known, 2>& all, const transition_key& wanted);
 
   std::array<known, 2> entries_, exits_;  // the latest first
+  std::unique_ptr<transition_plan> own_;  // where the machine has too many
 };
 
 /// The VMCS of the published round trips: a guest that executes CPUID and a host that enters it again; no EPT, no VPID,

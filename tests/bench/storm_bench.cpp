@@ -132,8 +132,8 @@ void cost_per_exit_at_512_cpus_over_8(benchmark::State& state) {
   for (auto _ : state) {
     exit_cost large{64}, small{1};
     at_most(state,
-            median_ratio(
-                7, [&] { return large.next(millisecond); }, [&] { return small.next(20 * millisecond); }),
+            least_ratio(
+                15, [&] { return large.next(millisecond); }, [&] { return small.next(20 * millisecond); }),
             2);
   }
 }

@@ -71,6 +71,7 @@ TEST(transition_costs, a_recent_plan_is_the_plan_that_would_be_made) {
   table.entry.load_msr = cycles{11};
   table.exit.load_msr = cycles{13};
   const transition_costs costs{table, caps()};
+  transition_plans plans{costs};
   recent_plans recent;
   random_numbers next{7};
   vmx::vmcs shapes[3] = {reference_vmcs(caps()), reference_vmcs(caps()), reference_vmcs(caps())};
@@ -109,9 +110,9 @@ TEST(transition_costs, a_recent_plan_is_the_plan_that_would_be_made) {
           return false;
       return true;
     };
-    ASSERT_TRUE(same(recent.entry(costs, v))) << n;
+    ASSERT_TRUE(same(recent.entry(plans, v))) << n;
     costs.plan_exit(v, guest, plan);
-    ASSERT_TRUE(same(recent.exit(costs, v, guest))) << n;
+    ASSERT_TRUE(same(recent.exit(plans, v, guest))) << n;
   }
 }
 
