@@ -30,18 +30,6 @@ double median_ratio(unsigned pairs, Slow&& slow, Fast&& fast) {
   return ratios[ratios.size() / 2];
 }
 
-/// least time(slow) / least time(fast) over `pairs` pairs, for work whose time others on the machine can only add to:
-/// what does not fit into the caches of this processor lies in one that is shared.
-template <class Slow, class Fast>
-double least_ratio(unsigned pairs, Slow&& slow, Fast&& fast) {
-  double s = slow(), f = fast();
-  for (unsigned i = 1; i < pairs; ++i) {
-    s = std::min(s, slow());
-    f = std::min(f, fast());
-  }
-  return s / f;
-}
-
 /// States a figure and the bound that it must keep; main() fails if it does not.
 inline void at_least(benchmark::State& state, double value, double bound) {
   state.counters["figure"] = value;
