@@ -109,6 +109,7 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     guest.boot_cpuids = 4;
 
     workloads_.push_back(make_workload(guest, vm.workload));
+    if (config.bare_metal) continue;
 
     models::virtual_machine_config v;
     v.name = vm.name;
@@ -119,7 +120,8 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     first_vcpu += vm.vcpus;
     kvm_->add(std::move(v));
   }
-  hardware_->connect(*host_);
+  // On bare metal the host stays switched off.
+  hardware_->connect(config.bare_metal ? *guests_.front() : *host_);
 }
 
 std::unique_ptr<models::workload> simulation::make_workload(models::kernel& guest, const workload_config& w) const {
@@ -143,6 +145,20 @@ std::unique_ptr<models::workload> simulation::make_workload(models::kernel& gues
                                   .work = length(w.work),
                                   .hold = length(w.hold)},
                                  config_.seed);
+  if (w.name == "ipi") {
+    using how = models::ipi_send;
+    return models::add_ipi(guest,
+                           {.send = w.send == "shorthand" ? how::shorthand
+                                    : w.send == "call"    ? how::call
+                                                          : how::interrupt,
+                            .targets = w.targets,
+                            .work = length(w.work),
+                            .halted_targets = w.halted},
+                           config_.seed);
+  }
+  if (w.name == "timer")
+    return models::add_timer(guest, {.ahead = to_cycles(w.ahead), .work = length(w.work), .halted = w.halted},
+                             config_.seed);
   return models::add_cpu_bound(guest, {.threads = w.threads, .chunk = to_cycles(w.chunk)});
 }
 
