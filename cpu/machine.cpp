@@ -25,6 +25,27 @@ void machine::connect(boot_if& software) {
   for (auto& c : cpus_) c->connect(software);
 }
 
+void machine::attach(eoi_listener& who) {
+  if (eoi_listeners_.empty())
+    eoi_slot_ = time_.add_slot(this, [](void* self, cycles now) { static_cast<machine*>(self)->deliver_eois(now); });
+  eoi_listeners_.push_back(&who);
+}
+
+void machine::broadcast_eoi(std::uint8_t vector, unsigned from, cycles now) {
+  if (eoi_listeners_.empty()) return;
+  eois_.push_back({now + max(config_.costs.interrupt.eoi_broadcast, cycles{1}), vector, from});
+  time_.arm(eoi_slot_, eois_.front().at, phase::message);
+}
+
+void machine::deliver_eois(cycles now) {
+  while (!eois_.empty() && eois_.front().at == now) {
+    const eoi_message e = eois_.front();
+    eois_.pop_front();
+    for (eoi_listener* who : eoi_listeners_) who->eoi(e.vector, e.from, now);
+  }
+  if (!eois_.empty()) time_.arm(eoi_slot_, eois_.front().at, phase::message);
+}
+
 void machine::run_until(cycles end) {
   const frame_pool::in_use pool{names_.frames()};
   time_.run_until(end);
