@@ -170,7 +170,8 @@ vmx::boundary_event logical_cpu::due_in_guest(bool shadow) const {
   constexpr std::uint64_t windows = vmx::primary::interrupt_window_exiting | vmx::primary::nmi_window_exiting;
   const bool interrupt = apic_.highest_request() >= 0;
   if (!interrupt && !init_pending_ && sipi_pending_ < 0 && !nmi_pending_ && !preemption_timer_expired_ &&
-      !virtual_work_ && mtf_ != mtf_state::pending && registers_.pending_debug == 0 && (vmx::primary_controls(v) & windows) == 0)
+      !virtual_work_ && mtf_ != mtf_state::pending && registers_.pending_debug == 0 &&
+      (vmx::primary_controls(v) & windows) == 0)
     return vmx::boundary_event::none;
   vmx::boundary_state s;
   s.activity = guest_activity_;

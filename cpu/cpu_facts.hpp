@@ -114,10 +114,10 @@ BOOST_DESCRIBE_STRUCT(posting_step_fact, (), (step, value))
 
 /// IPI virtualization, step by step. SDM Vol. 3C §32.1.6.
 enum class ipi_step : std::uint8_t {
-  look_up,  ///< the entry of the PID-pointer table
-  set_pir,  ///< a locked OR: the request is posted
+  look_up,   ///< the entry of the PID-pointer table
+  set_pir,   ///< a locked OR: the request is posted
   announce,  ///< a locked read-modify-write of ON and SN: is the target to be notified?
-  notify,   ///< the notification leaves: only if it is
+  notify,    ///< the notification leaves: only if it is
   done,
 };
 constexpr const char* name_of(ipi_step s) {

@@ -495,8 +495,9 @@ bool logical_cpu::execute_system(instruction& i, cycles now) {
     return fault_at_issue(i, instruction_fault::invalid_opcode, now);
   if (what == mnemonic::invept || what == mnemonic::invvpid) invalidate(s);
   const bool shadow = in_guest_ && outcome_.effect == vmx::instruction_effect::tpr_shadow;
-  run_for((shadow ? duration_of_cr8(what == mnemonic::mov_to_cr8) : cost_of(what, machine_.costs().instruction)) + lookup_,
-          now, phase::read);
+  run_for(
+      (shadow ? duration_of_cr8(what == mnemonic::mov_to_cr8) : cost_of(what, machine_.costs().instruction)) + lookup_,
+      now, phase::read);
   return true;
 }
 

@@ -5,6 +5,7 @@
 #include <vmxsys/vmx/non_root.hpp>
 
 #include "cpu_facts.hpp"
+#include "guest_apic.hpp"
 #include "name_space.hpp"
 #include "system_instruction.hpp"
 
@@ -47,6 +48,8 @@ logical_cpu::logical_cpu(machine& in, unsigned number)
   else
     in.note_apic_mode(false);
 }
+
+logical_cpu::~logical_cpu() = default;
 
 void logical_cpu::connect(boot_if& software) {
   software_ = &software;

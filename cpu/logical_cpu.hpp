@@ -4,9 +4,9 @@
 #include <optional>
 #include <utility>
 
-#include <vmxsys/apic/apic_access.hpp>
 #include <vmxsys/apic/local_apic.hpp>
 #include <vmxsys/apic/posted_interrupts.hpp>
+#include <vmxsys/apic/x2apic_access.hpp>
 #include <vmxsys/vmx/boundary.hpp>
 #include <vmxsys/vmx/entry.hpp>
 #include <vmxsys/vmx/event.hpp>
@@ -191,27 +191,33 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
   void leave_virtual_apic();
   void note_virtual_work();
   void note_result(const apic::virtualization_result& result);
-  bool page_access_exits(instruction& i, cycles now);
-  bool goes_to_access_page(const instruction& i) const;
-  void access_page(instruction& i, cycles now);
-  bool access_virtual_msr(instruction& i, cycles now, bool& ok);
-  bool access_guest_deadline(instruction& i, cycles now);
-  cycles duration_of_msr(const instruction& i) const;
-  cycles duration_of_mmio(const instruction& i) const;
-  cycles duration_of_write(apic::write_emulation emulation) const;
+  bool virtual_interrupt_recognized() const;
+  bool guest_timer_pending() const;
+  void note_guest_timer();
+  void add_virtual_work(vmx::boundary_state& s) const;
+  vmx::exit_info take_trap();
+  void deliver_virtual_interrupt(cycles now);
+  void begin_virtual_processing(cycles now);
+  void end_virtual_processing(cycles now);
+  bool begin_posting(std::uint8_t vector, cycles now);
+  void state_posting_step(apic::posting_step step, std::uint16_t value, cycles now);
+  void issue_posting_step(cycles now);
+  bool continue_posting(cycles now);
+  void begin_guest_timer_event(cycles now);
+  void end_guest_timer_event(cycles now);
+  void access_guest_deadline(instruction& i, cycles now);
   void state_virtual_access(std::uint16_t offset, bool write, std::uint64_t value, cycles now);
+  void access_virtual_cr8(system_instruction& i, cycles now);
+  cycles duration_of_cr8(bool write) const;
+  apic::x2apic_verdict access_virtual_msr(instruction& i, cycles now);
+  cycles duration_of_msr(const instruction& i) const;
+  bool goes_to_access_page(const instruction& i) const;
+  bool page_access_exits(instruction& i, cycles now);
+  void access_page(instruction& i, cycles now);
+  cycles duration_of_mmio(const instruction& i) const;
   bool begin_sending(instruction& i, cycles now);
   bool continue_sending(cycles now);
   void notify(const apic::notification& n, fact_id cause, cycles now);
-  void begin_posting(std::uint8_t vector, cycles now);
-  void issue_posting_step(cycles now);
-  bool continue_posting(cycles now);
-  void state_posting_step(apic::posting_step step, std::uint16_t value, cycles now);
-  void begin_guest_timer_event(cycles now);
-  void end_guest_timer_event(cycles now);
-  void begin_virtual_processing(cycles now);
-  void end_virtual_processing(cycles now);
-  void deliver_virtual_interrupt(cycles now);
 
   // VM entries and exits (cpu_transition.cpp).
   void begin_entry(vm_entry_instruction& i, cycles now);
@@ -248,6 +254,8 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
   bool finish_system(system_instruction& i, cycles now);
   void access_cr8(system_instruction& i, cycles now);
   bool execute_msr(instruction& i, cycles now);
+  void access_own_page(instruction& i, cycles now);
+  void broadcast_eoi(const apic::eoi_broadcast& eoi, cycles now);
   void note_apic_outcome(const apic::register_outcome& outcome, cycles now);
   void send_ipi(const apic::interrupt_command& command, fact_id cause, cycles now);
   bool read_register(std::uint32_t number, std::uint64_t tsc, std::uint64_t& value, cycles now);
@@ -269,7 +277,7 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
   slot inbox_slot_;
   slot apic_timer_slot_;
   slot guest_timers_slot_;  // VMX-preemption timer and guest deadline
-  slot subject_slot_;  // only with a detector that asks for the truth
+  slot subject_slot_;       // only with a detector that asks for the truth
 
   // What every event touches lies together: in a large machine it comes from afar every time.
   strand* active_ = nullptr;

@@ -14,8 +14,8 @@
 #include <vmxsys/vmx/capability.hpp>
 
 #include "bus.hpp"
-#include "cpu_set.hpp"
 #include "cost_table.hpp"
+#include "cpu_set.hpp"
 #include "fact.hpp"
 #include "memory.hpp"
 #include "name_space.hpp"
