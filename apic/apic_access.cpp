@@ -68,14 +68,8 @@ vmx::qualification::apic_access_type type_of(const apic_access& access) {
   return access.write ? type::linear_write : type::linear_read;
 }
 
-virtualization_result exits_for_write(std::uint16_t offset) {
-  virtualization_result result;
-  result.trap = trap_exit(vmx::exit_reason::apic_write, offset);
-  return result;
-}
-
 virtualization_result emulate_eoi(const virtual_apic& a, std::uint16_t offset) {
-  if (!has(apic_controls_of(a.v), apic_control::interrupt_delivery)) return exits_for_write(offset);
+  if (!has(apic_controls_of(a.v), apic_control::interrupt_delivery)) return traps(vmx::exit_reason::apic_write, offset);
   a.page().write_32(vapic::eoi, 0);
   return eoi_virtualization(a);
 }
@@ -162,7 +156,7 @@ virtualization_result emulate_apic_write(const virtual_apic& a, std::uint16_t of
       page.write_32(vapic::icr_high, page.read_32(vapic::icr_high) & 0xFF000000);
       return {};
     case write_emulation::exit:
-      return exits_for_write(offset);
+      return traps(vmx::exit_reason::apic_write, offset);
     case write_emulation::none:
       break;
   }

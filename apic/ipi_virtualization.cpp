@@ -25,14 +25,11 @@ ipi_target find_target(const vmx::vmcs& v, const physical_memory& memory, std::u
 }
 
 virtualization_result virtualize_ipi(const virtual_apic& a, std::uint8_t vector, std::uint32_t destination) {
-  virtualization_result result;
   const ipi_target target = find_target(a.v, a.memory, vector, destination, a.physical_address_width);
-  if (target.obstacle == ipi_obstacle::none) {
-    result.posted = target.descriptor;
-    result.notify = post(a.memory, target.descriptor, vector);
-  } else {
-    result.trap = trap_exit(vmx::exit_reason::apic_write, vapic::icr_low);
-  }
+  if (target.obstacle != ipi_obstacle::none) return traps(vmx::exit_reason::apic_write, vapic::icr_low);
+  virtualization_result result;
+  result.posted = target.descriptor;
+  result.notify = post(a.memory, target.descriptor, vector);
   return result;
 }
 
@@ -52,19 +49,17 @@ virtualization_result emulate_icr_write(const virtual_apic& a, std::uint16_t off
   const apic_controls controls = apic_controls_of(a.v);
   const std::uint32_t command = a.page().read_32(vapic::icr_low);
   const auto vector = static_cast<std::uint8_t>(command);
-  virtualization_result result;
   switch (route_of(command, false, has(controls, apic_control::interrupt_delivery),
                    has(controls, apic_control::ipi_virtualization))) {
     case icr_route::self_ipi:
       self_ipi_virtualization(a, vector);
-      break;
+      return {};
     case icr_route::ipi:
       return virtualize_ipi(a, vector, a.page().read_32(vapic::icr_high) >> destination_shift);
     case icr_route::exit:
-      result.trap = trap_exit(vmx::exit_reason::apic_write, offset);
       break;
   }
-  return result;
+  return traps(vmx::exit_reason::apic_write, offset);
 }
 
 }  // namespace vmxsys::apic

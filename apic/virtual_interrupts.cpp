@@ -21,11 +21,12 @@ std::uint8_t vector_or_0(int highest) {
 
 }  // namespace
 
-vmx::exit_info trap_exit(vmx::exit_reason reason, std::uint64_t qualification) noexcept {
-  vmx::exit_info exit;
-  exit.reason = reason;
-  exit.qualification = qualification;
-  return exit;
+virtualization_result traps(vmx::exit_reason reason, std::uint64_t qualification) noexcept {
+  virtualization_result result;
+  result.trap.emplace();
+  result.trap->reason = reason;
+  result.trap->qualification = qualification;
+  return result;
 }
 
 bool eoi_exits(const vmx::vmcs& v, std::uint8_t vector) noexcept {
@@ -47,14 +48,14 @@ void evaluate(const virtual_apic& a) {
 }
 
 virtualization_result tpr_virtualization(const virtual_apic& a) {
-  virtualization_result result;
-  if (delivers_virtual_interrupts(a.v)) {
-    ppr_virtualization(a);
-    evaluate(a);
-  } else if (a.page().vtpr() >> 4 < static_cast<unsigned>(a.v.read(field::tpr_threshold) & 15)) {
-    result.trap = trap_exit(vmx::exit_reason::tpr_below_threshold, 0);
+  if (!delivers_virtual_interrupts(a.v)) {
+    const auto threshold = static_cast<unsigned>(a.v.read(field::tpr_threshold) & 15);
+    if (a.page().vtpr() >> 4 < threshold) return traps(vmx::exit_reason::tpr_below_threshold, 0);
+    return {};
   }
-  return result;
+  ppr_virtualization(a);
+  evaluate(a);
+  return {};
 }
 
 virtualization_result eoi_virtualization(const virtual_apic& a) {
@@ -63,12 +64,9 @@ virtualization_result eoi_virtualization(const virtual_apic& a) {
   page.set_in_service(vector, false);
   a.state.svi = vector_or_0(page.highest_in_service());
   ppr_virtualization(a);
-  virtualization_result result;
-  if (eoi_exits(a.v, vector))
-    result.trap = trap_exit(vmx::exit_reason::virtualized_eoi, vector);
-  else
-    evaluate(a);
-  return result;
+  if (eoi_exits(a.v, vector)) return traps(vmx::exit_reason::virtualized_eoi, vector);
+  evaluate(a);
+  return {};
 }
 
 void request(const virtual_apic& a, std::uint8_t vector) {

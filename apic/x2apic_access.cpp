@@ -10,21 +10,15 @@ constexpr bool fits(const x2apic_rule& rule, apic_controls controls, std::uint32
   return rule.write == write && msr >= rule.first && msr <= rule.last && (rule.needs & controls) != 0;
 }
 
-virtualization_result exits_for_write(std::uint16_t offset) {
-  virtualization_result result;
-  result.trap = trap_exit(vmx::exit_reason::apic_write, offset);
-  return result;
-}
-
 virtualization_result self_ipi(const virtual_apic& a, std::uint8_t vector) {
-  if (!is_legal_vector(vector)) return exits_for_write(vapic::self_ipi);
+  if (!is_legal_vector(vector)) return traps(vmx::exit_reason::apic_write, vapic::self_ipi);
   self_ipi_virtualization(a, vector);
   return {};
 }
 
 virtualization_result ipi(const virtual_apic& a, std::uint64_t command) {
   const auto low = static_cast<std::uint32_t>(command);
-  if (route_of(low, true, false, true) != icr_route::ipi) return exits_for_write(vapic::icr_low);
+  if (route_of(low, true, false, true) != icr_route::ipi) return traps(vmx::exit_reason::apic_write, vapic::icr_low);
   return virtualize_ipi(a, static_cast<std::uint8_t>(low), static_cast<std::uint32_t>(command >> 32));
 }
 
