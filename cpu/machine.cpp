@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 
+#include <vmxsys/apic/arbitration.hpp>
 #include <vmxsys/apic/destination.hpp>
 
 #include "cpu_facts.hpp"
@@ -62,17 +63,37 @@ void machine::materialise() {
   for (auto& c : cpus_) c->materialise(time_.now());
 }
 
+cpu_set machine::recipients(const apic::interrupt_command& command, std::uint32_t sender) {
+  cpu_set all;
+  std::optional<apic::arbitration_candidate> winner;
+  for (auto& c : cpus_) {
+    if (!apic::addresses(command, sender, c->local_apic().address())) continue;
+    if (command.mode != apic::delivery_mode::lowest_priority) {
+      all.set(c->number());
+      continue;
+    }
+    const apic::arbitration_candidate candidate{c->number(), c->local_apic().task_priority()};
+    if (!winner || apic::beats(candidate, *winner, config_.arbitration, last_winner_)) winner = candidate;
+  }
+  if (winner) all.set(last_winner_ = winner->id);
+  return all;
+}
+
 void machine::send(const apic::interrupt_command& command, unsigned from, cycles now, fact_id cause) {
   const auto deliver = [&](logical_cpu& to) {
     to.post({now + config_.shape.flight(from, to.number(), config_.costs.interrupt), from, 0, apic::message_of(command),
              cause});
   };
-  if (const std::optional<std::uint32_t> only = apic::only_target(command, from)) {
-    if (*only < cpus_.size()) deliver(*cpus_[*only]);
+  if (not_x2apic_ == 0 && command.mode != apic::delivery_mode::lowest_priority) {
+    if (const std::optional<std::uint32_t> only = apic::only_target(command, from)) {
+      if (*only < cpus_.size()) deliver(*cpus_[*only]);
+      return;
+    }
+    for (auto& c : cpus_)
+      if (apic::addresses(command, from, c->number())) deliver(*c);
     return;
   }
-  for (auto& c : cpus_)
-    if (apic::addresses(command, from, c->number())) deliver(*c);
+  recipients(command, from).for_each([&](unsigned to) { deliver(*cpus_[to]); });
 }
 
 void machine::post(unsigned to, cycles at, unsigned sender, apic::interrupt_message message) {
