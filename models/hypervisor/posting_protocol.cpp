@@ -1,5 +1,6 @@
-#include <cassert>
+#include <array>
 
+#include <vmxsys/apic/posted_interrupts.hpp>
 #include <vmxsys/models/hypervisor/posting_protocol.hpp>
 
 namespace vmxsys::models {
@@ -7,18 +8,14 @@ namespace {
 
 using op = posting_operation;
 
-// The info word, bytes 32 to 39 of the descriptor. SDM Vol. 3C §32.6; VT-d specification, posted-interrupt descriptor.
-constexpr std::uint64_t on_bit = 1;
-constexpr std::uint64_t sn_bit = 2;
-constexpr unsigned nv_at = 16;
-constexpr unsigned ndst_at = 32;
+namespace layout = apic::posted_interrupt_descriptor;
 
-constexpr std::uint8_t nv_of(std::uint64_t info) { return static_cast<std::uint8_t>(info >> nv_at); }
+constexpr std::uint8_t nv_of(std::uint64_t info) { return apic::decode_descriptor_info(info).vector; }
 constexpr std::uint64_t with_nv(std::uint64_t info, std::uint8_t vector) {
-  return (info & ~(std::uint64_t{0xff} << nv_at)) | std::uint64_t{vector} << nv_at;
+  return (info & ~(std::uint64_t{0xff} << layout::nv_shift)) | std::uint64_t{vector} << layout::nv_shift;
 }
 constexpr std::uint64_t with_ndst(std::uint64_t info, std::uint32_t destination) {
-  return (info & 0xffffffffu) | std::uint64_t{destination} << ndst_at;
+  return (info & 0xffffffffu) | std::uint64_t{destination} << layout::ndst_shift;
 }
 
 posting_action on_vcpu(op what, std::uint16_t vcpu) {
@@ -115,7 +112,7 @@ void posting_sync::first_word(step with) noexcept {
 void posting_sync::done(std::uint64_t result) noexcept {
   switch (step_) {
     case step::look:
-      if ((result & on_bit) == 0) {
+      if ((result & layout::on) == 0) {
         step_ = step::rvi;
       } else {
         step_ = order_ == posting_order::clears_on_after_harvest ? step::load : step::clear;
@@ -327,7 +324,7 @@ void posting_sender::done(std::uint64_t result) noexcept {
 void posting_sender::encode(state_bytes& to) const {
   to.put(number(step_));
   to.put(vector_);
-  to.put(number(mode_) << 1 | (told_ ? 1 : 0));
+  to.put(static_cast<unsigned>(number(mode_)) << 1 | (told_ ? 1u : 0u));
   to.put(target_, 2);
   to.put(running_, 2);
   to.put(cpu_, 4);
@@ -424,7 +421,7 @@ void posting_entry::done(std::uint64_t result) noexcept {
 }
 
 void posting_entry::encode(state_bytes& to) const {
-  to.put(number(step_) << 1 | (entered_ ? 1 : 0));
+  to.put(static_cast<unsigned>(number(step_)) << 1 | (entered_ ? 1u : 0u));
   to.put(vcpu_, 2);
   if (step_ == step::sync) sync_.encode(to);
 }
@@ -567,7 +564,8 @@ void posting_put::done(std::uint64_t result) noexcept {
         break;
       }
       // Posted before NV changed: that notification went where nobody wakes anybody.
-      step_ = (seen_ & on_bit) != 0 && order_ != posting_order::ignores_on_after_switch ? step::tell : step::finished;
+      step_ =
+          (seen_ & layout::on) != 0 && order_ != posting_order::ignores_on_after_switch ? step::tell : step::finished;
       seen_ = 0;
       break;
     case step::suppress:
@@ -602,7 +600,7 @@ posting_action posting_load::next() const noexcept {
     case step::remove:
       return on_list(op::remove_waiter, last_cpu_, vcpu_);
     case step::exchange: {
-      std::uint64_t info = with_nv(seen_ & ~sn_bit, posting_vector::notification);
+      std::uint64_t info = with_nv(seen_ & ~layout::sn, posting_vector::notification);
       if (order_ != posting_order::keeps_destination) info = with_ndst(info, destination_);
       return with_value(op::exchange_info, vcpu_, info, seen_);
     }
@@ -670,7 +668,7 @@ void posting_load::done(std::uint64_t result) noexcept {
 }
 
 void posting_load::encode(state_bytes& to) const {
-  to.put(number(step_) << 2 | word_);
+  to.put(static_cast<unsigned>(number(step_)) << 2 | word_);
   to.put(vcpu_, 2);
   to.put(cpu_, 4);
   to.put(last_cpu_, 4);
@@ -714,7 +712,7 @@ void posting_wakeup::done(std::uint64_t result) noexcept {
       }
       break;
     case step::look:
-      step_ = (result & on_bit) != 0 ? step::wake : step::next;
+      step_ = (result & layout::on) != 0 ? step::wake : step::next;
       break;
     case step::wake:
       step_ = step::next;
@@ -739,7 +737,7 @@ void posting_wakeup::encode(state_bytes& to) const {
 
 bool has_pending_interrupt(std::uint64_t info, const std::array<std::uint64_t, 4>& pir) noexcept {
   const bool posted = (pir[0] | pir[1] | pir[2] | pir[3]) != 0;
-  return (info & on_bit) != 0 || ((info & sn_bit) != 0 && posted);
+  return (info & layout::on) != 0 || ((info & layout::sn) != 0 && posted);
 }
 
 namespace {
@@ -804,8 +802,9 @@ std::string value_text(op what, std::uint64_t value) {
   static constexpr const char* modes[] = {"outside_guest", "in_guest", "exiting"};
   if (is_mode(what) && value < 3) return modes[value];
   if (is_info(what)) {
-    return "{ON " + std::to_string(value & on_bit) + ", SN " + std::to_string((value & sn_bit) >> 1) + ", NV " +
-           hex(nv_of(value)) + ", NDST " + std::to_string(value >> ndst_at) + "}";
+    const apic::descriptor_info info = apic::decode_descriptor_info(value);
+    return std::string{"{ON "} + (info.outstanding ? "1" : "0") + ", SN " + (info.suppressed ? "1" : "0") + ", NV " +
+           hex(info.vector) + ", NDST " + std::to_string(info.destination) + "}";
   }
   if (what == op::next_waiter) return value == 0 ? "nobody" : "vCPU " + std::to_string(value - 1);
   if (what == op::load_cpu) return "pCPU " + std::to_string(value);
