@@ -2,6 +2,8 @@
 #include <boost/json.hpp>
 
 #include <vmxsys/models/hypervisor/spin_policy.hpp>
+#include <vmxsys/models/hypervisor/timer_backend.hpp>
+#include <vmxsys/models/kernel/apic_driver.hpp>
 #include <vmxsys/platform/config.hpp>
 #include <vmxsys/platform/preset.hpp>
 #include <vmxsys/vmx/capability.hpp>
@@ -54,6 +56,24 @@ std::vector<choice> spin_policy_choices() {
   for (const models::spin_policy_entry& p : models::spin_policies())
     result.push_back(
         {p.name, std::string{p.description} + (*p.kernel == '\0' ? "" : std::string{" (Linux "} + p.kernel + ")")});
+  return result;
+}
+
+std::vector<choice> timer_backend_choices() {
+  std::vector<choice> result;
+  for (const models::timer_backend_entry& t : models::timer_backends()) result.push_back({t.name, t.description});
+  return result;
+}
+
+std::vector<choice> timer_advance_choices() {
+  return {{"off", "at their deadline"},
+          {"fixed", "by `lead`; the entry then waits for the deadline"},
+          {"adaptive", "by 1 us at first, adjusted to how early or late the entry was (Linux v5.3 and later)"}};
+}
+
+std::vector<choice> apic_choices() {
+  std::vector<choice> result;
+  for (const models::apic_driver_entry& a : models::apic_drivers()) result.push_back({a.name, a.description});
   return result;
 }
 
@@ -150,6 +170,33 @@ void check_distribution(const distribution& d, const std::string& path, std::uin
   }
 }
 
+/// What a choice needs of the processor, and which presets would have it.
+void check_controls(const std::vector<models::required_control>& needed, const run_config& config,
+                    const std::string& path, const std::string& value, combinations& found) {
+  const auto missing_from = [&](const preset& p) -> const vmx::control_info* {
+    const vmx::capability_row* row = vmx::find_capability_row(p.capabilities);
+    return row == nullptr ? nullptr : models::first_missing(needed, row->values);
+  };
+  const preset* hardware = find_preset(config.machine.preset);
+  const vmx::control_info* missing = hardware == nullptr ? nullptr : missing_from(*hardware);
+  if (missing == nullptr) return;
+  std::string others;
+  for (const preset& p : presets())
+    if (missing_from(p) == nullptr) others += (others.empty() ? "" : ", ") + p.name;
+  found.fault(path, '"' + value + '"',
+              "preset \"" + hardware->name + "\" (capabilities \"" + hardware->capabilities + "\") has no \"" +
+                  missing->name + "\"; presets that have what it needs: " + (others.empty() ? "none" : others),
+              {"machine.preset"});
+}
+
+void check_apic(const std::string& name, std::uint64_t cpus, const std::string& path,
+                const std::vector<std::string>& depends, combinations& found) {
+  const models::apic_driver_entry* driver = models::find_apic_driver(name);
+  if (driver != nullptr && cpus > driver->most_cpus)
+    found.fault(path, '"' + name + '"',
+                "addresses at most " + std::to_string(driver->most_cpus) + " CPUs, not " + std::to_string(cpus), depends);
+}
+
 }  // namespace
 
 void check_combinations(const run_config& config, const std::vector<config_error>& already,
@@ -191,6 +238,10 @@ void check_combinations(const run_config& config, const std::vector<config_error
     }
   }
 
+  if (const models::timer_backend_entry* timers = models::find_timer_backend(config.host.timer_backend))
+    check_controls(timers->needs, config, "host.timer_backend", config.host.timer_backend, found);
+  check_apic(config.host.apic, cpus, "host.apic", {"machine"}, found);
+
   if (config.host.ple_window_max < config.host.ple_window) {
     found.fault("host.ple_window_max", std::to_string(config.host.ple_window_max),
                 "smaller than ple_window (" + std::to_string(config.host.ple_window) + ")", {"host.ple_window"});
@@ -224,6 +275,7 @@ void check_combinations(const run_config& config, const std::vector<config_error
       }
     }
     check_scheduler(vm.guest.scheduler, path + ".guest.scheduler");
+    check_apic(vm.guest.apic, vm.vcpus, path + ".guest.apic", {path + ".vcpus"}, found);
     const workload_config& w = vm.workload;
     const bool locks = w.name == "lock_bound" || w.name == "user_spin";
     const bool unmaps = w.name == "tlb_shootdown";

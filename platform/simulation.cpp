@@ -30,6 +30,13 @@ std::uint64_t nanoseconds_of(duration d, std::uint64_t tsc_khz) {
   return d.in_cycles() ? d.count() * 1'000'000 / tsc_khz : d.count() / 1000;
 }
 
+models::timer_advance_rules to_model(const timer_advance_config& a, std::uint64_t tsc_khz) {
+  using kind = models::timer_advance_rules::kind;
+  if (a.name == "off") return {};
+  if (a.name == "adaptive") return {kind::adaptive, models::timer_advance::initial_ns};
+  return {kind::fixed, static_cast<std::uint32_t>(nanoseconds_of(a.lead, tsc_khz))};
+}
+
 std::string detector_name(const detector_config& d) {
   if (d.name == "pause_loop_exiting" && d.gap_measure == "end_to_start") return "pause_loop_exiting_end_to_start";
   return d.name;
@@ -82,6 +89,8 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   models::kernel_config host = kernel_settings(config.host.scheduler, hardware_->cpus(), config.host.hz);
   host.name = "host";
   host.tracing = config.host.tracing;
+  host.apic = config.host.apic;
+  host.ipi_shorthands = config.host.ipi_shorthands;
   host.memory_base = host_memory;
   host.memory_bytes = host_memory_bytes;
   host_ = std::make_unique<models::kernel>(*hardware_, std::move(host));
@@ -92,6 +101,8 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   kvm.ple_gap = config.host.ple_gap;
   kvm.ple_window = {config.host.ple_window, config.host.ple_window_grow, config.host.ple_window_shrink,
                     config.host.ple_window_max};
+  kvm.timer_backend = config.host.timer_backend;
+  kvm.timer_advance = to_model(config.host.timer_advance, preset_.tsc_khz);
   kvm.costs = preset_.kvm;
   kvm_ = std::make_unique<models::kvm>(*host_, std::move(kvm));
 
@@ -101,6 +112,8 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     models::kernel_config g = kernel_settings(vm.guest.scheduler, vm.vcpus, vm.guest.hz);
     g.name = vm.name;
     g.locks = *models::lock_kind_named(vm.guest.lock);
+    g.apic = vm.guest.apic;
+    g.ipi_shorthands = vm.guest.ipi_shorthands;
     g.memory_base = memory;
     g.memory_bytes = vm.memory.bytes;
     memory += (vm.memory.bytes + 0xFFF) & ~std::uint64_t{0xFFF};

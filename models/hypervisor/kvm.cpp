@@ -8,10 +8,29 @@ namespace vmxsys::models {
 
 namespace isa = cpu::isa;
 
+namespace {
+
+void require(const char* what, const std::string& name, std::span<const required_control> needed,
+             const vmx::capabilities& caps) {
+  if (const vmx::control_info* missing = first_missing(needed, caps))
+    throw std::invalid_argument(std::string{what} + " '" + name + "' needs \"" + missing->name +
+                                "\", which the processor does not have");
+}
+
+std::unique_ptr<timer_backend> make_timers(const std::string& name, const vmx::capabilities& caps) {
+  const timer_backend_entry* found = find_timer_backend(name);
+  if (found == nullptr) throw std::invalid_argument("unknown timer backend '" + name + "'");
+  require("timer backend", name, found->needs, caps);
+  return found->make();
+}
+
+}  // namespace
+
 kvm::kvm(kernel& host, kvm_config config)
     : host_{host},
       config_{std::move(config)},
-      policy_{config_.make_policy ? config_.make_policy() : make_spin_policy(config_.spin_policy)} {
+      policy_{config_.make_policy ? config_.make_policy() : make_spin_policy(config_.spin_policy)},
+      timers_{make_timers(config_.timer_backend, host.hardware().config().capabilities)} {
   if (!policy_)
     throw std::invalid_argument(config_.make_policy ? "make_policy made no spin policy"
                                                     : "unknown spin policy '" + config_.spin_policy + "'");
@@ -61,6 +80,8 @@ vcpu::vcpu(virtual_machine& of, unsigned index)
       line_{&of.hypervisor().host().hardware().physical().word_at(of.hypervisor().host().memory().take(64, 64))},
       window_{ple_window_era::vmx, of.hypervisor().config().ple_window} {
   apic_.enter_x2apic();
+  const timer_advance_rules& advance = of.hypervisor().config().timer_advance;
+  if (advance.how != timer_advance_rules::kind::off) advance_ = std::make_unique<timer_advance>(advance);
 }
 
 }  // namespace vmxsys::models

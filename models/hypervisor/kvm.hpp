@@ -12,6 +12,8 @@
 #include "kvm_facts.hpp"
 #include "ple_window.hpp"
 #include "spin_policy.hpp"
+#include "timer_advance.hpp"
+#include "timer_backend.hpp"
 
 namespace vmxsys::models {
 
@@ -23,6 +25,8 @@ struct kvm_config {
   spin_policy_maker make_policy;              ///< when set, makes the policy instead of the name
   std::uint32_t ple_gap = 128;                ///< TSC cycles; 0 turns PAUSE-loop exiting off
   ple_window_parameters ple_window;           ///< window, grow, shrink, max
+  std::string timer_backend = "preemption_timer";  ///< a name of timer_backends()
+  timer_advance_rules timer_advance;               ///< in TSC-deadline mode
   kvm_costs costs;
 };
 
@@ -47,9 +51,24 @@ class vcpu final : public switch_notifier {
   bool ready() const { return ready_; }
   bool blocking() const { return blocking_; }
   bool in_guest_mode() const { return mode_ != run_mode::outside_guest; }
+  std::uint32_t timer_advance_ns() const { return advance_ ? advance_->nanoseconds() : 0; }
 
   cpu::program sched_out(models::thread& self) override;
   cpu::program sched_in(models::thread& self) override;
+
+  // -- for timer backends (kvm_timer.cpp) -----------------------------------------------------------------------------
+  /// When its local APIC timer expires next.
+  cycles timer_deadline() const { return apic_.next_timer_event(); }
+  /// How much earlier it is let expire.
+  cycles timer_lead() const;
+  /// A timer of the host; it calls the backend when it expires.
+  timer_event& software_timer() { return software_timer_; }
+  /// The virtual timer expires if its deadline, less the lead and what a backend counts too coarsely, is reached.
+  cpu::program timer_expired(cycles early = cycles{0});
+  /// The same in the handler of the software timer, and gets the vCPU to notice.
+  cpu::program software_timer_expired();
+  /// Loads the VMX-preemption timer with the deadline.
+  cpu::program load_preemption_timer();
 
  private:
   friend class kvm;
@@ -59,10 +78,9 @@ class vcpu final : public switch_notifier {
   enum class mp_state : std::uint8_t { uninitialized, runnable, halted };
   enum class run_mode : std::uint8_t { outside_guest, in_guest, exiting };
 
-  /// The virtual timer's backend while the vCPU blocks.
-  class block_timer final : public timer_event {
+  class lapic_timer final : public timer_event {
    public:
-    explicit block_timer(vcpu& of) : of_{of} {}
+    explicit lapic_timer(vcpu& of) : of_{of} {}
     cpu::program expire() override;
 
    private:
@@ -86,7 +104,6 @@ class vcpu final : public switch_notifier {
   cpu::vm_entry_instruction entry_instruction();
   cpu::program prepare_entry();
   cpu::program inject();
-  cpu::program program_preemption_timer();
   cpu::program skip_instruction(std::uint32_t length);
   cpu::program load_on(unsigned cpu);
   cpu::program handle_exit(const vmx::exit_info& exit);
@@ -99,7 +116,9 @@ class vcpu final : public switch_notifier {
   cpu::program handle_cpuid();
   cpu::program handle_hypercall();
   cpu::program handle_hlt();
+  // kvm_timer.cpp
   cpu::program handle_preemption_timer();
+  cpu::program wait_for_deadline();
   cpu::program send_interrupts(const apic::interrupt_command& command);
   cpu::program kick();
   ple_window_fact window_fact(const ple_window_change& change) const;
@@ -113,7 +132,7 @@ class vcpu final : public switch_notifier {
   apic::local_apic apic_;
   physical_address vmcs_;
   cpu::word* line_;  // what siblings look at: one line per vCPU
-  block_timer block_timer_{*this};
+  lapic_timer software_timer_{*this};
   sleep_timer sleep_timer_{*this};
 
   mp_state state_ = mp_state::uninitialized;
@@ -121,8 +140,8 @@ class vcpu final : public switch_notifier {
   bool start_pending_ = false;           // a SIPI arrived
   bool halted_with_interrupts_ = false;  // RFLAGS.IF at the HLT
   bool launched_ = false;
-  bool window_exiting_ = false;        // "interrupt-window exiting" is set in the VMCS
-  bool preemption_timer_set_ = false;  // the VMCS holds something else than the largest value
+  bool window_exiting_ = false;                 // "interrupt-window exiting" is set in the VMCS
+  preemption_timer_load preemption_timer_{true};  // the VMCS is made with the longest value
   bool preempted_ = false;
   bool ready_ = false;
   bool preempted_in_kernel_ = false;
@@ -132,6 +151,7 @@ class vcpu final : public switch_notifier {
   int loaded_on_ = -1;  // the CPU on which the VMCS is active
   models::ple_window window_;
   std::uint32_t primary_controls_ = 0;
+  std::unique_ptr<timer_advance> advance_;  // none: deadlines are met as they are
 };
 
 struct virtual_machine_config {
@@ -177,6 +197,7 @@ class kvm {
   const kvm_config& config() const { return config_; }
   const kvm_costs& costs() const { return config_.costs; }
   models::spin_policy& policy() { return *policy_; }
+  const models::timer_backend& timers() const { return *timers_; }
   const std::vector<std::unique_ptr<virtual_machine>>& vms() const { return vms_; }
   bool pause_loop_exiting() const { return config_.ple_gap != 0 && policy_->wants_exits(); }
 
@@ -187,6 +208,7 @@ class kvm {
   kernel& host_;
   kvm_config config_;
   std::unique_ptr<models::spin_policy> policy_;
+  std::unique_ptr<models::timer_backend> timers_;
   std::vector<std::unique_ptr<virtual_machine>> vms_;
   std::vector<physical_address> vmxon_regions_;  // by CPU
   std::vector<physical_address> current_vmcs_;   // by CPU

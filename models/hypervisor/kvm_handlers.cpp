@@ -84,16 +84,6 @@ cpu::program vcpu::handle_external_interrupt(const vmx::exit_info& exit) {
   co_await vm_.kvm_.host_.handle_irq(static_cast<std::uint8_t>(exit.interruption_information));
 }
 
-cpu::program vcpu::handle_preemption_timer() {
-  auto here = co_await isa::in(code::handle_preemption_timer);
-  co_await isa::compute(vm_.kvm_.costs().program_timer);
-  // The timer counts in steps of 2^shift cycles and is early by less than one.
-  const cycles now = vm_.kvm_.host_.hardware().time().now();
-  const cycles due = apic_.next_timer_event();
-  const cycles step{std::uint64_t{1} << vm_.kvm_.host_.hardware().config().capabilities.preemption_timer_shift()};
-  if (due != cycles::never() && due <= now + step) apic_.timer_fire(max(now, due));
-}
-
 cpu::program vcpu::handle_hlt() {
   auto here = co_await isa::in(code::kvm_vcpu_block);
   co_await isa::compute(vm_.kvm_.costs().emulate_hlt);
@@ -135,7 +125,7 @@ cpu::program vcpu::handle_msr(bool write) {
     guest_->reg(gpr::rax) = outcome.value & 0xFFFFFFFF;
     guest_->reg(gpr::rdx) = outcome.value >> 32;
   }
-  if (outcome.timer_rearmed) co_await isa::compute(vm_.kvm_.costs().program_timer);
+  if (outcome.timer_rearmed) co_await vm_.kvm_.timers_->rearmed(*this);
   if (outcome.ipi) co_await send_interrupts(*outcome.ipi);
   co_await skip_instruction(2);
 }

@@ -13,10 +13,6 @@ namespace vmxsys::models {
 namespace isa = cpu::isa;
 using vmx::field;
 
-namespace {
-constexpr std::uint32_t longest_preemption_timer = ~std::uint32_t{0};
-}
-
 cpu::program vcpu::run() {
   kernel& host = vm_.kvm_.host_;
   co_await create();
@@ -43,12 +39,12 @@ cpu::program vcpu::create() {
   options.guest_rsp = guest_->rsp();
   options.guest_rflags = vmx::rflags_bits::one;
   options.host_rsp = thread_->strand.rsp();
-  options.pin = vmx::pin_based::external_interrupt_exiting | vmx::pin_based::nmi_exiting |
-                vmx::pin_based::activate_vmx_preemption_timer;
+  options.pin = vmx::pin_based::external_interrupt_exiting | vmx::pin_based::nmi_exiting;
   options.primary = vmx::primary::hlt_exiting | vmx::primary::use_msr_bitmaps;
   options.secondary = k.pause_loop_exiting() ? vmx::secondary::pause_loop_exiting : 0;
   options.ple_gap = k.config_.ple_gap;
   options.ple_window = window_.value();
+  k.timers_->ask_for(options);
 
   const bool enabled = co_await k.host_.irq_save();
   hw.physical().write<std::uint32_t>(vmcs_, caps.revision());
@@ -59,7 +55,8 @@ cpu::program vcpu::create() {
     if (f == field::primary_processor_based_controls) primary_controls_ = static_cast<std::uint32_t>(value);
   }
   co_await isa::vmwrite(field::msr_bitmap_address, k.msr_bitmap_);
-  co_await isa::vmwrite(field::vmx_preemption_timer_value, longest_preemption_timer);
+  if ((options.pin & vmx::pin_based::activate_vmx_preemption_timer) != 0)
+    co_await isa::vmwrite(field::vmx_preemption_timer_value, preemption_timer_load::longest);
   co_await k.host_.irq_restore(enabled);
 }
 
@@ -162,7 +159,8 @@ cpu::task<bool> vcpu::get_ready() {
   host.state(cpu, kvm_entry_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
                                  static_cast<std::uint16_t>(cpu), thread_->pid, active.read(field::guest_rip)});
   co_await host.trace();
-  co_await program_preemption_timer();  // the last thing before the entry: it counts from there
+  co_await vm_.kvm_.timers_->before_entry(*this);  // the last thing before the entry: it may count from there
+  if (advance_) co_await wait_for_deadline();
   co_return true;
 }
 
@@ -177,24 +175,6 @@ cpu::program vcpu::prepare_entry() {
   }
   if (window_.take_dirty() && vm_.kvm_.pause_loop_exiting()) co_await isa::vmwrite(field::ple_window, window_.value());
   if (apic_.highest_request() >= 0) co_await inject();
-}
-
-// The virtual LAPIC timer while the vCPU runs: the VMX-preemption timer (vmx_set_hv_timer).
-cpu::program vcpu::program_preemption_timer() {
-  const cycles deadline = apic_.next_timer_event();
-  if (deadline == cycles::never()) {
-    if (!preemption_timer_set_) co_return;
-    preemption_timer_set_ = false;
-    co_await isa::vmwrite(field::vmx_preemption_timer_value, longest_preemption_timer);
-    co_return;
-  }
-  const cpu::machine& hw = vm_.kvm_.host_.hardware();
-  const cycles now = vm_.kvm_.host_.hardware().time().now();
-  const unsigned shift = hw.config().capabilities.preemption_timer_shift();
-  const std::uint64_t ticks = deadline > now ? (deadline - now).count() >> shift : 0;
-  preemption_timer_set_ = true;
-  co_await isa::vmwrite(field::vmx_preemption_timer_value,
-                        ticks < longest_preemption_timer ? ticks : longest_preemption_timer);
 }
 
 // Injects the highest pending interrupt, or asks for the window in which it can be (inject_pending_event).
@@ -237,11 +217,7 @@ cpu::program vcpu::block() {
   const cycles began = host.hardware().time().now();
   co_await isa::compute(vm_.kvm_.costs().block);
   co_await isa::cli();
-  const cycles deadline = state_ == mp_state::halted ? apic_.next_timer_event() : cycles::never();
-  if (deadline != cycles::never()) {
-    co_await isa::compute(vm_.kvm_.costs().program_timer);
-    co_await host.arm(block_timer_, deadline);
-  }
+  if (state_ == mp_state::halted) co_await vm_.kvm_.timers_->before_block(*this);
   while (!runnable()) {
     blocking_ = true;
     host.prepare_to_sleep(*thread_);
@@ -252,18 +228,11 @@ cpu::program vcpu::block() {
     co_await host.schedule();
   }
   blocking_ = false;
-  host.cancel(block_timer_);
+  co_await vm_.kvm_.timers_->after_block(*this);
   state_ = mp_state::runnable;
   host.state(host_cpu(), vcpu_block_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
                                          host.hardware().time().now() - began});
   co_await isa::sti();
-}
-
-cpu::program vcpu::block_timer::expire() {
-  auto here = co_await isa::in(code::apic_timer_fn);
-  co_await isa::compute(of_.vm_.kvm_.costs().program_timer);
-  of_.apic_.timer_fire(of_.vm_.kvm_.host_.hardware().time().now());
-  co_await of_.kick();
 }
 
 cpu::program vcpu::sleep_timer::expire() { co_await of_.vm_.kvm_.host_.wake_up(*of_.thread_); }

@@ -1,0 +1,30 @@
+#pragma once
+#include <array>
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace vmxsys::models {
+
+/// The canonical form of a small state: whoever writes the same fields in the same order gets equal bytes exactly when
+/// the states are equal. Holds `capacity` bytes and never allocates.
+class state_bytes {
+ public:
+  static constexpr std::size_t capacity = 256;
+
+  /// The low `bytes` bytes (1 .. 8) of a value that has no others.
+  void put(std::uint64_t value, unsigned bytes = 1) {
+    assert(bytes >= 1 && bytes <= 8 && size_ + bytes <= capacity);
+    assert(bytes == 8 || value >> (8 * bytes) == 0);
+    for (unsigned i = 0; i < bytes; ++i) bytes_[size_++] = static_cast<char>(value >> (8 * i));
+  }
+  std::string_view view() const noexcept { return {bytes_.data(), size_}; }
+  std::size_t size() const noexcept { return size_; }
+
+ private:
+  std::array<char, capacity> bytes_{};
+  std::size_t size_ = 0;
+};
+
+}  // namespace vmxsys::models
