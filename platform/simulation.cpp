@@ -83,6 +83,7 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   for (const observer_config& o : config.machine.observers)
     hw.observers.push_back({[name = o.name] { return vmx::make_spin_detector(name); }, o.gap, o.window});
   hw.overcommitted = [this](unsigned cpu) { return host_ && host_->nr_running(cpu) > 1; };
+  hw.boot_apic = models::find_apic_driver(config.bare_metal ? config.vms[0].guest.apic : config.host.apic)->mode;
   hw.stepped = config.machine.stepped;
   hardware_ = std::make_unique<cpu::machine>(std::move(hw));
 

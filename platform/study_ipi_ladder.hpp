@@ -19,8 +19,6 @@ enum class ipi_fan { unicast, multicast, broadcast };
 struct ipi_rung {
   std::string name;
   std::string description;
-  bool exits_at_sender = false;
-  bool exits_at_receiver = false;
   run_config config;  ///< of the unicast
 };
 

@@ -12,9 +12,7 @@ namespace isa = cpu::isa;
 
 namespace {
 
-constexpr std::uint32_t msr_icr = 0x830;
-constexpr std::uint64_t all_but_self = 0xC0000;  // ICR: destination shorthand
-constexpr std::uint8_t bench_vector = 0xf7;      // X86_PLATFORM_IPI_VECTOR: no other use of a kernel's
+constexpr std::uint8_t bench_vector = 0xf7;  // X86_PLATFORM_IPI_VECTOR: no other use of a kernel's
 constexpr cycles handler_work{50};
 
 constexpr auto sender_text = code::kernel_text("ipi_bench", 0x22000, cpu::bucket::kernel);
@@ -28,7 +26,10 @@ class ipi_bench final : public workload {
     if (others == 0) throw std::invalid_argument("the workload ipi needs a CPU to send to");
     if (parameters.send == ipi_send::shorthand || parameters.targets == 0 || parameters.targets > others)
       parameters_.targets = others;
-    for (unsigned t = 1; t <= parameters_.targets; ++t) targets_.set(t);
+    for (unsigned t = 1; t <= parameters_.targets; ++t) {
+      targets_.set(t);
+      target_list_.push_back(t);
+    }
     on.on_interrupt = [this](const cpu::logical_cpu& c, unsigned cpu, std::uint8_t vec) { entered(c, cpu, vec); };
     on.on_vector = [this](unsigned cpu, std::uint8_t vec) { return handler(cpu, vec); };
     on.add_thread("ipi/0", [this](thread& self) { return sender(self); }, sender_text, {0});
@@ -61,10 +62,13 @@ class ipi_bench final : public workload {
   cpu::program send() {
     switch (parameters_.send) {
       case ipi_send::interrupt:
-        for (unsigned t = 1; t <= parameters_.targets; ++t) co_await on_.send_ipi(t, bench_vector);
+        if (parameters_.targets == 1)
+          co_await on_.apic().send(1u, bench_vector);
+        else
+          co_await on_.apic().send(target_list_, bench_vector);
         break;
       case ipi_send::shorthand:
-        co_await isa::wrmsr(msr_icr, all_but_self | bench_vector);
+        co_await on_.apic().send_to_others(bench_vector);
         break;
       case ipi_send::call: {
         const auto call = [this]() -> cpu::program {
@@ -108,6 +112,7 @@ class ipi_bench final : public workload {
   ipi_parameters parameters_;
   random_stream random_;
   cpu::cpu_set targets_;
+  std::vector<unsigned> target_list_;
   std::uint64_t round_ = 0;
   unsigned waited_for_ = 0;  // targets that have not handled this round yet
 };
