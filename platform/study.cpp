@@ -5,6 +5,7 @@
 #include "study_detectors.hpp"
 #include "study_ipi_ladder.hpp"
 #include "study_ple_storm.hpp"
+#include "study_timer_ladder.hpp"
 #include "workers.hpp"
 
 namespace vmxsys::platform {
@@ -22,6 +23,7 @@ constexpr study studies[] = {
     {"detectors", "every spin detector watching the same runs, scored wait by wait against the truth", study_detectors},
     {"ipi_ladder", "interrupts between CPUs on bare metal and through each generation of APIC virtualization (NSDI '19)",
      study_ipi_ladder},
+    {"timer_ladder", "a kernel's TSC-deadline timer on bare metal and with every backend of a hypervisor", study_timer_ladder},
 };
 
 }  // namespace

@@ -1,0 +1,212 @@
+#include "study_timer_ladder.hpp"
+
+#include <boost/json.hpp>
+#include <cstdio>
+#include <iomanip>
+#include <ostream>
+
+#include <vmxsys/platform/command_line.hpp>
+#include <vmxsys/platform/config_loader.hpp>
+#include <vmxsys/platform/json_binding.hpp>
+#include <vmxsys/platform/preset.hpp>
+
+#include "execution.hpp"
+#include "report.hpp"
+#include "study_kit.hpp"
+
+namespace vmxsys::platform {
+
+namespace json = boost::json;
+
+namespace {
+
+std::string difference(double x, double from) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%+.1f%%", (x / from - 1) * 100);
+  return text;
+}
+std::string shown(const exit_summary& e) { return e.usual == 0 ? "-" : e.reasons; }
+
+}  // namespace
+
+std::vector<timer_rung> timer_rungs(const run_config& base) {
+  std::vector<timer_rung> rungs;
+  const auto add = [&](std::string name, std::string description, const char* backend) -> run_config& {
+    rungs.push_back({std::move(name), std::move(description), base});
+    rungs.back().config.host.timer_backend = backend;
+    return rungs.back().config;
+  };
+  run_config& bare = add("bare metal", "no hypervisor", "preemption_timer");
+  bare.bare_metal = true;
+  bare.machine.sockets = bare.machine.cores = bare.machine.threads = 1;
+  add("hrtimer", "a timer of the host on the same CPU: its interrupt makes the guest exit", "hrtimer");
+  add("preemption timer", "the VMX-preemption timer counts while the guest runs, a timer of the host while it is halted",
+      "preemption_timer");
+  add("preemption timer, adaptive", "the same, let expire early by what it was late before", "preemption_timer")
+      .host.timer_advance.name = "adaptive";
+  return rungs;
+}
+
+run_config while_halted(const run_config& computing) {
+  run_config c = computing;
+  c.vms[0].workload.halted = true;
+  return c;
+}
+
+std::vector<timer_publication> timer_publications(const run_config& base) {
+  std::vector<timer_publication> all;
+  const auto add = [&](const char* name, double published, const char* backend, const char* advance) {
+    timer_publication p{name, published, base};
+    p.config.machine.preset = "skylake_sp";
+    p.config.host.timer_backend = backend;
+    p.config.host.timer_advance.name = advance;
+    all.push_back(std::move(p));
+  };
+  add("hrtimer", 5700, "hrtimer", "off");
+  add("preemption timer", 2600, "preemption_timer", "off");
+  add("preemption timer, adaptive", 1200, "preemption_timer", "adaptive");
+  return all;
+}
+
+timer_timing_result run_timer(const run_config& config, bool bare) {
+  const preset hardware = preset_at_core_clock(config.machine.preset, config.machine.core_clock_percent);
+  timer_timing timing{config.measure_from.to_cycles(hardware.tsc_khz)};
+  execution_options how;
+  how.stop = interrupted;
+  how.observer = &timing;
+  how.bare = bare;
+  const run_result run = execute(config, how);
+  timer_timing_result r = timing.result();
+  r.tsc_khz = run.tsc_khz;
+  r.fact_hash = run.fact_hash;
+  return r;
+}
+
+namespace {
+
+timer_ladder_output run(const run_config& base, const options& what, std::ostream& err) {
+  timer_ladder_output s;
+  s.rungs = timer_rungs(base);
+  s.publications = timer_publications(base);
+  std::vector<run_config> configs;
+  for (const timer_rung& r : s.rungs) {
+    configs.push_back(r.config);
+    configs.push_back(while_halted(r.config));
+  }
+  for (const timer_publication& p : s.publications) configs.push_back(p.config);
+  std::vector<timer_timing_result> all;
+  for (const std::string& text : run_study_jobs(configs.size(), what, err, [&](std::size_t i) {
+         return json::serialize(json::value_from(run_timer(configs[i])));
+       }))
+    all.push_back(json::value_to<timer_timing_result>(json::parse(text)));
+  for (std::size_t i = 0; i < s.rungs.size(); ++i) s.results.push_back({all[2 * i], all[2 * i + 1]});
+  s.publication_results.assign(all.begin() + static_cast<std::ptrdiff_t>(2 * s.rungs.size()), all.end());
+  return s;
+}
+
+constexpr int name_width = 30;
+
+void print_rungs(std::ostream& out, const timer_ladder_output& s, const char* title,
+                 timer_timing_result timer_rung_results::* which) {
+  out << title << '\n'
+      << std::left << std::setw(name_width) << "" << std::right << std::setw(7) << "arm" << std::setw(9) << "late"
+      << std::setw(9) << "p99" << "  exits: arm | until it has fired\n";
+  for (std::size_t i = 0; i < s.rungs.size(); ++i) {
+    const timer_timing_result& r = s.results[i].*which;
+    out << std::left << std::setw(name_width) << s.rungs[i].name << std::right << std::setw(7) << r.arm.median
+        << std::setw(9) << r.late.median << std::setw(9) << r.late.p99 << "  " << shown(r.arming) << " | "
+        << shown(r.firing) << '\n';
+  }
+  out << '\n';
+}
+
+void print_study(std::ostream& out, const timer_ladder_output& s) {
+  const run_config& c = s.rungs.back().config;
+  out << "Study timer_ladder: one kernel's TSC-deadline timer on bare metal and with each backend of a hypervisor\n"
+      << c.machine.preset << " at " << static_cast<double>(s.results[0].computing.tsc_khz) / 1e6
+      << " GHz, armed " << c.vms[0].workload.ahead.to_string() << " ahead, seed " << c.seed
+      << "; medians in TSC cycles\n\n";
+  print_rungs(out, s, "The CPU computes while it waits", &timer_rung_results::computing);
+  print_rungs(out, s, "The CPU is halted while it waits", &timer_rung_results::halted);
+  out << "  arm: what arming takes the kernel. late: from the deadline to the first instruction of the handler. "
+         "Exits after arming\n  include an EOI that exits and, halted, the HLT.\n\n";
+  for (const timer_rung& r : s.rungs)
+    out << "  " << std::left << std::setw(name_width) << r.name << std::right << r.description << '\n';
+  out << "\nLateness on Skylake-SP (kvm-unit-tests, tscdeadline_latency; published | here)\n";
+  for (std::size_t i = 0; i < s.publications.size(); ++i) {
+    const timer_publication& p = s.publications[i];
+    const double here = s.publication_results[i].late.mean;
+    char line[160];
+    std::snprintf(line, sizeof line, "  %-28s %6.0f | %6.0f  %s\n", p.name.c_str(), p.published, here,
+                  difference(here, p.published).c_str());
+    out << line;
+  }
+  out << "\nWhat came out\n";
+  for (const std::string& sentence : timer_ladder_findings(s)) print_wrapped(out, sentence);
+}
+
+std::string study_json(const timer_ladder_output& s) {
+  json::object document;
+  document["schema"] = 1;
+  document["study"] = "timer_ladder";
+  json::array rungs, publications, sentences;
+  for (std::size_t i = 0; i < s.rungs.size(); ++i)
+    rungs.push_back(json::object{{"name", s.rungs[i].name},
+                                 {"description", s.rungs[i].description},
+                                 {"computing", json::value_from(s.results[i].computing)},
+                                 {"halted", json::value_from(s.results[i].halted)}});
+  for (std::size_t i = 0; i < s.publications.size(); ++i)
+    publications.push_back(json::object{{"name", s.publications[i].name},
+                                        {"published_cycles", s.publications[i].published},
+                                        {"run", json::value_from(s.publication_results[i])}});
+  for (const std::string& line : timer_ladder_findings(s)) sentences.emplace_back(line);
+  document["rungs"] = std::move(rungs);
+  document["publications"] = std::move(publications);
+  document["findings"] = std::move(sentences);
+  return pretty_json(document);
+}
+
+}  // namespace
+
+std::vector<std::string> timer_ladder_findings(const timer_ladder_output& s) {
+  std::vector<std::string> all;
+  const timer_rung_results* bare = nullptr;
+  for (std::size_t i = 0; i < s.rungs.size(); ++i) {
+    const timer_timing_result& c = s.results[i].computing;
+    if (s.rungs[i].config.bare_metal) {
+      bare = &s.results[i];
+      continue;
+    }
+    std::string sentence = s.rungs[i].name + ": " + std::to_string(c.arming.usual) + " exit" +
+                           (c.arming.usual == 1 ? "" : "s") + " to arm and " + std::to_string(c.firing.usual) +
+                           " until the timer has fired, " + std::to_string(c.late.median) + " cycles late";
+    if (bare != nullptr && c.late.median > bare->computing.late.median)
+      sentence += ", " + std::to_string(c.late.median - bare->computing.late.median) + " more than on bare metal";
+    all.push_back(sentence + ".");
+  }
+  return all;
+}
+
+int study_timer_ladder(const options& what, const output_directory* directory, std::ostream& out, std::ostream& err) {
+  const loaded_config base = load_config_text(study_configuration("timer_ladder"), what.overrides, "timer_ladder.json");
+  std::vector<config_error> errors = base.errors;
+  for (const char* path : {"bare_metal", "host.timer_backend", "host.timer_advance", "vms[0].workload.halted"})
+    refuse_override(what.overrides, path, false, "", errors);
+  if (!errors.empty()) {
+    for (const config_error& e : errors) err << e.message() << '\n';
+    return exit_usage;
+  }
+  const timer_ladder_output s = run(base.config, what, err);
+  if (directory != nullptr) {
+    directory->write("effective.json", to_json_text(base.config));
+    directory->write("stats.json", study_json(s));
+    directory->write("timer_ladder.svg", timer_ladder_picture(s));
+  }
+  if (what.json)
+    out << study_json(s);
+  else
+    print_study(out, s);
+  return exit_ok;
+}
+
+}  // namespace vmxsys::platform
