@@ -23,11 +23,13 @@ std::vector<timer_rung> timer_rungs(const run_config& base);
 /// The same with a CPU that halts while it waits.
 run_config while_halted(const run_config& computing);
 
-/// A published latency of the virtual timer, in cycles.
+/// A published latency of the virtual timer, in cycles: kvm-unit-tests, tscdeadline_latency, on Skylake-SP. Its guest
+/// halts, 200 000 cycles ahead of the deadline; whether a HLT exits there, and whether the host's CPU sleeps then, is not
+/// told.
 struct timer_publication {
   std::string name;
   double published = 0;
-  run_config config;
+  run_config config;  ///< computing
 };
 std::vector<timer_publication> timer_publications(const run_config& base);
 
@@ -40,7 +42,7 @@ struct timer_ladder_output {
   std::vector<timer_rung> rungs;
   std::vector<timer_rung_results> results;
   std::vector<timer_publication> publications;
-  std::vector<timer_timing_result> publication_results;
+  std::vector<timer_rung_results> publication_results;
 };
 
 /// Runs one configuration with the workload `timer`; bare of SystemC where `bare`.
