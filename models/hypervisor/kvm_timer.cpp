@@ -21,6 +21,17 @@ cpu::program vcpu::timer_expired(cycles early) {
   if (due == cycles::never() || due > now + timer_lead() + early) co_return;
   if (advance_ && apic_.timer().mode() == apic::timer_mode::tsc_deadline) advance_->expired(due);
   apic_.timer_fire(max(now, due));
+  if (posts()) co_await deliver_accepted();
+}
+
+cpu::program vcpu::note_timer() {
+  virtual_apic_->timer_pending = true;
+  co_await kick();
+}
+
+std::uint8_t vcpu::timer_vector() const {
+  const auto entry = static_cast<std::uint32_t>(apic_.read_msr(apic::msr::lvt_timer, cycles{0}).value);
+  return (entry & apic::lvt::masked) != 0 ? std::uint8_t{0} : static_cast<std::uint8_t>(entry & apic::lvt::vector_bits);
 }
 
 cpu::program vcpu::lapic_timer::expire() { return of_.vm_.kvm_.timers_->expired(of_); }
@@ -29,8 +40,12 @@ cpu::program vcpu::lapic_timer::expire() { return of_.vm_.kvm_.timers_->expired(
 cpu::program vcpu::software_timer_expired() {
   auto here = co_await isa::in(code::apic_timer_fn);
   co_await isa::compute(vm_.kvm_.costs().program_timer);
-  co_await timer_expired();
-  co_await kick();
+  if (posts()) {
+    co_await note_timer();
+  } else {
+    co_await timer_expired();
+    co_await kick();
+  }
 }
 
 // vmx_update_hv_timer. The deadline may be more than the timer can count: then it exits too early, and starts anew.
@@ -61,8 +76,10 @@ cpu::program vcpu::handle_preemption_timer() {
 cpu::program vcpu::wait_for_deadline() {
   const std::optional<cycles> deadline = advance_->awaited();
   const cycles now = vm_.kvm_.host_.hardware().time().now();
-  const auto vector = static_cast<std::uint8_t>(apic_.read_msr(apic::msr::lvt_timer, now).value);
-  if (!deadline || !apic_.in_service().test(vector)) co_return;
+  const std::uint8_t vector = timer_vector();
+  const bool delivered_by_this_entry =
+      posts() ? virtual_apic_->page.requested(vector) : apic_.in_service().test(vector);
+  if (!deadline || !delivered_by_this_entry) co_return;
   auto here = co_await isa::in(code::wait_lapic_expire);
   kernel& host = vm_.kvm_.host_;
   const std::int64_t delta = static_cast<std::int64_t>(now.count()) - static_cast<std::int64_t>(deadline->count());

@@ -4,10 +4,12 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include <vmxsys/cpu/program.hpp>
 #include <vmxsys/vmx/minimal_vmcs.hpp>
 
+#include "msr_bitmap.hpp"
 #include "required_controls.hpp"
 
 namespace vmxsys::models {
@@ -22,7 +24,13 @@ class timer_backend {
   virtual const char* name() const noexcept = 0;
   /// What it wants of the VMCS.
   virtual void ask_for(vmx::minimal_vmcs_options&) const {}
-  /// The guest has moved its timer's next expiry by an access that exited. Interrupts are on.
+  /// Lets accesses of a VM's guest to the timer through that need not exit; only where interrupts are posted.
+  virtual void open(msr_bitmap&) const {}
+  /// The rest of the VMCS, which is current; interrupts are off.
+  virtual cpu::program set_up(vcpu&) const;
+  /// The guest has written the timer's LVT entry.
+  virtual cpu::program configured(vcpu& v) const;
+  /// The guest has moved its timer's next expiry by an access that exited.
   virtual cpu::program rearmed(vcpu& v) const = 0;
   /// The last thing before the entry, with interrupts off.
   virtual cpu::program before_entry(vcpu& v) const = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 #include "code.hpp"
 #include "kernel_facts.hpp"
@@ -260,6 +261,7 @@ cpu::program kernel::handle_irq(std::uint8_t vec) {
       break;  // need_resched says it all
     case vector::call_function_single:
       co_await run_calls(p, code::call_function_single_interrupt);
+      if (std::exchange(p.deadline_moved, false)) co_await program_deadline(p);
       break;
     case vector::call_function:
       co_await run_calls(p, code::call_function_interrupt);
@@ -343,6 +345,23 @@ cpu::program kernel::arm(timer_event& timer, cycles due) {
   if (timer.number_ == 0) timer.number_ = ++timers_known_;
   p.timers.push_back(&timer);
   if (due < p.armed_deadline) co_await program_deadline(p);
+}
+
+cpu::program kernel::arm_on(unsigned cpu, timer_event& timer, cycles due) {
+  const unsigned here = index_of(co_await isa::this_cpu());
+  if (cpu == here) {
+    co_await arm(timer, due);
+    co_return;
+  }
+  cancel(timer);
+  per_cpu& p = cpus_[cpu];
+  timer.due_ = due;
+  timer.cpu_ = cpu;
+  if (timer.number_ == 0) timer.number_ = ++timers_known_;
+  p.timers.push_back(&timer);
+  if (due >= p.armed_deadline || p.deadline_moved) co_return;
+  p.deadline_moved = true;
+  co_await send_ipi(cpu, vector::call_function_single);
 }
 
 void kernel::cancel(timer_event& timer) {

@@ -156,6 +156,9 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   cpu::program flush_tlb(std::uint32_t address_space);
   /// Arms or re-arms a timer on the current CPU.
   cpu::program arm(timer_event& timer, cycles due);
+  /// Arms or re-arms a timer on another CPU, which is interrupted if that is sooner than what it waits for. Interrupts
+  /// are off.
+  cpu::program arm_on(unsigned cpu, timer_event& timer, cycles due);
   /// Disarms a timer, on whatever CPU it is.
   void cancel(timer_event& timer);
   /// Asks for a reschedule of another CPU, by interrupt unless one is pending.
@@ -196,6 +199,7 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
     bool preempt_requested = false;  // need_resched was set by somebody else, not by the thread itself
     bool online = false;
     bool tick_armed = false;
+    bool deadline_moved = false;  // by another CPU, whose interrupt is on its way
     cycles tick_due{0};
     cycles armed_deadline = cycles::never();
     std::vector<timer_event*> timers;
