@@ -75,15 +75,28 @@ std::vector<ipi_rung> ipi_rungs(const run_config& base) {
     c.bare_metal = true;
     c.vms[0].guest.apic = driver;
   };
-  const auto virtualized = [&](const char* driver, std::string name, std::string description) {
-    add(std::move(name), std::move(description)).config.vms[0].guest.apic = driver;
+  const auto virtualized = [&](const char* path, const char* driver, std::string name,
+                               std::string description) -> host_config& {
+    run_config& c = add(std::move(name), std::move(description)).config;
+    c.host.interrupt_path = path;
+    c.vms[0].guest.apic = driver;
+    return c.host;
   };
   bare("xapic", "xAPIC", "no hypervisor; two writes of the register page for each target");
   bare("x2apic_physical", "x2APIC physical", "an ICR write for each target");
   bare("x2apic_cluster", "x2APIC cluster", "an ICR write for each 16 targets");
-  virtualized("xapic", "injected, xAPIC", "KVM without APIC virtualization: register accesses exit, and so does the target");
-  virtualized("x2apic_physical", both_exit, "the ICR write exits, and so does the target");
-  virtualized("x2apic_cluster", "injected, x2APIC cluster", "an exit for each 16 targets");
+  virtualized("injected", "xapic", "injected, xAPIC",
+              "KVM without APIC virtualization: each access of the register page exits, and so does the target");
+  virtualized("injected", "x2apic_physical", both_exit, "the ICR write exits, and so does the target");
+  virtualized("injected", "x2apic_cluster", "injected, x2APIC cluster", "an exit for each 16 targets");
+  virtualized("direct", "x2apic_physical", receiver_exits, "the guest has the ICR, the target exits (as Dune, OSDI '12)");
+  virtualized("posted", "xapic", "posted, xAPIC",
+              "APIC virtualization: the ICR write exits once it is done, the target does not");
+  virtualized("posted", "x2apic_physical", sender_exits, "the ICR write exits, the target does not");
+  virtualized("posted", "x2apic_cluster", "posted, x2APIC cluster", "an exit for each 16 targets");
+  virtualized("posted", "x2apic_physical", "posted, fast path", "the exit goes back in with interrupts off (Linux v6.12)")
+      .exit_fast_paths = true;
+  virtualized("ipi_virtualized", "x2apic_physical", nobody_exits, "the processor posts: nobody exits");
   return rungs;
 }
 
@@ -114,6 +127,7 @@ std::vector<ipi_call_case> ipi_call_cases(const run_config& base) {
     c.config.machine.threads = 2;
     c.config.vms[0].vcpus = 80;
     c.config.vms[0].guest.apic = name;
+    c.config.host.interrupt_path = "posted";
     c.config.vms[0].workload.send = "call";
     c.config.vms[0].workload.targets = all ? 79 : 1;
     cases.push_back(std::move(c));

@@ -31,19 +31,30 @@ std::string shown(const exit_summary& e) { return e.usual == 0 ? "-" : e.reasons
 
 std::vector<timer_rung> timer_rungs(const run_config& base) {
   std::vector<timer_rung> rungs;
-  const auto add = [&](std::string name, std::string description, const char* backend) -> run_config& {
+  const auto add = [&](std::string name, std::string description, const char* path,
+                       const char* backend) -> run_config& {
     rungs.push_back({std::move(name), std::move(description), base});
-    rungs.back().config.host.timer_backend = backend;
-    return rungs.back().config;
+    run_config& c = rungs.back().config;
+    c.host.interrupt_path = path;
+    c.host.timer_backend = backend;
+    return c;
   };
-  run_config& bare = add("bare metal", "no hypervisor", "preemption_timer");
+  run_config& bare = add("bare metal", "no hypervisor", "injected", "preemption_timer");
   bare.bare_metal = true;
   bare.machine.sockets = bare.machine.cores = bare.machine.threads = 1;
-  add("hrtimer", "a timer of the host on the same CPU: its interrupt makes the guest exit", "hrtimer");
-  add("preemption timer", "the VMX-preemption timer counts while the guest runs, a timer of the host while it is halted",
-      "preemption_timer");
-  add("preemption timer, adaptive", "the same, let expire early by what it was late before", "preemption_timer")
+  bare.host.housekeeping_cpu = 0;
+  add("hrtimer", "a timer of the host on the same CPU: its interrupt makes the guest exit", "injected", "hrtimer");
+  add("preemption timer", "the VMX-preemption timer while the guest runs, a timer of the host while it is halted",
+      "injected", "preemption_timer");
+  add("preemption timer, adaptive", "the same, let expire early by what it was late before", "injected",
+      "preemption_timer")
       .host.timer_advance.name = "adaptive";
+  add("preemption timer, APICv", "with APIC virtualization: the EOI does not exit", "posted", "preemption_timer");
+  add("preemption timer, fast path", "the same; exits go back in with interrupts off (Linux v6.12)", "posted",
+      "preemption_timer")
+      .host.exit_fast_paths = true;
+  add("posted from another CPU", "a timer of the host on a housekeeping CPU posts (Linux v5.3)", "posted", "posted");
+  add("APIC-timer virtualization", "the processor keeps the guest's deadline", "posted", "apic_timer_virtualization");
   return rungs;
 }
 
@@ -59,6 +70,7 @@ std::vector<timer_publication> timer_publications(const run_config& base) {
     timer_publication p{name, published, base};
     p.config.machine.preset = "skylake_sp";
     p.config.vms[0].workload.ahead = duration::from_cycles(200'000);
+    p.config.host.interrupt_path = "posted";
     p.config.host.timer_backend = backend;
     p.config.host.timer_advance.name = advance;
     all.push_back(std::move(p));
@@ -196,7 +208,8 @@ std::vector<std::string> timer_ladder_findings(const timer_ladder_output& s) {
 int study_timer_ladder(const options& what, const output_directory* directory, std::ostream& out, std::ostream& err) {
   const loaded_config base = load_config_text(study_configuration("timer_ladder"), what.overrides, "timer_ladder.json");
   std::vector<config_error> errors = base.errors;
-  for (const char* path : {"bare_metal", "host.timer_backend", "host.timer_advance", "vms[0].workload.halted"})
+  for (const char* path : {"bare_metal", "host.interrupt_path", "host.timer_backend", "host.timer_advance",
+                           "host.exit_fast_paths", "vms[0].workload.halted"})
     refuse_override(what.overrides, path, false, "", errors);
   if (!errors.empty()) {
     for (const config_error& e : errors) err << e.message() << '\n';
