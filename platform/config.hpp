@@ -26,6 +26,7 @@ std::vector<choice> gap_measure_choices();
 std::vector<choice> scheduler_choices();
 std::vector<choice> scheduler_profile_choices();
 std::vector<choice> spin_policy_choices();
+std::vector<choice> interrupt_path_choices();
 std::vector<choice> timer_backend_choices();
 std::vector<choice> timer_advance_choices();
 std::vector<choice> apic_choices();
@@ -237,8 +238,11 @@ struct host_config {
   std::uint32_t ple_window_grow = 2;
   std::uint32_t ple_window_shrink = 0;
   std::uint32_t ple_window_max = 4294967295;
+  std::string interrupt_path = "injected";
+  bool exit_fast_paths = false;
   std::string timer_backend = "preemption_timer";
   timer_advance_config timer_advance;
+  std::uint32_t housekeeping_cpu = 0;
   std::string apic = "x2apic_physical";
   bool ipi_shorthands = false;
   std::string placement = "free";
@@ -246,7 +250,8 @@ struct host_config {
 };
 BOOST_DESCRIBE_STRUCT(host_config, (),
                       (hz, scheduler, spin_policy, ple_gap, ple_window, ple_window_grow, ple_window_shrink,
-                       ple_window_max, timer_backend, timer_advance, apic, ipi_shorthands, placement, tracing))
+                       ple_window_max, interrupt_path, exit_fast_paths, timer_backend, timer_advance, housekeeping_cpu, apic,
+                       ipi_shorthands, placement, tracing))
 template <>
 inline constexpr auto parameters_of<host_config> = std::array{
     parameter{
@@ -265,6 +270,14 @@ inline constexpr auto parameters_of<host_config> = std::array{
               .description =
                   "ple_window when the vCPU is scheduled in: below 1 reset, below ple_window divided, else subtracted"},
     parameter{.name = "ple_window_max", .unit = "cycles", .description = "ple_window never grows beyond"},
+    parameter{.name = "interrupt_path",
+              .unit = "name",
+              .description = "how interrupts get into a guest",
+              .choices = interrupt_path_choices},
+    parameter{.name = "exit_fast_paths",
+              .unit = "flag",
+              .description = "IPIs, deadlines and timer exits go back into the guest with interrupts off, as in Linux "
+                             "v6.12; only with an interrupt path that posts"},
     parameter{.name = "timer_backend",
               .unit = "name",
               .description = "what waits for the deadlines of guests' local APIC timers",
@@ -272,6 +285,10 @@ inline constexpr auto parameters_of<host_config> = std::array{
     parameter{.name = "timer_advance",
               .unit = "object",
               .description = "how early the hypervisor lets guests' timers expire"},
+    parameter{.name = "housekeeping_cpu",
+              .unit = "CPU",
+              .description = "CPU of the host on which timer_backend \"posted\" has its timers",
+              .highest = 1023},
     parameter{.name = "apic",
               .unit = "name",
               .description = "how the host's kernel drives its local APICs",

@@ -29,6 +29,7 @@ constexpr topic topics[] = {
     {"schedulers", "CPU schedulers (host.scheduler, vms[].guest.scheduler)", scheduler_choices},
     {"profiles", "Linux versions a scheduler follows (scheduler.profile)", scheduler_profile_choices},
     {"policies", "what a hypervisor does about a spinning vCPU (host.spin_policy)", spin_policy_choices},
+    {"interrupt_paths", "how interrupts get into a guest (host.interrupt_path)", interrupt_path_choices},
     {"timer_backends", "what waits for the deadlines of guests' timers (host.timer_backend)", timer_backend_choices},
     {"timer_advances", "how early guests' timers are let expire (host.timer_advance)", timer_advance_choices},
     {"apics", "how a kernel drives its local APICs (host.apic, vms[].guest.apic)", apic_choices},

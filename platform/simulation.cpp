@@ -15,6 +15,8 @@ namespace {
 constexpr physical_address host_memory = 0x100'0000;
 constexpr std::uint64_t host_memory_bytes = 0x2000'0000;
 constexpr physical_address first_vm_memory = 0x4000'0000;
+/// Where the guest's IPIs reach physical CPUs, its vectors are none of the host's.
+constexpr std::uint8_t guest_vector_shift = 0x20;
 
 models::duration_distribution to_model(const distribution& d, std::uint64_t tsc_khz) {
   using shape = models::duration_distribution::shape;
@@ -85,6 +87,7 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   hw.overcommitted = [this](unsigned cpu) { return host_ && host_->nr_running(cpu) > 1; };
   hw.boot_apic = models::find_apic_driver(config.bare_metal ? config.vms[0].guest.apic : config.host.apic)->mode;
   hw.stepped = config.machine.stepped;
+  hw.boot_apic = models::find_apic_driver(config.host.apic)->mode;
   hardware_ = std::make_unique<cpu::machine>(std::move(hw));
 
   models::kernel_config host = kernel_settings(config.host.scheduler, hardware_->cpus(), config.host.hz);
@@ -102,6 +105,9 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   kvm.ple_gap = config.host.ple_gap;
   kvm.ple_window = {config.host.ple_window, config.host.ple_window_grow, config.host.ple_window_shrink,
                     config.host.ple_window_max};
+  kvm.interrupt_path = config.host.interrupt_path;
+  kvm.fast_paths = config.host.exit_fast_paths;
+  kvm.housekeeping_cpu = config.host.housekeeping_cpu;
   kvm.timer_backend = config.host.timer_backend;
   kvm.timer_advance = to_model(config.host.timer_advance, preset_.tsc_khz);
   kvm.costs = preset_.kvm;
@@ -115,6 +121,7 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     g.locks = *models::lock_kind_named(vm.guest.lock);
     g.apic = vm.guest.apic;
     g.ipi_shorthands = vm.guest.ipi_shorthands;
+    if (models::find_interrupt_path(config.host.interrupt_path)->pinned) g.ipi_vector_shift = guest_vector_shift;
     g.memory_base = memory;
     g.memory_bytes = vm.memory.bytes;
     memory += (vm.memory.bytes + 0xFFF) & ~std::uint64_t{0xFFF};
@@ -128,6 +135,7 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     models::virtual_machine_config v;
     v.name = vm.name;
     v.vcpus = vm.vcpus;
+    v.apic = guest.apic().mode();
     v.boot = [&guest](unsigned index) -> cpu::strand& { return guest.boot_cpu(index); };
     for (unsigned i = 0; i < vm.vcpus; ++i)
       v.affinity.push_back(placement_of(config.host.placement, hardware_->cpus(), first_vcpu, i));

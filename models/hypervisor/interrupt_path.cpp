@@ -178,15 +178,15 @@ std::span<const interrupt_path_entry> interrupt_paths() {
     return all;
   }();
   static const std::vector<interrupt_path_entry> all{
-      {"injected", "every access to the local APIC exits; interrupts are injected at VM entry", {}, false,
+      {"injected", "every access to the local APIC exits; interrupts are injected at VM entry", {}, false, false,
        [] { return std::make_unique<injected_path>(); }},
       {"direct",
        "the guest writes the physical ICR; receivers exit and are injected. Only for vCPU i bound to CPU i, alone there",
-       {}, true, [] { return std::make_unique<direct_path>(); }},
-      {"posted", "APIC virtualization and posted interrupts: senders exit, receivers do not", posted, false,
+       {}, false, true, [] { return std::make_unique<direct_path>(); }},
+      {"posted", "APIC virtualization and posted interrupts: senders exit, receivers do not", posted, true, false,
        [] { return std::make_unique<posted_path>(false); }},
       {"ipi_virtualized", "as posted, and unicast IPIs of guests are posted by the processor: nobody exits",
-       ipi_virtualized, false, [] { return std::make_unique<posted_path>(true); }},
+       ipi_virtualized, true, false, [] { return std::make_unique<posted_path>(true); }},
   };
   return all;
 }

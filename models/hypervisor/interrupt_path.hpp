@@ -49,6 +49,7 @@ struct interrupt_path_entry {
   const char* name;
   const char* description;
   std::vector<required_control> needs;  ///< of the processor, with guests in x2APIC mode
+  bool posts;                           ///< interrupt_path::posts
   bool pinned;                          ///< vCPU i must be bound to CPU i, and no other vCPU
   std::function<std::unique_ptr<interrupt_path>()> make;
 };

@@ -253,7 +253,9 @@ cpu::program kernel::handle_irq(std::uint8_t vec) {
   if (on_interrupt) on_interrupt(on, cpu, vec);
   co_await isa::compute(costs().interrupt_entry);
   co_await apic_->write(msr_eoi, 0);
-  switch (vec) {
+  // Linux' number of it, for IPIs and the timer alike.
+  const bool timer = vec == vector::local_timer;
+  switch (timer ? vec : vec + config_.ipi_vector_shift) {
     case vector::local_timer:
       co_await timer_interrupt();
       break;
@@ -361,7 +363,7 @@ cpu::program kernel::arm_on(unsigned cpu, timer_event& timer, cycles due) {
   p.timers.push_back(&timer);
   if (due >= p.armed_deadline || p.deadline_moved) co_return;
   p.deadline_moved = true;
-  co_await send_ipi(cpu, vector::call_function_single);
+  co_await send_ipi(cpu, ipi(vector::call_function_single));
 }
 
 void kernel::cancel(timer_event& timer) {

@@ -59,6 +59,9 @@ struct kernel_config {
   /// Calls of all other CPUs go out by one ICR write with a shorthand (native_send_call_func_ipi, Linux v5.4 and later
   /// with every present CPU online).
   bool ipi_shorthands = false;
+  /// By how much its IPI vectors are below Linux': for a guest whose IPIs reach physical CPUs as they are, where the
+  /// host's own vectors are taken.
+  std::uint8_t ipi_vector_shift = 0;
   bool tracing = false;                          ///< tracepoints are enabled and cost time
   physical_address memory_base = 0x1'0000'0000;  ///< where its shared words live
   std::uint64_t memory_bytes = 64u << 20;
@@ -165,6 +168,10 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   cpu::program resched(unsigned cpu);
   /// Sends an interrupt to a CPU of this kernel through the local APIC.
   cpu::program send_ipi(unsigned cpu, std::uint8_t vector) { return apic_->send(cpu, vector); }
+  /// What it uses for one of Linux' IPI vectors.
+  std::uint8_t ipi(std::uint8_t linux_vector) const {
+    return static_cast<std::uint8_t>(linux_vector - config_.ipi_vector_shift);
+  }
   /// What the IDT does for a vector, for hypervisors that acknowledged it at the exit; interrupts off.
   cpu::program handle_irq(std::uint8_t vector);
   /// Makes the extended state of the current thread the one in the registers.

@@ -34,7 +34,7 @@ cpu::program kernel::call_on(unsigned cpu, std::function<cpu::program()> call) {
   cpu::word& lock = call_lock(calls_of(self).lock);
   co_await isa::store(lock, 1);
   const bool alone = queue_call(cpu, {&call, &lock});
-  if (alone) co_await send_ipi(cpu, vector::call_function_single);
+  if (alone) co_await send_ipi(cpu, ipi(vector::call_function_single));
   co_await isa::spin_while(lock, while_locked, code::csd_lock_wait_single, &calls_of(cpus_[cpu]).occupant);
 }
 
@@ -67,11 +67,11 @@ cpu::program kernel::call_on(cpu::cpu_set cpus, std::function<cpu::program()> ca
 cpu::program kernel::interrupt(const std::vector<unsigned>& targets) {
   if (targets.empty()) co_return;
   if (targets.size() == 1) {
-    co_await apic_->send(targets.front(), vector::call_function_single);
+    co_await apic_->send(targets.front(), ipi(vector::call_function_single));
   } else if (config_.ipi_shorthands && targets.size() + 1 == online_) {
-    co_await apic_->send_to_others(vector::call_function);
+    co_await apic_->send_to_others(ipi(vector::call_function));
   } else {
-    co_await apic_->send(targets, vector::call_function);
+    co_await apic_->send(targets, ipi(vector::call_function));
   }
 }
 
