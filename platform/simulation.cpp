@@ -87,7 +87,6 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   hw.overcommitted = [this](unsigned cpu) { return host_ && host_->nr_running(cpu) > 1; };
   hw.boot_apic = models::find_apic_driver(config.bare_metal ? config.vms[0].guest.apic : config.host.apic)->mode;
   hw.stepped = config.machine.stepped;
-  hw.boot_apic = models::find_apic_driver(config.host.apic)->mode;
   hardware_ = std::make_unique<cpu::machine>(std::move(hw));
 
   models::kernel_config host = kernel_settings(config.host.scheduler, hardware_->cpus(), config.host.hz);

@@ -13,7 +13,8 @@ using namespace vmxsys;
 using namespace vmxsys::platform;
 
 TEST(preset, all_are_there) {
-  EXPECT_EQ(preset_names(), (std::vector<std::string>{"cascade_lake_sp", "flat", "haswell_ep", "sapphire_rapids", "skylake_sp"}));
+  EXPECT_EQ(preset_names(), (std::vector<std::string>{"apic_timer", "cascade_lake_sp", "flat", "haswell_ep", "sapphire_rapids_sp",
+                                                       "skylake_sp"}));
   EXPECT_EQ(find_preset("pentium"), nullptr);
 }
 

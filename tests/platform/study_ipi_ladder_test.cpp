@@ -16,7 +16,7 @@ namespace {
 constexpr std::uint32_t vcpus = 40;
 
 run_config short_base() {
-  const std::vector<std::string> overrides{"until=6ms", "measure_from=3ms", "machine.cores=10",
+  const std::vector<std::string> overrides{"until=6ms", "measure_from=3ms", "machine.cores=20",
                                            "vms[0].vcpus=" + std::to_string(vcpus)};
   const loaded_config c = load_config_text(study_configuration("ipi_ladder"), overrides);
   EXPECT_TRUE(c.ok()) << c.report();
