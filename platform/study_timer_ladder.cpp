@@ -1,6 +1,7 @@
 #include "study_timer_ladder.hpp"
 
 #include <boost/json.hpp>
+#include <cctype>
 #include <cstdio>
 #include <iomanip>
 #include <ostream>
@@ -53,7 +54,7 @@ std::vector<timer_rung> timer_rungs(const run_config& base) {
   add("preemption timer, fast path", "the same; exits go back in with interrupts off (Linux v6.12)", "posted",
       "preemption_timer")
       .host.exit_fast_paths = true;
-  add("posted from another CPU", "a timer of the host on a housekeeping CPU posts (Linux v5.3)", "posted", "posted");
+  add("posted from another CPU", "a timer of the host posts from a housekeeping CPU, which sleeps meanwhile (Linux v5.3)", "posted", "posted");
   add("APIC-timer virtualization", "the processor keeps the guest's deadline", "posted", "apic_timer_virtualization");
   return rungs;
 }
@@ -188,20 +189,32 @@ std::string study_json(const timer_ladder_output& s) {
 
 std::vector<std::string> timer_ladder_findings(const timer_ladder_output& s) {
   std::vector<std::string> all;
-  const timer_rung_results* bare = nullptr;
+  const auto results = [&](std::string_view name) -> const timer_rung_results* {
+    for (std::size_t i = 0; i < s.rungs.size(); ++i)
+      if (s.rungs[i].name == name) return &s.results[i];
+    return nullptr;
+  };
+  const auto exits = [](std::uint32_t n) { return std::to_string(n) + (n == 1 ? " exit" : " exits"); };
+  const timer_rung_results* bare = results("bare metal");
   for (std::size_t i = 0; i < s.rungs.size(); ++i) {
     const timer_timing_result& c = s.results[i].computing;
-    if (s.rungs[i].config.bare_metal) {
-      bare = &s.results[i];
-      continue;
-    }
-    std::string sentence = s.rungs[i].name + ": " + std::to_string(c.arming.usual) + " exit" +
-                           (c.arming.usual == 1 ? "" : "s") + " to arm and " + std::to_string(c.firing.usual) +
-                           " until the timer has fired, " + std::to_string(c.late.median) + " cycles late";
-    if (bare != nullptr && c.late.median > bare->computing.late.median)
-      sentence += ", " + std::to_string(c.late.median - bare->computing.late.median) + " more than on bare metal";
-    all.push_back(sentence + ".");
+    if (bare == nullptr || &s.results[i] == bare) continue;
+    const auto more = static_cast<std::int64_t>(c.late.median) - static_cast<std::int64_t>(bare->computing.late.median);
+    std::string name = s.rungs[i].name;
+    name.front() = static_cast<char>(std::toupper(static_cast<unsigned char>(name.front())));
+    all.push_back(name + ": " + exits(c.arming.usual) + " to arm, " + exits(c.firing.usual) +
+                  " until the timer has fired; its handler runs " + std::to_string(c.late.median) +
+                  " cycles after the deadline, " + std::to_string(more < 0 ? -more : more) +
+                  (more < 0 ? " less" : " more") + " than on bare metal.");
   }
+  const timer_rung_results *local = results("hrtimer"), *posted = results("posted from another CPU");
+  if (local != nullptr && posted != nullptr)
+    all.push_back("A timer on another CPU spares the guest the exit of its expiry (" +
+                  exits(local->computing.firing.usual) + " against " + exits(posted->computing.firing.usual) +
+                  " after arming); the exit that arms it stays. It is later by " +
+                  std::to_string(static_cast<std::int64_t>(posted->computing.late.median) -
+                                 static_cast<std::int64_t>(local->computing.late.median)) +
+                  " cycles, most of which the other CPU takes to wake up.");
   return all;
 }
 
