@@ -156,6 +156,40 @@ TEST(ipi_virtualization, works_from_the_xapic_page) {
   EXPECT_EQ(r.in_host.size(), 1u);
 }
 
+// The notification is an IPI of the physical local APIC, and NDST is read in its mode.
+TEST(ipi_virtualization, notifies_in_the_mode_of_the_physical_apic) {
+  for (const std::uint32_t ndst : {1u << 8, 1u}) {
+    machine_config c = guest_apic_config(2);
+    c.boot_apic = apic::apic_mode::xapic;
+    guest_apic_rig r{c};
+    constexpr physical_address page = 0xFEE0'0000;
+    r.setup.options.tertiary = vmx::tertiary::ipi_virtualization;
+    apic::write_descriptor_info(r.hw.physical(), guest_apic_rig::descriptor_of(1),
+                                {false, false, guest_apic_rig::notification_vector, ndst});
+    r.handler = [&](logical_cpu& cpu, std::uint8_t vector) -> program {
+      r.in_host.push_back({cpu.number(), vector});
+      return []() -> program { co_await isa::mmio_write(page + 0xB0, 0, 4); }();
+    };
+    r.run(1, []() -> program {
+      co_await isa::mmio_write(page + 0xF0, 0x1FF, 4);
+      co_await isa::sti();
+      co_await rig::sleep();
+    });
+    r.run_guest([]() -> program {
+      co_await isa::compute(cycles{20'000});
+      co_await isa::wrmsr(apic::msr::icr, std::uint64_t{1} << 32 | 0x41);  // virtual x2APIC mode all the same
+      co_await rig::sleep();
+    });
+    r.run_host([]() -> program {
+      co_await isa::mmio_write(page + 0xF0, 0x1FF, 4);
+      co_await isa::vmlaunch();
+    });
+    r.hw.run_until(cycles{60'000});
+    EXPECT_EQ(r.count<ipi_step_fact>(), 4u);
+    EXPECT_EQ(r.in_host.size(), ndst == 1 ? 0u : 1u) << "in xAPIC mode the destination is in bits 15:8";
+  }
+}
+
 TEST(ipi_virtualization, is_interrupted_by_nothing) {
   const std::uint64_t all = write_cost + table_cost + pir_cost + announce_cost + send_cost;
   for (const std::uint64_t shift : {std::uint64_t{1}, write_cost, write_cost + table_cost, all - 1, all}) {

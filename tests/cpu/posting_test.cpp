@@ -370,6 +370,37 @@ TEST(posting, leaves_a_spin_loop_where_it_was) {
   }
 }
 
+// The monitor trap flag counts instructions and deliveries; the processing is neither.
+TEST(posting, is_no_instruction_to_the_monitor_trap_flag) {
+  for (const bool posted : {false, true}) {
+    guest_apic_rig r;
+    r.setup.options.primary |= vmx::primary::monitor_trap_flag;
+    std::uint64_t first = 0;
+    r.at_exit = [&](const vmx::exit_info& exit) -> program {
+      EXPECT_EQ(exit.reason, exit_reason::monitor_trap_flag);
+      const std::uint64_t controls = co_await isa::vmread(vmx::field::primary_processor_based_controls);
+      co_await isa::vmwrite(vmx::field::primary_processor_based_controls,
+                            controls & ~std::uint64_t{vmx::primary::monitor_trap_flag});
+    };
+    r.run_guest([&]() -> program {
+      co_await isa::pause();
+      if (first == 0) first = r.now().count();
+      co_await rig::sleep();
+    });
+    r.start();
+    if (posted) r.post_at(cycles{1}, 0x41);
+    r.hw.post(0, cycles{2500}, 2, {apic::delivery_mode::fixed, guest_apic_rig::notification_vector, false});
+    r.hw.run_until(cycles{40'000});
+    ASSERT_EQ(r.exits().size(), 1u);
+    const std::uint64_t done = r.log.of<posting_step_fact>().at(5).at().count();
+    const std::uint64_t began = r.exits()[0]->began.count();
+    if (posted)
+      EXPECT_EQ(began, done + deliver_cost + idt_cost) << "behind the delivery, before the handler";
+    else
+      EXPECT_EQ(began, done + 40) << "behind the PAUSE";
+  }
+}
+
 // A poster on another CPU and the receiver want the same cache line.
 TEST(posting, pays_for_the_descriptors_line_where_others_share_it) {
   guest_apic_rig r{guest_apic_config(2)};

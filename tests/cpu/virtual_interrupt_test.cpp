@@ -222,6 +222,85 @@ TEST(virtual_interrupts, come_before_external_interrupts_and_after_nmis) {
   EXPECT_EQ(delivered_at_interrupt, 1u) << "delivered right after the NMI's exit, the other at the next boundary";
 }
 
+TEST(virtual_interrupts, at_an_entry_into_the_halted_state_wake_the_guest_at_once) {
+  for (const bool open : {true, false}) {
+    guest_apic_rig r;
+    r.setup.options.primary |= vmx::primary::hlt_exiting;
+    std::uint64_t woken = 0;
+    r.at_exit = [&](const vmx::exit_info& exit) -> program {
+      EXPECT_EQ(exit.reason, exit_reason::hlt);
+      r.page().set_requested(0x51);
+      co_await isa::vmwrite(field::guest_interrupt_status, 0x51);
+      co_await isa::vmwrite(field::guest_activity_state, 1);
+    };
+    r.run_guest([&]() -> program {
+      if (!open) co_await isa::cli();
+      co_await isa::hlt();
+      woken = r.now().count();
+      co_await rig::sleep();
+    });
+    r.start();
+    r.hw.run_until(cycles{40'000});
+    ASSERT_EQ(r.exits().size(), 1u);
+    const std::uint64_t entered = r.log.of<vm_entry_fact>().at(1).at().count();
+    EXPECT_EQ(r.in_guest, open ? std::vector<seen>({{entered, 0x51}}) : std::vector<seen>{});
+    EXPECT_EQ(woken, open ? entered + detour : 0);
+    EXPECT_EQ(r.hw.cpu(0).halted(), !open);
+  }
+}
+
+TEST(virtual_interrupts, come_behind_an_injected_event) {
+  guest_apic_rig r;
+  r.setup.more.emplace_back(field::guest_interrupt_status, 0x51);
+  r.page().set_requested(0x51);
+  r.setup.more.emplace_back(field::vm_entry_interruption_information, 0x8000'0000u | 0x61);
+  std::vector<std::uint8_t> order;
+  r.handler = [&](logical_cpu&, std::uint8_t vector) -> program {
+    order.push_back(vector);
+    return []() -> program { co_await isa::compute(cycles{100}); }();  // IF = 0
+  };
+  r.run_guest([]() -> program { co_await rig::sleep(); });
+  r.start();
+  r.hw.run_until(cycles{40'000});
+  EXPECT_EQ(order, (std::vector<std::uint8_t>{0x61, 0x51}));
+  EXPECT_TRUE(r.exits().empty());
+}
+
+// What is pending inside the processor belongs to one stay in the guest.
+TEST(virtual_interrupts, of_one_guest_do_not_reach_another) {
+  guest_apic_rig r;
+  r.setup.options.guest_rflags = 2;
+  vmcs_setup other = r.setup;
+  other.options = {};
+  std::uint64_t ran = 0;
+  strand& second = r.make(
+      "second",
+      [&]() -> program {
+        co_await isa::sti();
+        co_await isa::compute(cycles{5000});
+        ran = r.now().count();
+        co_await rig::sleep();
+      },
+      test_guest);
+  r.run_guest([]() -> program {
+    co_await isa::wrmsr(apic::msr::self_ipi, 0x51);  // recognized, and held by IF = 0
+    co_await isa::vmcall(1);
+    co_await rig::sleep();
+  });
+  r.run_host([&]() -> program {
+    co_await rig::enable_apic();
+    const vmx::exit_info exit = co_await isa::vmlaunch();
+    EXPECT_EQ(exit.reason, exit_reason::vmcall);
+    EXPECT_EQ(co_await isa::vmread(field::guest_interrupt_status), 0x51u);
+    co_await make_vmcs(r.hw, second, 0x9'0000, other);
+    co_await isa::vmlaunch();
+    ADD_FAILURE();
+  });
+  r.hw.run_until(cycles{60'000});
+  EXPECT_NE(ran, 0u);
+  EXPECT_TRUE(r.in_guest.empty());
+}
+
 // -- TPR threshold ----------------------------------------------------------------------------------------------------
 
 TEST(tpr_threshold, exits_behind_the_instruction_that_lowers_the_task_priority) {
