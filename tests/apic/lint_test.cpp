@@ -108,6 +108,7 @@ TEST(lint, only_the_eoi_of_its_vector_clears_remote_irr) {
   EXPECT_EQ(apic.acknowledge(), 0x51);
   apic.end_of_interrupt();
   EXPECT_NE(load(apic, entry_of(0)) & remote_irr, 0U);
+  EXPECT_FALSE(apic.requests().test(0x40)) << "the level was not accepted again";
   apic.end_of_interrupt();
   EXPECT_EQ(apic.highest_request(), 0x40);
 }

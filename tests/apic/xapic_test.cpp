@@ -249,7 +249,10 @@ TEST(xapic_icr, the_lower_half_sends_with_the_upper_half) {
   EXPECT_EQ(sent.ipi->destination, 7U);
   EXPECT_EQ(sent.ipi->vector, 0xFD);
   EXPECT_EQ(load(apic, page::icr_low), 0x40FDU);
-  EXPECT_TRUE(store(apic, page::icr_low, 0x000040FD).ipi) << "and again without a new destination";
+  store(apic, page::icr_high, 0x08000000);
+  EXPECT_EQ(load(apic, page::icr_low), 0x40FDU) << "the upper half leaves the lower one alone";
+  EXPECT_EQ(store(apic, page::icr_low, 0x000040FD).ipi->destination, 8U);
+  EXPECT_EQ(store(apic, page::icr_low, 0x000040FD).ipi->destination, 8U) << "again, without a new destination";
 }
 
 TEST(xapic_icr, reserved_bits_and_the_delivery_status_are_ignored) {
