@@ -26,7 +26,7 @@ TEST(arbitration, each_rule_and_its_ties) {
   for (const row& r : std::vector<row>{
            {"one", {{5, 0xF0, false}}, lowest, 0, 5},
            {"the lower priority", {{1, 0x30, false}, {2, 0x2F, false}}, lowest, 0, 2},
-           {"a tie goes on after the last winner", {{1, 0x20, false}, {2, 0x20, false}, {3, 0x20, false}}, lowest, 1, 2},
+           {"a tie goes to the next one", {{1, 0x20, false}, {2, 0x20, false}, {3, 0x20, false}}, lowest, 1, 2},
            {"and around", {{1, 0x20, false}, {2, 0x20, false}, {3, 0x20, false}}, lowest, 3, 1},
            {"the last winner itself comes last", {{1, 0x20, false}, {2, 0x20, false}}, lowest, 1, 2},
            {"a focus does not count here", {{1, 0x20, false}, {2, 0x30, true}}, lowest, 0, 1},

@@ -93,7 +93,7 @@ TEST(destination, only_target_agrees_with_asking_everyone) {
   EXPECT_FALSE(only_target(to(destination_mode::physical, 1, shorthand::all_excluding_self), 2));
 }
 
-// xAPIC mode ---------------------------------------------------------------------------------------------------------
+// xAPIC mode --------------------------------------------------------------------------------------------------------
 
 apic_address xapic(std::uint32_t id, std::uint32_t logical_id, bool flat) {
   return {apic_mode::xapic, id, logical_id, flat, id};
@@ -119,13 +119,14 @@ TEST(destination, physical_xapic_ids_for_every_pair) {
   for (unsigned destination = 0; destination < 256; ++destination) {
     const interrupt_command c = decode_xapic_icr(std::uint64_t{destination} << 56 | 0x4040);
     for (unsigned id = 0; id < 256; ++id)
-      ASSERT_EQ(addresses(c, 0, xapic(id, 0, true)), destination == id || destination == 255) << destination << ' ' << id;
+      ASSERT_EQ(addresses(c, 0, xapic(id, 0, true)), destination == id || destination == 255) << c.destination;
   }
 }
 
 TEST(destination, a_disabled_apic_receives_nothing) {
   const apic_address off{apic_mode::disabled, 3, 0x8, true, 3};
-  for (shorthand group : {shorthand::none, shorthand::self, shorthand::all_including_self, shorthand::all_excluding_self})
+  for (shorthand group : {shorthand::none, shorthand::self, shorthand::all_including_self,
+                          shorthand::all_excluding_self})
     for (destination_mode mode : {destination_mode::physical, destination_mode::logical})
       for (std::uint32_t destination : {3U, 8U, broadcast_destination})
         for (std::uint32_t sender : {3U, 4U}) EXPECT_FALSE(addresses(to(mode, destination, group), sender, off));

@@ -106,7 +106,7 @@ TEST(register_map, is_the_manuals_table) {
   EXPECT_EQ(register_map[0].page_writable, 0xFF000000U) << "the ID, where software may write it";
 }
 
-// One access ---------------------------------------------------------------------------------------------------------
+// One access --------------------------------------------------------------------------------------------------------
 
 void check_msr_accesses(const manual_row& m, std::uint32_t number, apic_mode mode) {
   const local_apic fresh = in_mode(mode, hardware_id);
@@ -167,7 +167,7 @@ void check_all_accesses(const manual_row& m, std::uint32_t number) {
   }
 }
 
-// All of them, row by row ----------------------------------------------------------------------------------------------
+// All of them, row by row -------------------------------------------------------------------------------------------
 
 class register_row_test : public testing::TestWithParam<register_row> {
  protected:
@@ -253,10 +253,12 @@ TEST(register_map, odd_widths_and_accesses_over_the_end_of_the_page_are_undefine
   }
 }
 
-// What the access does, beyond being allowed ---------------------------------------------------------------------------
+// What the access does, beyond being allowed ------------------------------------------------------------------------
 
 TEST(register_map, every_register_access_and_mode_names_its_tests) {
   // Which test shows what a read of the register answers, and what a write does.
+  const std::vector<std::string> vectors{"local_apic_registers.irr_isr_and_tmr_show_their_vectors",
+                                         "xapic_page.the_same_state_as_the_msrs_show"};
   const std::map<std::string, std::vector<std::string>> effects{
       {"ID", {"xapic_id.can_be_written_only_where_the_part_allows", "local_apic_mode.x2apic_forgets_what_xapic_wrote"}},
       {"version", {"local_apic_registers.optional_parts"}},
@@ -269,14 +271,16 @@ TEST(register_map, every_register_access_and_mode_names_its_tests) {
       {"DFR", {"xapic_destination.address_follows_ldr_and_dfr"}},
       {"SVR", {"local_apic_accept.software_disable_holds_what_is_there_and_takes_nothing_new",
                "xapic_page.the_same_state_as_the_msrs_show"}},
-      {"ISR", {"local_apic_registers.irr_isr_and_tmr_show_their_vectors", "xapic_page.the_same_state_as_the_msrs_show"}},
-      {"TMR", {"local_apic_registers.irr_isr_and_tmr_show_their_vectors", "xapic_page.the_same_state_as_the_msrs_show"}},
-      {"IRR", {"local_apic_registers.irr_isr_and_tmr_show_their_vectors", "xapic_page.the_same_state_as_the_msrs_show"}},
-      {"ESR", {"local_apic_esr.errors_show_after_a_write_and_are_then_forgotten", "xapic_esr.each_bit_and_who_sets_it"}},
+      {"ISR", vectors},
+      {"TMR", vectors},
+      {"IRR", vectors},
+      {"ESR", {"local_apic_esr.errors_show_after_a_write_and_are_then_forgotten",
+               "xapic_esr.each_bit_and_who_sets_it"}},
       {"LVT CMCI", {"local_apic_lvt.local_sources"}},
       {"ICR", {"local_apic_icr.a_legal_command_leaves_decoded", "xapic_icr.the_lower_half_sends_with_the_upper_half"}},
       {"ICR high", {"xapic_icr.the_lower_half_sends_with_the_upper_half"}},
-      {"LVT timer", {"local_apic_timer.an_expiry_requests_the_vector_of_the_entry", "xapic_timer.fires_at_c_not_before"}},
+      {"LVT timer", {"local_apic_timer.an_expiry_requests_the_vector_of_the_entry",
+                     "xapic_timer.fires_at_c_not_before"}},
       {"LVT thermal", {"local_apic_lvt.local_sources"}},
       {"LVT performance", {"local_apic_lvt.local_sources", "local_apic_lvt.a_performance_interrupt_masks_its_entry"}},
       {"LVT LINT0", {"lint.every_mode_on_both_edges", "lint.a_level_asks_again_after_its_eoi"}},

@@ -16,13 +16,15 @@ using testing_bench::in_mode;
 using testing_bench::load;
 using testing_bench::store;
 
-bool base_faults(local_apic apic, std::uint64_t value) { return apic.write_msr(msr::apic_base, value, cycles{0}).fault; }
+bool base_faults(local_apic apic, std::uint64_t value) {
+  return apic.write_msr(msr::apic_base, value, cycles{0}).fault;
+}
 
 void write_base(local_apic& apic, std::uint64_t value) {
   ASSERT_FALSE(apic.write_msr(msr::apic_base, value, cycles{0}).fault) << std::hex << value;
 }
 
-// The page -------------------------------------------------------------------------------------------------------------
+// The page ----------------------------------------------------------------------------------------------------------
 
 TEST(xapic_page, answers_where_the_base_register_puts_it_and_in_xapic_mode_only) {
   local_apic apic{0, true};
@@ -51,7 +53,8 @@ TEST(xapic_page, the_same_state_as_the_msrs_show) {
   extended.enter_x2apic();
   for (std::uint32_t number = msr::version; number <= msr::divide_configuration; ++number) {
     const bool both = readable(row_of(number).access) && readable(row_of(number).page_access) && number != msr::ldr;
-    if (both) { EXPECT_EQ(load(apic, offset_of(number)), extended.read_msr(number, cycles{0}).value) << std::hex << number; }
+    if (!both) continue;
+    EXPECT_EQ(load(apic, offset_of(number)), extended.read_msr(number, cycles{0}).value) << std::hex << number;
   }
   EXPECT_EQ(load(apic, page::ppr), 0xE0U);
   EXPECT_EQ(load(apic, page::isr + 0x70), 1U << 5);
@@ -111,14 +114,16 @@ TEST(xapic_page, reads_of_write_only_registers_are_undefined_and_zero) {
   EXPECT_TRUE(apic.in_service().test(0x42));
 }
 
-// Modes ----------------------------------------------------------------------------------------------------------------
+// Modes -------------------------------------------------------------------------------------------------------------
 
 TEST(local_apic_mode, every_transition_and_what_it_keeps) {
   const std::uint64_t disabled = 0xFEE00000, xapic = 0xFEE00800, x2apic = 0xFEE00C00, invalid = 0xFEE00400;
   enum class effect { fault, keeps, keeps_but_xapic_ids, resets };
   struct row { apic_mode from; std::uint64_t to; effect what; };
-  for (const row& r : {row{apic_mode::disabled, disabled, effect::keeps}, row{apic_mode::disabled, xapic, effect::resets},
-                       row{apic_mode::disabled, x2apic, effect::fault}, row{apic_mode::disabled, invalid, effect::fault},
+  for (const row& r : {row{apic_mode::disabled, disabled, effect::keeps},
+                       row{apic_mode::disabled, xapic, effect::resets},
+                       row{apic_mode::disabled, x2apic, effect::fault},
+                       row{apic_mode::disabled, invalid, effect::fault},
                        row{apic_mode::xapic, disabled, effect::resets}, row{apic_mode::xapic, xapic, effect::keeps},
                        row{apic_mode::xapic, x2apic, effect::keeps_but_xapic_ids},
                        row{apic_mode::xapic, invalid, effect::fault}, row{apic_mode::x2apic, disabled, effect::resets},
@@ -204,7 +209,7 @@ TEST(xapic_id, software_written_ids_end_with_disabling) {
   EXPECT_EQ(apic.address().id, 5U);
 }
 
-// Destinations ---------------------------------------------------------------------------------------------------------
+// Destinations ------------------------------------------------------------------------------------------------------
 
 TEST(xapic_destination, address_follows_ldr_and_dfr) {
   local_apic apic = enabled_xapic(5);
@@ -237,7 +242,7 @@ TEST(xapic_destination, reset_and_init_forget_ldr_and_dfr) {
   }
 }
 
-// ICR ------------------------------------------------------------------------------------------------------------------
+// ICR ---------------------------------------------------------------------------------------------------------------
 
 TEST(xapic_icr, the_lower_half_sends_with_the_upper_half) {
   local_apic apic = enabled_xapic();
@@ -299,7 +304,7 @@ TEST(xapic_icr, self_by_shorthand_comes_back_to_the_sender) {
   EXPECT_FALSE(addresses(*outcome.ipi, apic.id(), other)) << "even if it has the same xAPIC ID";
 }
 
-// Errors ---------------------------------------------------------------------------------------------------------------
+// Errors ------------------------------------------------------------------------------------------------------------
 
 TEST(xapic_esr, each_bit_and_who_sets_it) {
   struct row {
@@ -353,7 +358,7 @@ TEST(xapic_esr, illegal_vectors_in_an_lvt_entry_show_when_raised_or_when_written
     }
 }
 
-// Options both modes share ---------------------------------------------------------------------------------------------
+// Options both modes share ------------------------------------------------------------------------------------------
 
 TEST(local_apic_options, sub_class_of_ppr_when_classes_are_equal) {
   struct row { int tpr, ppr_keeps, ppr_zero; };
@@ -383,7 +388,7 @@ TEST(local_apic_options, focus_bit_in_x2apic_mode) {
   }
 }
 
-// Timer ----------------------------------------------------------------------------------------------------------------
+// Timer -------------------------------------------------------------------------------------------------------------
 
 TEST(xapic_timer, fires_at_c_not_before) {
   local_apic apic = enabled_xapic();
