@@ -15,17 +15,17 @@ class visited_states {
  public:
   static constexpr std::uint32_t none = std::numeric_limits<std::uint32_t>::max();
 
-  visited_states() : table_(1u << 16, none) {}
+  visited_states() : table_(1u << 16, slot{}) {}
 
   /// Number of a new state, or `none` if it was there already.
   std::uint32_t add(std::string_view bytes) {
     if (2 * (begins_.size() + 1) > table_.size()) grow();
-    const std::uint64_t hash = std::hash<std::string_view>{}(bytes);
+    const auto hash = static_cast<std::uint32_t>(std::hash<std::string_view>{}(bytes));
     std::size_t at = hash & (table_.size() - 1);
-    for (; table_[at] != none; at = (at + 1) & (table_.size() - 1))
-      if (bytes_of(table_[at]) == bytes) return none;
+    for (; table_[at].state != none; at = (at + 1) & (table_.size() - 1))
+      if (table_[at].hash == hash && bytes_of(table_[at].state) == bytes) return none;
     const auto number = static_cast<std::uint32_t>(begins_.size());
-    table_[at] = number;
+    table_[at] = {hash, number};
     begins_.push_back(place(bytes));
     lengths_.push_back(static_cast<std::uint16_t>(bytes.size()));
     return number;
@@ -33,6 +33,10 @@ class visited_states {
 
  private:
   static constexpr std::size_t block_bytes = 1u << 20;
+  struct slot {
+    std::uint32_t hash = 0;  ///< spares most looks at the bytes
+    std::uint32_t state = none;
+  };
 
   std::string_view bytes_of(std::uint32_t state) const { return {begins_[state], lengths_[state]}; }
 
@@ -48,16 +52,17 @@ class visited_states {
   }
 
   void grow() {
-    std::vector<std::uint32_t> table(2 * table_.size(), none);
-    for (std::uint32_t state = 0; state < begins_.size(); ++state) {
-      std::size_t at = std::hash<std::string_view>{}(bytes_of(state)) & (table.size() - 1);
-      while (table[at] != none) at = (at + 1) & (table.size() - 1);
-      table[at] = state;
+    std::vector<slot> table(2 * table_.size(), slot{});
+    for (const slot& s : table_) {
+      if (s.state == none) continue;
+      std::size_t at = s.hash & (table.size() - 1);
+      while (table[at].state != none) at = (at + 1) & (table.size() - 1);
+      table[at] = s;
     }
     table_ = std::move(table);
   }
 
-  std::vector<std::uint32_t> table_;
+  std::vector<slot> table_;
   std::vector<const char*> begins_;
   std::vector<std::uint16_t> lengths_;
   std::vector<std::unique_ptr<char[]>> blocks_;

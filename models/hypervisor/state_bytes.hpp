@@ -28,7 +28,8 @@ class state_bytes {
   std::size_t size() const noexcept { return size_; }
 
  private:
-  std::array<char, capacity> bytes_{};
+  // Bytes beyond the size mean nothing, so they need no value.
+  std::array<char, capacity> bytes_;
   std::size_t size_ = 0;
 };
 
