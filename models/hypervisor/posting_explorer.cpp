@@ -175,7 +175,7 @@ const std::vector<posting_order_info>& posting_orders() {
       {posting_order::reads_mode_before_posting, "reads_mode_before_posting",
        "a sender looks where its target is before it posts"},
       {posting_order::checks_before_waiting, "checks_before_waiting",
-       "a vCPU looks for interrupts before it counts as waiting"},
+       "a vCPU looks for interrupts before it counts as waiting", true},
       {posting_order::ignores_on_after_switch, "ignores_on_after_switch",
        "a blocking vCPU does not look at ON after NV has become the wake-up vector"},
       {posting_order::ignores_pir_after_load, "ignores_pir_after_load",

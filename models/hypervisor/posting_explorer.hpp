@@ -17,6 +17,8 @@ struct posting_order_info {
   posting_order order;
   std::string_view name;
   std::string_view description;
+  /// Where hardware posts too, the put's look at ON repairs what this mistake loses: it shows only without a device.
+  bool repaired_by_put = false;
 };
 /// All of them, in the order of the enumeration: what ships first, then the mistakes.
 const std::vector<posting_order_info>& posting_orders();

@@ -527,7 +527,9 @@ void posting_block::encode(state_bytes& to) const {
 
 posting_put::posting_put(std::uint16_t vcpu, std::uint32_t my_cpu, posting_put_reason why, posting_order order) noexcept
     : order_{order},
-      step_{!why.preempted && why.blocking && !why.interrupts_blocked ? step::add : step::suppress},
+      step_{!why.hardware_posts                                         ? step::finished
+            : !why.preempted && why.blocking && !why.interrupts_blocked ? step::add
+                                                                        : step::suppress},
       vcpu_{vcpu},
       cpu_{my_cpu} {}
 

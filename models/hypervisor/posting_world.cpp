@@ -160,9 +160,9 @@ auto posting_world::with_apic(std::uint8_t number, F act) {
 
 const char* posting_scenario::error() const noexcept {
   if (vcpus < 1 || vcpus > posting_rules::most_vcpus) return "vCPUs: 1 .. 3";
-  if (ipis > 6) return "IPIs: 0 .. 6";
-  if (device_posts > 6) return "posts of the device: 0 .. 6";
-  if (preemptions > 7) return "preemptions: 0 .. 7";
+  if (ipis > most_ipis) return "IPIs: 0 .. 6";
+  if (device_posts > most_device_posts) return "posts of the device: 0 .. 6";
+  if (preemptions > most_preemptions) return "preemptions: 0 .. 7";
   return nullptr;
 }
 
@@ -441,11 +441,9 @@ void posting_world::switch_out(std::uint8_t p, posting_put_reason why) {
   virtual_cpu& v = vcpus_[number];
   v.where = why.preempted ? place::queued : place::asleep;
   v.resched = false;
-  if (rules_->wakeups_needed()) {
-    v.transfer = posting_put{number, p, why, rules_->scenario().order};
-  } else {
-    transfer_ended(p, number);
-  }
+  const posting_put put{number, p, why, rules_->scenario().order};
+  v.transfer = put;
+  if (put.finished()) transfer_ended(p, number);
 }
 
 void posting_world::transfer_ended(std::uint8_t p, std::uint8_t number) {
@@ -520,10 +518,21 @@ std::optional<posting_world::mover> posting_world::step(std::uint8_t p, bool com
   return m;
 }
 
-void posting_world::go_on(std::uint8_t p, bool committed) {
-  while (const std::optional<mover> m = step(p, committed)) {
-    if (*m == mover::none || *m == mover::left) committed = true;
+void posting_world::go_on(std::uint8_t p) {
+  if (rules_->scenario().one_by_one) {
+    step(p, false);
+  } else {
+    go_on_with(p);
   }
+}
+
+// What comes after a step that commutes to the right, or what begins with one: up to one step that does not commute,
+// and beyond it what commutes to the left.
+void posting_world::go_on_with(std::uint8_t p) {
+  if (rules_->scenario().one_by_one) return;
+  bool committed = false;
+  while (const std::optional<mover> m = step(p, committed))
+    committed = *m == mover::none || *m == mover::left || committed;
 }
 
 void posting_world::machine_step(posting_machine& machine, std::uint8_t p) {
@@ -552,7 +561,7 @@ void posting_world::software_step(std::uint8_t p, virtual_cpu& v) {
     }
     say(p, "sleep: the thread gives up its CPU");
     v.slept = true;
-    return switch_out(p, {false, true, false});
+    return switch_out(p, {false, true, false, rules_->hardware_posts()});
   }
   if (a.what == op::enter_guest) {
     v.in_guest = true;
@@ -642,19 +651,19 @@ void posting_world::happen(const posting_choice& choice, std::vector<posting_eve
   const auto sent = [&] { unsent_ = static_cast<std::uint16_t>(unsent_ & ~(1u << choice.which)); };
   switch (choice.what) {
     case kind::go_on:
-      go_on(p, false);
+      go_on(p);
       break;
     case kind::take:
       take(p, choice.which, choice.count);
-      go_on(p, false);
+      go_on_with(p);
       break;
     case kind::deliver:
       deliver(p);
       break;
     case kind::preempt:
       say(p, "the thread is preempted");
-      switch_out(p, {true, vcpus_[c.current].waiting, false});
-      go_on(p, false);
+      switch_out(p, {true, vcpus_[c.current].waiting, false, rules_->hardware_posts()});
+      go_on_with(p);
       break;
     case kind::run: {
       virtual_cpu& v = vcpus_[choice.which];
@@ -684,19 +693,19 @@ void posting_world::happen(const posting_choice& choice, std::vector<posting_eve
       } else {
         say(p, "the guest sends an IPI: VM exit");
         leave_guest(vcpus_[c.current], cause::ipi, choice.which);
-        go_on(p, false);
+        go_on_with(p);
       }
       break;
     case kind::send_fast:
       sent();
       say(p, "the guest sends an IPI: VM exit, handled in guest mode");
       leave_guest(vcpus_[c.current], cause::fast_ipi, choice.which);
-      go_on(p, false);
+      go_on_with(p);
       break;
     case kind::halt:
       say(p, "the guest halts: VM exit");
       leave_guest(vcpus_[c.current], cause::halt, 0);
-      go_on(p, false);
+      go_on_with(p);
       break;
     case kind::reschedule: {
       virtual_cpu& v = vcpus_[choice.which];

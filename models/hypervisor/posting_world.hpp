@@ -18,6 +18,8 @@ namespace vmxsys::models {
 
 /// What runs: as many physical CPUs as vCPUs, APIC ID = number.
 struct posting_scenario {
+  static constexpr unsigned most_ipis = 6, most_device_posts = 6, most_preemptions = 7;
+
   posting_order order = posting_order::as_shipped;
   unsigned vcpus = 2;               ///< 1 .. 3
   unsigned ipis = 2;                ///< number n from vCPU n to vCPU n + 1 (modulo their number), 0 .. 6
@@ -26,6 +28,9 @@ struct posting_scenario {
   bool ipi_virtualization = false;  ///< IPIs are posted by the sender's CPU instead of by the hypervisor
   unsigned preemptions = 1;         ///< how often a thread can be made to give up its CPU, 0 .. 7
   bool migration = true;            ///< threads run on any CPU; otherwise each on its own
+
+  /// Every step alone, also those that commute with everybody else's: more states, the same ends.
+  bool one_by_one = false;
 
   /// Null, or what is wrong with it.
   const char* error() const noexcept;
@@ -49,7 +54,7 @@ class posting_rules {
   const posting_scenario& scenario() const noexcept { return scenario_; }
   const std::vector<post>& posts() const noexcept { return posts_; }
   /// Hardware posts into descriptors without the hypervisor, so that blocked vCPUs need the wake-up vector.
-  bool wakeups_needed() const noexcept { return scenario_.device_posts != 0 || scenario_.ipi_virtualization; }
+  bool hardware_posts() const noexcept { return scenario_.device_posts != 0 || scenario_.ipi_virtualization; }
   /// Number of the post with this vector.
   unsigned post_of(std::uint8_t vector) const noexcept;
 
@@ -158,7 +163,8 @@ class posting_world {
   enum class mover : std::uint8_t { none, right, left, both };
   mover mover_of(const posting_action& a, bool own) const;
   std::optional<mover> step(std::uint8_t p, bool committed);
-  void go_on(std::uint8_t p, bool committed);
+  void go_on(std::uint8_t p);
+  void go_on_with(std::uint8_t p);
   void machine_step(posting_machine& machine, std::uint8_t p);
   void software_step(std::uint8_t p, virtual_cpu& v);
   void announce_ipi(std::uint8_t p, virtual_cpu& v);
