@@ -478,6 +478,9 @@ posting_world::mover posting_world::mover_of(const posting_action& a, bool own) 
     case op::serve_requests:
     case op::next_waiter:
       return mover::both;
+    // Nobody asks for this CPU any more.
+    case op::load_requests:
+      return preemptions_ == 0 && !vcpus_[a.vcpu].resched ? mover::both : mover::none;
     case op::load_cpu:
       return rules_->scenario().migration ? mover::none : mover::both;
     case op::disable_interrupts:
