@@ -79,16 +79,16 @@ class exploration {
     const auto begin = std::chrono::steady_clock::now();
     const posting_world start{rules_};
     reach(start, visited_states::none, {});
-    while (!next_.empty() && violation_ == nullptr && !stopped_) {
+    while (!next_.empty() && !stopped_) {
       level_.swap(next_);
       next_.clear();
       for (const found& from : level_) {
         visit(from);
-        if (violation_ != nullptr || stopped_) break;
+        if (stopped_) break;
       }
       if (!next_.empty()) ++result_.depth;
     }
-    result_.complete = violation_ == nullptr && !stopped_;
+    result_.complete = !stopped_;
     if (violation_ != nullptr) {
       result_.violation = violation_;
       trace(start);
@@ -124,10 +124,16 @@ class exploration {
         std::none_of(choices_.begin(), choices_.end(), [](const posting_choice& c) { return c.obliged(); });
     result_.settled += settled;
     result_.quiescent += choices_.empty();
-    violation_ = from.world.wrong(settled);
-    if (violation_ != nullptr) {
-      last_ = from.number;
-      return;
+    if (const char* const wrong = from.world.wrong(settled)) {
+      ++result_.violations;
+      if (violation_ == nullptr) {
+        violation_ = wrong;
+        last_ = from.number;
+      }
+      if (!limits_.past_violations) {
+        stopped_ = true;
+        return;
+      }
     }
     for (const posting_choice& choice : choices_) {
       posting_world to = from.world;

@@ -31,9 +31,10 @@ struct posting_exploration {
   std::uint64_t settled = 0;      ///< states where nothing is under way; each was checked
   std::uint64_t quiescent = 0;    ///< of these, states where nobody can do anything any more
   std::uint64_t depth = 0;        ///< steps to the state that is farthest away, by the shortest way
-  bool complete = false;          ///< every reachable state was seen; not so after a violation, a limit or a stop
-  double seconds = 0;             ///< of the clock; the only number here that differs between two runs
+  bool complete = false;  ///< every reachable state was seen; not so after a limit, a stop or, as a rule, a violation
+  double seconds = 0;     ///< of the clock; the only number here that differs between two runs
 
+  std::uint64_t violations = 0;        ///< states with one; at most one unless `posting_limits::past_violations`
   std::string violation;               ///< empty: none
   std::vector<posting_choice> path;    ///< the shortest way to the violation
   std::vector<posting_event> trace;    ///< the same for people
@@ -43,9 +44,11 @@ struct posting_exploration {
 struct posting_limits {
   std::uint64_t states = 50'000'000;
   std::function<bool()> stop = {};  ///< asked now and then
+  bool past_violations = false;     ///< go on after the first violation, to count them all
 };
 
-/// Explores a scenario up to its end or the first violation. Throws std::invalid_argument for a scenario with an error.
+/// Explores a scenario up to its end or the first violation, which is one of the nearest. Throws std::invalid_argument
+/// for a scenario with an error.
 posting_exploration explore(const posting_scenario& scenario, const posting_limits& limits = {});
 
 /// Where a path leads: the verdict there, null if all is well. `trace`: what happened, for people.
