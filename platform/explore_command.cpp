@@ -155,7 +155,7 @@ json::object to_json(const posting_order_info& info, const posting_exploration& 
           {"depth", e.depth},
           {"complete", e.complete},
           {"seconds", e.seconds},
-          {"violation", e.violation.empty() ? json::value{nullptr} : json::value{e.violation}},
+          {"violation", e.violation.empty() ? json::value(nullptr) : json::value(json::string{e.violation})},
           {"steps", e.path.size()},
           {"trace", events(e.trace)},
           {"outcome", events(e.outcome)}};
