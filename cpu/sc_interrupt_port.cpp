@@ -6,32 +6,6 @@
 
 namespace vmxsys::cpu {
 
-std::optional<apic::interrupt_command> decode_msi(std::uint64_t address, std::uint32_t data) {
-  constexpr std::uint64_t remappable = 1U << 4;
-  constexpr std::uint64_t redirection_hint = 1U << 3;
-  constexpr std::uint64_t logical = 1U << 2;
-  const auto mode = static_cast<apic::delivery_mode>(data >> 8 & 7);
-  if ((address & remappable) != 0 || mode == apic::delivery_mode::reserved || mode == apic::delivery_mode::startup)
-    return std::nullopt;
-  apic::interrupt_command c;
-  c.vector = static_cast<std::uint8_t>(data);
-  c.mode = mode;
-  c.level_triggered = (data >> 15 & 1) != 0;
-  c.assert_level = !c.level_triggered || (data >> 14 & 1) != 0;
-  const auto low = static_cast<std::uint32_t>(address >> 12 & 0xFF);
-  if ((address & redirection_hint) != 0) {
-    if (c.mode == apic::delivery_mode::fixed) c.mode = apic::delivery_mode::lowest_priority;
-    if ((address & logical) != 0) {
-      c.to = apic::destination_mode::logical;
-      c.destination = low;  // eight bits name CPUs of cluster 0 only
-      return c;
-    }
-  }
-  const auto high = static_cast<std::uint32_t>(address >> 5 & 0x7F);
-  c.destination = low == 0xFF && high == 0 ? apic::broadcast_destination : high << 8 | low;
-  return c;
-}
-
 interrupt_port::interrupt_port(const sc_core::sc_module_name& name, timeline_module& timeline, unsigned at_socket)
     : sc_module{name}, timeline_{timeline}, sender_{timeline.add_sender()}, at_socket_{at_socket} {
   socket.register_b_transport(this, &interrupt_port::b_transport);

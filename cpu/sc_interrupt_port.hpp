@@ -1,23 +1,11 @@
 #pragma once
-#include <optional>
 #include <tlm_utils/simple_target_socket.h>
 
-#include <vmxsys/apic/icr.hpp>
+#include <vmxsys/apic/msi.hpp>
 
 #include "sc_timeline_module.hpp"
 
 namespace vmxsys::cpu {
-
-/// The architectural window for message-signalled interrupts, FEE00000H..FEEFFFFFH.
-inline constexpr physical_address msi_window = 0xFEE00000;
-inline constexpr std::uint64_t msi_window_size = 0x100000;
-
-/// A message-signalled interrupt as an interrupt command (SDM Vol. 3A §13.11): address bits 19:12 are the destination,
-/// bit 2 its mode (used with the redirection hint, bit 3), data bits 7:0 the vector and 10:8 the delivery mode. Address
-/// bits 11:5 are bits 14:8 of a physical destination: the "extended destination ID" that hypervisors and guests agree
-/// on; destination FFH with those bits clear addresses everyone. No value for a message in remappable format (address
-/// bit 4) and for the reserved delivery modes 3 and 6.
-std::optional<apic::interrupt_command> decode_msi(std::uint64_t address, std::uint32_t data);
 
 /// A TLM target for the MSI window: one write of four bytes at a four-byte aligned address is one interrupt message. It
 /// enters the machine at cycle floor(T + delay)+1 and reaches the addressed local APICs after a flight, as an IPI from
@@ -39,8 +27,8 @@ class interrupt_port : public sc_core::sc_module {
 
  private:
   void b_transport(tlm::tlm_generic_payload& transaction, sc_core::sc_time& delay);
-  void send(std::uint64_t address, std::uint32_t data, const sc_core::sc_time& delay);
-  void lost(std::uint64_t address, std::uint32_t data, const char* why) const;
+  void send(const apic::msi& message, const sc_core::sc_time& delay);
+  void lost(const apic::msi& message, const char* why) const;
 
   timeline_module& timeline_;
   unsigned sender_;
