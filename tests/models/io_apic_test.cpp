@@ -218,7 +218,7 @@ TEST(io_apic, release_in_every_situation) {
 TEST(io_apic, eoi_in_every_situation) {
   for (const situation& s : situations())
     for (const bool by_register : {false, true})
-      for (const std::uint8_t vector : {0x40, 0x41, 0x42}) {
+      for (const std::uint8_t vector : {std::uint8_t{0x40}, std::uint8_t{0x41}, std::uint8_t{0x42}}) {
         bus b;
         io_apic a = in(s, b);
         if (by_register)
