@@ -1,0 +1,83 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include <vmxsys/vmx/physical_memory.hpp>
+#include <vmxsys/vmx/vmcs.hpp>
+
+namespace vmxsys::apic {
+
+/// Page offsets of the fields of a virtual-APIC page; registers are 16 bytes apart (SDM Vol. 3C §32.1.1, and Vol. 3A
+/// §13.4.1 for the registers that only APIC-register virtualization knows).
+namespace vapic {
+inline constexpr std::uint16_t id = 0x020;
+inline constexpr std::uint16_t version = 0x030;
+inline constexpr std::uint16_t tpr = 0x080;
+inline constexpr std::uint16_t apr = 0x090;
+inline constexpr std::uint16_t ppr = 0x0A0;
+inline constexpr std::uint16_t eoi = 0x0B0;
+inline constexpr std::uint16_t rrd = 0x0C0;
+inline constexpr std::uint16_t ldr = 0x0D0;
+inline constexpr std::uint16_t dfr = 0x0E0;
+inline constexpr std::uint16_t svr = 0x0F0;
+inline constexpr std::uint16_t isr = 0x100;
+inline constexpr std::uint16_t tmr = 0x180;
+inline constexpr std::uint16_t irr = 0x200;
+inline constexpr std::uint16_t esr = 0x280;
+inline constexpr std::uint16_t lvt_cmci = 0x2F0;
+inline constexpr std::uint16_t icr_low = 0x300;
+inline constexpr std::uint16_t icr_high = 0x310;
+inline constexpr std::uint16_t lvt_timer = 0x320;
+inline constexpr std::uint16_t lvt_error = 0x370;
+inline constexpr std::uint16_t initial_count = 0x380;
+inline constexpr std::uint16_t current_count = 0x390;
+inline constexpr std::uint16_t divide_configuration = 0x3E0;
+inline constexpr std::uint16_t self_ipi = 0x3F0;  ///< x2APIC only
+}  // namespace vapic
+
+/// A virtual-APIC page in memory (SDM Vol. 3C §32.1.1): 4 KBytes that hold a guest's local-APIC registers. A view; it
+/// keeps nothing. Offsets are 0 .. FFFH.
+class virtual_apic_page {
+ public:
+  static constexpr int none = -1;
+
+  virtual_apic_page(physical_memory& memory, physical_address page) noexcept : memory_{&memory}, page_{page} {}
+  /// The page that the VMCS names.
+  virtual_apic_page(physical_memory& memory, const vmx::vmcs& v) noexcept
+      : virtual_apic_page{memory, v.read(vmx::field::virtual_apic_address)} {}
+
+  physical_address address() const noexcept { return page_; }
+
+  std::uint32_t read_32(std::uint16_t offset) const { return memory_->read<std::uint32_t>(page_ + offset); }
+  void write_32(std::uint16_t offset, std::uint32_t value) { memory_->write(page_ + offset, value); }
+  std::uint64_t read_64(std::uint16_t offset) const { return memory_->read<std::uint64_t>(page_ + offset); }
+  void write_64(std::uint16_t offset, std::uint64_t value) { memory_->write(page_ + offset, value); }
+  /// `bytes` (1 .. 8) at any offset, zero-extended.
+  std::uint64_t read(std::uint16_t offset, unsigned bytes) const;
+  void write(std::uint16_t offset, unsigned bytes, std::uint64_t value);
+
+  /// Bits 7:0 of VTPR and VPPR.
+  std::uint8_t vtpr() const { return memory_->read<std::uint8_t>(page_ + vapic::tpr); }
+  std::uint8_t vppr() const { return memory_->read<std::uint8_t>(page_ + vapic::ppr); }
+
+  /// VIRR and VISR: bit x & 1FH of the 32-bit field at 200H or 100H plus (x & E0H) >> 1.
+  bool requested(std::uint8_t vector) const { return test(vapic::irr, vector); }
+  bool in_service(std::uint8_t vector) const { return test(vapic::isr, vector); }
+  void set_requested(std::uint8_t vector, bool on = true) { assign(vapic::irr, vector, on); }
+  void set_in_service(std::uint8_t vector, bool on = true) { assign(vapic::isr, vector, on); }
+  /// The highest vector of VIRR and VISR, or `none`.
+  int highest_requested() const { return highest(vapic::irr); }
+  int highest_in_service() const { return highest(vapic::isr); }
+  /// VIRR |= 64 vectors from 64 * `word`; `word` is 0 .. 3.
+  void request_64(unsigned word, std::uint64_t vectors);
+
+ private:
+  bool test(std::uint16_t set, std::uint8_t vector) const;
+  void assign(std::uint16_t set, std::uint8_t vector, bool on);
+  int highest(std::uint16_t set) const;
+
+  physical_memory* memory_;
+  physical_address page_;
+};
+
+}  // namespace vmxsys::apic
