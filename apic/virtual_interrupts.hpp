@@ -64,8 +64,8 @@ struct virtualization_result {
   std::optional<physical_address> posted;
 };
 
-/// A trap-like exit of APIC virtualization.
-vmx::exit_info trap_exit(vmx::exit_reason reason, std::uint64_t qualification) noexcept;
+/// The result that is nothing but a trap-like exit.
+virtualization_result traps(vmx::exit_reason reason, std::uint64_t qualification) noexcept;
 
 /// Bit `vector` of the EOI-exit bitmap (fields 201CH to 2022H).
 bool eoi_exits(const vmx::vmcs& v, std::uint8_t vector) noexcept;
