@@ -19,7 +19,7 @@ constexpr physical_address descriptor_at = 0x20040;
 constexpr requester_id device = 0x0310;  // 03:02.0
 
 struct bench {
-  vmx::testing::flat_memory memory;
+  vmx::test::flat_memory memory;
   remapping_table table;
 
   bench() { table.address = table_at; }
@@ -452,10 +452,10 @@ TEST(interrupt_remapping, random_requests_against_the_specification_read_again) 
     if (next() % 8 == 0) e.descriptor |= std::uint64_t{1} << 46;
     remapping_entry_bits bits = encode(e);
     if (next() % 8 == 0) (next() % 2 == 0 ? bits.low : bits.high) ^= std::uint64_t{1} << next() % 64;
-    const std::uint16_t handle = next() % 20;
+    const auto handle = static_cast<std::uint16_t>(next() % 20);
     const bool reserved_information = next() % 8 == 0;
     const std::uint64_t before = next() % 4 | std::uint64_t{0xF2} << 16 | (reserved_information ? 0x8000 : 0);
-    msi m = next() % 2 == 0 ? remappable_msi(handle) : remappable_msi(handle, next() % 20);
+    msi m = next() % 2 == 0 ? remappable_msi(handle) : remappable_msi(handle, static_cast<std::uint16_t>(next() % 20));
     if (next() % 8 == 0) m.data |= std::uint32_t{1} << next() % 32;
     if (next() % 8 == 0) m.address &= ~std::uint64_t{0x10};
     const std::uint32_t index =
