@@ -21,6 +21,19 @@ std::uint64_t encode_icr(const interrupt_command& command) noexcept {
          std::uint64_t{static_cast<std::uint8_t>(command.group)} << 18 | std::uint64_t{command.destination} << 32;
 }
 
+interrupt_command decode_xapic_icr(std::uint64_t value) noexcept {
+  interrupt_command command = decode_icr(value);
+  command.destination = static_cast<std::uint32_t>(value >> 56);
+  if (command.destination == 0xFF) command.destination = broadcast_destination;
+  return command;
+}
+
+std::uint64_t encode_xapic_icr(const interrupt_command& command) noexcept {
+  interrupt_command shifted = command;
+  shifted.destination <<= 24;
+  return encode_icr(shifted);
+}
+
 namespace {
 
 bool shorthand_allows(shorthand group, delivery_mode mode) noexcept {

@@ -10,8 +10,12 @@ enum class destination_mode : std::uint8_t { physical = 0, logical = 1 };
 /// Destination shorthand, ICR bits 19:18. Any but `none` makes the destination field and mode meaningless.
 enum class shorthand : std::uint8_t { none = 0, self = 1, all_including_self = 2, all_excluding_self = 3 };
 
-/// A decoded interrupt command register in its x2APIC form: one 64-bit write, 32-bit destination
-/// (SDM Vol. 3A §13.6.1, §13.12.9).
+/// The destination that addresses every local APIC, in physical and in logical mode (SDM Vol. 3A §13.12.9). An xAPIC
+/// writes FFH for it; `decode_xapic_icr` translates.
+inline constexpr std::uint32_t broadcast_destination = 0xFFFFFFFF;
+
+/// A decoded interrupt command register. In x2APIC mode it is one 64-bit write with a 32-bit destination, in xAPIC
+/// mode two 32-bit registers with an 8-bit one (SDM Vol. 3A §13.6.1, §13.12.9).
 struct interrupt_command {
   std::uint8_t vector = 0;
   delivery_mode mode = delivery_mode::fixed;
@@ -19,7 +23,7 @@ struct interrupt_command {
   bool assert_level = true;      ///< bit 14; false means de-assert, which only INIT ever knew
   bool level_triggered = false;  ///< bit 15; processors since the Pentium 4 send level-triggered IPIs as edge
   shorthand group = shorthand::none;
-  std::uint32_t destination = 0;  ///< bits 63:32; FFFFFFFFH addresses everyone
+  std::uint32_t destination = 0;  ///< 8 or 32 bits; `broadcast_destination` is everyone
 
   friend constexpr bool operator==(const interrupt_command& a, const interrupt_command& b) noexcept {
     return a.vector == b.vector && a.mode == b.mode && a.to == b.to && a.assert_level == b.assert_level &&
@@ -37,6 +41,16 @@ interrupt_command decode_icr(std::uint64_t value) noexcept;
 
 /// Inverse of `decode_icr` for values without reserved bits.
 std::uint64_t encode_icr(const interrupt_command& command) noexcept;
+
+/// Bits of the two xAPIC registers that software can write, upper register in bits 63:32. Others are read-only or
+/// reserved; what is written to them is ignored.
+inline constexpr std::uint64_t xapic_icr_writable_bits = 0xFF000000'000CCFFF;
+
+/// The same in the xAPIC format: destination in bits 63:56, where FFH is everyone.
+interrupt_command decode_xapic_icr(std::uint64_t value) noexcept;
+
+/// Inverse of `decode_xapic_icr`. A destination that is neither 8 bits wide nor everyone loses its upper bits.
+std::uint64_t encode_xapic_icr(const interrupt_command& command) noexcept;
 
 /// What a local APIC does with a command that was written to its ICR.
 enum class ipi_verdict : std::uint8_t {

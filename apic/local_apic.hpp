@@ -1,4 +1,6 @@
 #pragma once
+#include <vmxsys/apic/apic_mode.hpp>
+#include <vmxsys/apic/destination.hpp>
 #include <vmxsys/apic/icr.hpp>
 #include <vmxsys/apic/interrupt.hpp>
 #include <vmxsys/apic/register_map.hpp>
@@ -13,9 +15,6 @@
 
 namespace vmxsys::apic {
 
-/// Operating mode, IA32_APIC_BASE bits 11 and 10 (SDM Vol. 3A §13.12.1).
-enum class apic_mode : std::uint8_t { disabled, xapic, x2apic };
-
 /// What differs from processor to processor. The defaults describe a current server part.
 struct local_apic_options {
   std::uint8_t version = 0x15;              ///< 10H..15H: integrated APIC
@@ -25,12 +24,18 @@ struct local_apic_options {
   bool sends_lowest_priority = true;        ///< otherwise such an IPI sets ESR bit 4 and is not sent
   std::uint8_t physical_address_bits = 46;  ///< MAXPHYADDR, for reserved bits of IA32_APIC_BASE; 36..52
   timer_mode_change on_timer_mode_change = timer_mode_change::keeps_counting;
+  bool xapic_id_writable = false;            ///< software may change ID[31:24] in xAPIC mode
+  bool focus_checking_in_x2apic = true;      ///< SVR bit 9 can be written in x2APIC mode; otherwise it is reserved
+  bool tie_keeps_task_subclass = true;       ///< PPR[3:0] is TPR's when TPR and service class are equal; otherwise 0
+  bool checks_vector_on_lvt_write = false;   ///< an unmasked fixed entry with vector 0..15 sets ESR bit 6 when written
 };
 
-/// Result of one RDMSR or WRMSR. If `fault` is true the instruction raises #GP(0) and has changed nothing (a timer
-/// expiry that was due is still taken and reported).
+/// Result of one access to a register. If `fault` is true the instruction raises #GP(0) and has changed nothing (a
+/// timer expiry that was due is still taken and reported). Only MSR accesses fault.
 struct register_outcome {
   bool fault = false;
+  bool undefined = false;  ///< xAPIC page: the architecture leaves the access undefined; it did nothing and reads 0
+  bool unclaimed = false;  ///< xAPIC page: not in xAPIC mode, so the access is the bus's; reads all ones
   std::uint64_t value = 0;                 ///< of a read
   std::optional<interrupt_command> ipi{};  ///< to be sent (also a self IPI: the caller delivers it with `accept`)
   std::optional<ipi_verdict> verdict{};    ///< on writes of ICR and SELF IPI: why there is, or is no, `ipi`
@@ -51,32 +56,45 @@ struct register_outcome {
   }
 };
 
-/// One local APIC in x2APIC mode: registers, request and service state, priorities, timer (SDM Vol. 3A chapter 13).
+/// One local APIC: registers in xAPIC and x2APIC mode, request and service state, priorities, local sources, timer
+/// (SDM Vol. 3A chapter 13).
 ///
 /// Physical and virtual local APICs are the same class: hardware owns one per logical processor, a hypervisor that
 /// emulates interrupt controllers owns one per virtual processor. It holds no pointer, reads no clock, allocates
 /// nothing; a copy is a snapshot.
 ///
-/// - After RESET it is in xAPIC mode and disabled by SVR, as the architecture has it. The xAPIC register page is not
-///   modelled yet, so the first thing to do is to enter x2APIC mode: WRMSR IA32_APIC_BASE, or `enter_x2apic()` where
-///   firmware is not modelled. Software then enables the APIC with SVR bit 8.
+/// - After RESET it is in xAPIC mode and disabled by SVR, as the architecture has it. Software enters x2APIC mode with
+///   WRMSR IA32_APIC_BASE (`enter_x2apic()` where firmware is not modelled) and enables the APIC with SVR bit 8.
 /// - `accept`, `highest_request`, `acknowledge` and `end_of_interrupt` are the hot path: a handful of instructions.
 ///   What may be delivered is kept up to date, so `highest_request` is one load.
-/// - NMI, SMI, INIT, SIPI and ExtINT do not pass through here; the core has latches of its own for them.
+/// - NMI, SMI, INIT, SIPI and ExtINT do not pass through IRR and ISR; the core has latches of its own for them. Local
+///   sources hand such messages out; messages from outside go to the core directly.
 /// - IPIs and broadcasts leave as values in `register_outcome`; the caller routes them and charges the time.
 class local_apic {
  public:
   /// In the state after RESET. `id`: x2APIC ID. Throws std::invalid_argument if the clock is not legal.
   explicit local_apic(std::uint32_t id, bool bootstrap, timer_clock clock = {}, const local_apic_options& options = {});
 
+  /// The x2APIC ID: hardware gives it and nothing changes it. What xAPIC mode shows and compares is `address().id`.
   std::uint32_t id() const noexcept { return id_; }
-  std::uint32_t logical_id() const noexcept;
+  /// The x2APIC LDR, a function of the ID.
+  std::uint32_t logical_id() const noexcept { return x2apic_logical_id(id_); }
+  /// What destinations are compared with in the present mode.
+  apic_address address() const noexcept;
   bool bootstrap() const noexcept { return bootstrap_; }
   apic_mode mode() const noexcept { return mode_; }
   const local_apic_options& options() const noexcept { return options_; }
   bool software_enabled() const noexcept { return (svr_ & svr::software_enable) != 0; }
-  /// Puts the APIC in x2APIC mode, as firmware does before it hands over. Other state is kept.
+  /// Puts the APIC in x2APIC mode, as firmware does before it hands over. LDR, DFR, the upper half of the ICR and an
+  /// xAPIC ID that software wrote are lost; other state is kept.
   void enter_x2apic() noexcept;
+
+  /// Physical address of the xAPIC page, IA32_APIC_BASE[M-1:12].
+  std::uint64_t apic_base_address() const noexcept { return base_page_; }
+  /// Does the xAPIC page answer at this physical address? False outside xAPIC mode: then memory does.
+  bool covers(std::uint64_t physical_address) const noexcept {
+    return mode_ == apic_mode::xapic && (physical_address & ~std::uint64_t{page::size - 1}) == base_page_;
+  }
 
   // Interrupts ------------------------------------------------------------------------------------------------------
 
@@ -97,11 +115,28 @@ class local_apic {
   /// APICs if it was level-triggered and SVR bit 12 does not suppress it.
   std::optional<eoi_broadcast> end_of_interrupt() noexcept;
 
-  /// A local source behind an LVT entry raises its interrupt (§13.5.1): thermal, performance, LINT0, LINT1, CMCI.
-  /// `lvt_msr` is the entry's MSR number. A fixed interrupt is accepted here; every other mode comes back for the
-  /// core to handle. Nothing happens if the entry is masked, its mode is reserved, or the number is no such entry's.
-  /// LINT pins are modelled as edge-triggered.
+  /// A local source behind an LVT entry raises its interrupt (§13.5.1): thermal, performance, CMCI, or a pulse on LINT0
+  /// or LINT1. `lvt_msr` is the entry's number in the x2APIC map. A fixed interrupt is accepted here; every other mode
+  /// comes back for the core to handle. Nothing happens if the entry is masked, its mode is reserved, or the number is
+  /// no such entry's. A performance interrupt masks its entry.
   std::optional<interrupt_message> raise_local(std::uint32_t lvt_msr) noexcept;
+
+  /// Pin LINT0 or LINT1 (`pin` 0, 1) is driven high or low; bit 13 of the entry says which of them asserts (§13.5.1).
+  /// Fixed interrupts are accepted here, on the edge or, if level-triggered, whenever the pin is asserted, the entry
+  /// unmasked and remote IRR clear; the EOI of the entry's vector clears remote IRR. NMI, SMI and INIT come back on the
+  /// edge. ExtINT comes back too, and counts as long as `ext_int_asserted()`. While the APIC is globally disabled the
+  /// pins are INTR and NMI.
+  std::optional<interrupt_message> set_lint(unsigned pin, bool high) noexcept;
+  /// A pin demands an ExtINT: the core, when RFLAGS.IF allows, asks the external controller for the vector. Register
+  /// writes change the answer too.
+  bool ext_int_asserted() const noexcept;
+
+  /// Lowest-priority arbitration of old parts: the APR, and whether a vector's focus is here (it waits or is in service
+  /// and SVR bit 9 does not forbid the check).
+  std::uint8_t arbitration_priority() const noexcept;
+  bool is_focus_of(std::uint8_t vector) const noexcept {
+    return (svr_ & svr::focus_checking) == 0 && (irr_.test(vector) || isr_.test(vector));
+  }
 
   const vector_set& requests() const noexcept { return irr_; }
   const vector_set& in_service() const noexcept { return isr_; }
@@ -114,7 +149,9 @@ class local_apic {
   std::uint8_t cr8() const noexcept { return static_cast<std::uint8_t>(tpr_ >> 4); }
   void set_cr8(std::uint8_t value) noexcept { set_task_priority(static_cast<std::uint8_t>((value & 0xF) << 4)); }
   /// Errors seen so far, whether or not a write of ESR has made them visible.
-  std::uint32_t errors() const noexcept { return esr_visible_ | esr_pending_; }
+  std::uint32_t errors() const noexcept { return std::uint32_t{esr_visible_} | esr_pending_; }
+  /// An error that others detect (one bit of `esr`). One that is not pending yet raises the error LVT (§13.5.3).
+  void report_error(std::uint32_t bit) noexcept;
 
   // Registers -------------------------------------------------------------------------------------------------------
 
@@ -131,6 +168,13 @@ class local_apic {
   /// count as earlier than the write.
   register_outcome write_msr(std::uint32_t number, std::uint64_t value, cycles now) noexcept;
 
+  /// A load from or store to the xAPIC page at cycle `now`: `offset` within the page, `bytes` 1, 2, 4 or 8. It never
+  /// faults. Accesses that are not 4 bytes at the start of a 16-byte slot are undefined: ignored, and reported so. A
+  /// register that does not exist reads 0 and sets ESR bit 7. Outside xAPIC mode the access is not the APIC's
+  /// (`unclaimed`). A write of ICR low sends. Timer expiries due by `now` count as earlier than a write.
+  register_outcome read_page(std::uint32_t offset, unsigned bytes, cycles now) noexcept;
+  register_outcome write_page(std::uint32_t offset, unsigned bytes, std::uint64_t value, cycles now) noexcept;
+
   // Timer -----------------------------------------------------------------------------------------------------------
 
   /// Whoever changes the timer directly (`set_tsc_offset`, say) asks `next_timer_event` again afterwards.
@@ -143,9 +187,10 @@ class local_apic {
 
   // RESET and INIT --------------------------------------------------------------------------------------------------
 
-  /// Power-up or RESET (§13.4.7.1): xAPIC mode at FEE00000H, everything at its reset value.
+  /// Power-up or RESET (§13.4.7.1): xAPIC mode at FEE00000H, everything at its reset value. The LINT pins stay as they
+  /// are driven.
   void reset() noexcept;
-  /// INIT (§13.4.7.3, §13.12.5): as RESET, but mode, base and ID stay.
+  /// INIT (§13.4.7.3, §13.12.5): as RESET, but mode, base and ID stay, in xAPIC mode also one that software wrote.
   void init() noexcept;
 
  private:
@@ -155,36 +200,53 @@ class local_apic {
   void reset_registers() noexcept;
   void update_priority() noexcept;
   void update_request() noexcept;
-  void report_error(std::uint32_t bit) noexcept;
-  bool accept_local(std::uint8_t vector) noexcept;
+  std::optional<interrupt_message> signal(std::size_t index) noexcept;
+  bool is_asserted(unsigned pin) const noexcept;
+  void accept_level(unsigned pin) noexcept;
+  void end_of_level_interrupt(std::uint8_t vector) noexcept;
+
+  bool has(const register_row& row) const noexcept;
+  std::uint32_t defined_bits(const register_row& row, std::uint32_t writable) const noexcept;
   bool allows(const register_row& row, std::uint64_t value) const noexcept;
+  register_access page_access_of(const register_row& row) const noexcept;
+  template <class Write>
+  register_outcome write_at(cycles now, Write write) noexcept;
+  std::uint64_t apic_base_register() const noexcept;
+  std::uint32_t version_register() const noexcept;
+  std::uint32_t page_value(std::uint32_t number, cycles now) const noexcept;
+  std::uint32_t common_value(std::uint32_t number, cycles now) const noexcept;
   register_outcome write_apic_base(std::uint64_t value) noexcept;
-  register_outcome write_register(std::uint32_t number, std::uint64_t value, cycles now) noexcept;
   register_outcome write_tsc_deadline(std::uint64_t value, cycles now) noexcept;
+  register_outcome write_page_register(std::uint32_t number, std::uint32_t value, cycles now) noexcept;
+  register_outcome write_common(std::uint32_t number, std::uint32_t value, cycles now) noexcept;
   register_outcome write_eoi() noexcept;
   register_outcome send(const interrupt_command& command) noexcept;
+  void write_esr() noexcept;
   void write_lvt(std::uint32_t number, std::uint32_t value, cycles now) noexcept;
   void write_svr(std::uint32_t value) noexcept;
-  std::uint64_t version_register() const noexcept;
 
   std::uint32_t id_;
-  bool bootstrap_;
   local_apic_options options_;
-  apic_mode mode_ = apic_mode::xapic;
+  bool bootstrap_;
   std::uint64_t base_page_ = apic_base::reset_page;
 
-  int request_ = vector_set::none;  // what highest_request answers: function of irr_, ppr_
+  std::int16_t request_ = vector_set::none;  // what highest_request answers: function of irr_, ppr_
   std::uint8_t tpr_ = 0;
   std::uint8_t ppr_ = 0;  // function of isr_, tpr_
+  std::uint16_t svr_ = 0xFF;
+  std::uint8_t esr_visible_ = 0;
+  std::uint8_t esr_pending_ = 0;
   vector_set irr_;
   vector_set isr_;
   vector_set tmr_;
 
-  std::uint32_t svr_ = 0xFF;
-  std::uint32_t esr_visible_ = 0;
-  std::uint32_t esr_pending_ = 0;
   std::uint64_t icr_ = 0;
   std::array<std::uint32_t, 7> lvt_{};
+  apic_mode mode_ = apic_mode::xapic;
+  std::uint8_t xapic_id_ = 0;   // ID[31:24]
+  std::uint8_t xapic_ldr_ = 0;  // LDR[31:24]
+  std::uint8_t dfr_model_ = 0xF;  // DFR[31:28]
+  std::uint8_t lint_high_ = 0;  // bit per pin
   apic_timer timer_;
 };
 

@@ -5,7 +5,7 @@ namespace {
 
 constexpr std::uint8_t no_row = register_map.size();
 
-/// Place in the register map of each of the 256 MSRs.
+/// Place in the register map of each of the 256 numbers.
 constexpr std::array<std::uint8_t, 256> make_index() noexcept {
   std::array<std::uint8_t, 256> index{};
   for (std::size_t i = 0; i < index.size(); ++i) index[i] = no_row;
