@@ -77,8 +77,8 @@ class virtual_processor final : public processor {
  public:
   virtual_processor() {
     v_.write(vmx::field::virtual_apic_address, 0x5000);
-    v_.write(vmx::field::processor_based_controls, vmx::primary::tpr_shadow | vmx::primary::activate_secondary);
-    v_.write(vmx::field::secondary_controls, vmx::secondary::virtual_interrupt_delivery);
+    v_.write(vmx::field::primary_processor_based_controls, vmx::primary::use_tpr_shadow | vmx::primary::activate_secondary_controls);
+    v_.write(vmx::field::secondary_processor_based_controls, vmx::secondary::virtual_interrupt_delivery);
   }
   bool accept(std::uint8_t vector, bool) override {
     const bool fresh = !apic_.page().requested(vector);
@@ -128,7 +128,8 @@ class world final : public io_apic_sink {
       pins_[p].level = p % 4 != 3;
       pins_[p].active_low = p % 3 == 0;
       if (pins_[p].active_low) chip_.set_line(p, true);
-      program(p);
+      write_low(p);
+      write_high(p);
     }
     tell_hypervisor();
   }
@@ -265,12 +266,12 @@ class world final : public io_apic_sink {
   }
   void mask(unsigned p, bool on) {
     pins_[p].masked = on;
-    program(p);
+    write_low(p);
   }
   void migrate(unsigned p) {
     if (pins_[p].where.what != place::nowhere) ++migrated_in_service;
     pins_[p].to = static_cast<unsigned>(next_.below(processors));
-    program(p);
+    write_high(p);
   }
   // What kernels do: mask, and only while nothing waits for an EOI of the old vector.
   void change_vector(unsigned p) {
@@ -284,13 +285,12 @@ class world final : public io_apic_sink {
     mask(p, was_masked);
     ++vectors_changed;
   }
-  void program(unsigned p) {
+  void write_low(unsigned p) {
     const pin& x = pins_[p];
-    const std::uint64_t e = std::uint64_t{x.to} << bits::destination_shift | (x.masked ? bits::masked : 0) |
-                            (x.level ? bits::level : 0) | (x.active_low ? bits::active_low : 0) | x.vector;
-    write(0x11 + 2 * p, static_cast<std::uint32_t>(e >> 32));
-    write(0x10 + 2 * p, static_cast<std::uint32_t>(e));
+    write(0x10 + 2 * p, static_cast<std::uint32_t>((x.masked ? bits::masked : 0) | (x.level ? bits::level : 0) |
+                                                   (x.active_low ? bits::active_low : 0) | x.vector));
   }
+  void write_high(unsigned p) { write(0x11 + 2 * p, pins_[p].to << 24); }
   void write(unsigned index, std::uint32_t value) {
     chip_.write(io_apic::select_offset, 4, index);
     chip_.write(io_apic::window_offset, 4, value);
