@@ -175,7 +175,9 @@ class random_machine final : public boot_if, fact_observer {
     c.costs.transfer = {some(20), some(150), some(350)};
     c.costs.exit.save_guest_state = some(150);
     c.costs.entry.load_guest_state = some(150);
-    c.costs.interrupt = {some(80), some(500), some(900)};
+    c.costs.interrupt.flight_self = some(80);
+    c.costs.interrupt.flight_same_socket = c.costs.interrupt.flight_same_core = some(500);
+    c.costs.interrupt.flight_other_socket = some(900);
     c.costs.idle_states = {{"C1", some(2500), cycles{0}}};
     c.timer_clock = {static_cast<std::uint32_t>(d.between(1, 100)), 1};
     const auto detector = d.below(vmx::spin_detector_table_size());
