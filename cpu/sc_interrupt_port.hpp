@@ -3,17 +3,19 @@
 
 #include <vmxsys/apic/msi.hpp>
 
-#include "sc_timeline_module.hpp"
+#include "device_interrupts.hpp"
+#include "sc_arrivals.hpp"
 
 namespace vmxsys::cpu {
 
-/// A TLM target for the MSI window: one write of four bytes at a four-byte aligned address is one interrupt message. It
-/// enters the machine at cycle floor(T + delay)+1 and reaches the addressed local APICs after a flight, as an IPI from
-/// the socket the port sits at would. The write is posted: it never waits, and its initiator learns nothing.
+/// A TLM target for the MSI window where no interrupt remapping is: one write of four bytes at a four-byte aligned
+/// address is one interrupt message. It enters the machine at cycle floor(T + delay)+1, is addressed and, with lowest
+/// priority, arbitrated there, and reaches the local APICs after a flight, as an IPI from the socket the port sits at
+/// would. The write is posted: it never waits, and its initiator learns nothing.
 ///
-/// With the redirection hint or lowest priority, the lowest-numbered of the addressed CPUs gets the message. A message
-/// that interrupts nobody (no such CPU, reserved or remappable format, SMI, ExtINT) is dropped with a warning. Reads
-/// are a command error. Addresses are physical, or offsets into the window as an interconnect may pass them on.
+/// A message that interrupts nobody (no such CPU, reserved or remappable format, SMI, ExtINT) is dropped with a
+/// warning. Reads are a command error. Addresses are physical, or offsets into the window as an interconnect may pass
+/// them on.
 class interrupt_port : public sc_core::sc_module {
  public:
   tlm_utils::simple_target_socket_optional<interrupt_port> socket{"socket"};
@@ -27,12 +29,14 @@ class interrupt_port : public sc_core::sc_module {
 
  private:
   void b_transport(tlm::tlm_generic_payload& transaction, sc_core::sc_time& delay);
-  void send(const apic::msi& message, const sc_core::sc_time& delay);
-  void lost(const apic::msi& message, const char* why) const;
+  void act(const apic::msi& m, cycles now);
+  void lost(const apic::msi& m, const char* why) const;
 
-  timeline_module& timeline_;
-  unsigned sender_;
-  unsigned at_socket_;
+  device_interrupts out_;
+  arrivals<apic::msi> in_;
 };
+
+/// Answers the base protocol for a target that is the MSI window: the message, if the transaction is one.
+std::optional<apic::msi> msi_of(tlm::tlm_generic_payload& transaction);
 
 }  // namespace vmxsys::cpu

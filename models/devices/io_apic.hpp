@@ -47,6 +47,8 @@ class io_apic {
   /// Throws std::invalid_argument for a number of pins or an ID that does not exist. The sink must outlive its use; the
   /// I/O APIC is copyable, and a copy has the same sink.
   explicit io_apic(io_apic_sink& sink, const io_apic_config& config = {});
+  /// A copy that talks to another sink.
+  io_apic(const io_apic& other, io_apic_sink& sink) : io_apic{other} { sink_ = &sink; }
 
   const io_apic_config& config() const { return config_; }
   unsigned pins() const { return config_.pins; }
