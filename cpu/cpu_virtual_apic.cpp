@@ -37,7 +37,7 @@ void logical_cpu::enter_virtual_apic(cycles now) {
   // Only the TPR threshold makes a trap-like exit pending at an entry; what is injected plays no part in it.
   const vmx::entry_pending_rule& threshold = vmx::entry_pending_table().front();
   if (threshold.pends(view.a.v, view.memory, {}))
-    guest_apic_->trap = apic::trap_exit(vmx::exit_reason::tpr_below_threshold, 0);
+    guest_apic_->trap = apic::traps(vmx::exit_reason::tpr_below_threshold, 0).trap;
   guest_apic_->timer_due = apic::guest_timer_due(registers_.guest_deadline, now.count());
   if (registers_.guest_deadline != 0) arm_guest_timers(now);
   note_virtual_work();
