@@ -2,6 +2,8 @@
 #include <cstdint>
 #include <tlm_utils/simple_target_socket.h>
 
+#include <vmxsys/apic/local_apic.hpp>
+
 #include "sc_arrivals.hpp"
 
 namespace vmxsys::cpu {

@@ -10,7 +10,7 @@ namespace vmxsys::cpu {
 /// that the unit was given.
 class requester_extension : public tlm::tlm_extension<requester_extension> {
  public:
-  explicit requester_extension(apic::requester_id requester = 0) : requester{requester} {}
+  explicit requester_extension(apic::requester_id id = 0) : requester{id} {}
   tlm::tlm_extension_base* clone() const override { return new requester_extension{requester}; }
   void copy_from(const tlm::tlm_extension_base& from) override {
     requester = static_cast<const requester_extension&>(from).requester;
