@@ -429,6 +429,33 @@ TEST(interrupt_remapping, deciding_writes_nothing) {
   EXPECT_EQ(b.information(), 0u);
 }
 
+// The example of the room's page.
+std::optional<interrupt_command> of_the_readme(physical_memory& memory) {
+  remapping_table example;
+  example.address = 0x90000;
+  remapping_entry entry;
+  entry.present = true;
+  entry.posted = true;
+  entry.vector = 0x41;
+  entry.descriptor = 0xA0000;
+  entry.validation = source_validation::requester;
+  entry.source = 0x0208;
+  write_entry(memory, example, 5, entry);
+  const remapping_outcome outcome = remap(example, memory, remappable_msi(5), 0x0208);
+  EXPECT_EQ(outcome.result(), remapping_result::posts);
+  return outcome.interrupt(example.x2apic);
+}
+
+TEST(interrupt_remapping, example_of_the_readme) {
+  vmx::test::flat_memory memory;
+  write_descriptor_info(memory, 0xA0000, {false, false, 0xF2, 3});
+  const auto command = of_the_readme(memory);
+  ASSERT_TRUE(command);
+  EXPECT_EQ(command->vector, 0xF2);
+  EXPECT_EQ(command->destination, 3u);
+  EXPECT_TRUE(is_posted(memory, 0xA0000, 0x41));
+}
+
 // The order of the rows, from random entries: the first reason found by an independent list of tests.
 TEST(interrupt_remapping, random_requests_against_the_specification_read_again) {
   vmxsys::testing::random_numbers next{2024};
