@@ -1,7 +1,6 @@
-#include "interrupt_remapping.hpp"
-
-#include "destination.hpp"
-#include "posted_interrupts.hpp"
+#include <vmxsys/apic/destination.hpp>
+#include <vmxsys/apic/interrupt_remapping.hpp>
+#include <vmxsys/apic/posted_interrupts.hpp>
 
 namespace vmxsys::apic {
 
@@ -69,7 +68,8 @@ remapping_step step_of(const remapping_table& table, const physical_memory& memo
 
 remapping_entry_bits encode(const remapping_entry& e) noexcept {
   remapping_entry_bits bits;
-  bits.low = std::uint64_t{e.present} << present | std::uint64_t{e.fault_processing_disabled} << fault_processing_disable |
+  bits.low = std::uint64_t{e.present} << present |
+             std::uint64_t{e.fault_processing_disabled} << fault_processing_disable |
              std::uint64_t{e.available & 0xFU} << available | std::uint64_t{e.posted} << format |
              std::uint64_t{e.vector} << vector;
   bits.high = std::uint64_t{e.source} | std::uint64_t{e.qualifier & 3U} << qualifier |
@@ -122,10 +122,14 @@ bool source_allowed(const remapping_entry& e, requester_id requester) noexcept {
   // What SQ lets go of the function's three bits.
   constexpr std::array<requester_id, 4> ignored{0, 0b100, 0b110, 0b111};
   switch (e.validation) {
-    case source_validation::none: return true;
-    case source_validation::requester: return ((requester ^ e.source) & ~ignored[e.qualifier & 3U]) == 0;
-    case source_validation::bus: return requester >> 8 >= e.source >> 8 && requester >> 8 <= (e.source & 0xFF);
-    case source_validation::reserved: break;
+    case source_validation::none:
+      return true;
+    case source_validation::requester:
+      return ((requester ^ e.source) & ~ignored[e.qualifier & 3U]) == 0;
+    case source_validation::bus:
+      return requester >> 8 >= e.source >> 8 && requester >> 8 <= (e.source & 0xFF);
+    case source_validation::reserved:
+      break;
   }
   return false;
 }

@@ -1,13 +1,13 @@
 #pragma once
-#include <vmxsys/apic/icr.hpp>
-#include <vmxsys/apic/msi.hpp>
-#include <vmxsys/apic/notification.hpp>
-#include <vmxsys/vmx/physical_memory.hpp>
-
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+
+#include <vmxsys/apic/icr.hpp>
+#include <vmxsys/apic/msi.hpp>
+#include <vmxsys/apic/notification.hpp>
+#include <vmxsys/vmx/physical_memory.hpp>
 
 namespace vmxsys::apic {
 
@@ -28,10 +28,10 @@ enum class source_validation : std::uint8_t {
 
 /// An entry of the interrupt-remapping table (IRTE), decoded. The fields of the other format mean nothing.
 struct remapping_entry {
-  bool present = false;                    ///< P
-  bool fault_processing_disabled = false;  ///< FPD: qualified faults are not recorded
-  bool posted = false;                     ///< IM
-  std::uint8_t vector = 0;                 ///< V; in posted format the virtual vector
+  bool present = false;                                    ///< P
+  bool fault_processing_disabled = false;                  ///< FPD: qualified faults are not recorded
+  bool posted = false;                                     ///< IM
+  std::uint8_t vector = 0;                                 ///< V; in posted format the virtual vector
   source_validation validation = source_validation::none;  ///< SVT
   std::uint8_t qualifier = 0;                              ///< SQ, 0 .. 3
   requester_id source = 0;                                 ///< SID
@@ -68,11 +68,11 @@ remapping_entry_bits reserved_bits(bool posted, bool x2apic) noexcept;
 
 /// What the registers of a remapping unit say.
 struct remapping_table {
-  bool enabled = true;           ///< IES: otherwise messages pass as if there were no unit
-  physical_address address = 0;  ///< a multiple of 4096
-  std::uint8_t size = 7;         ///< S, 0 .. 15: the table has 2^(S+1) entries
-  bool x2apic = true;            ///< EIME: destinations have 32 bits; the compatibility format is blocked
-  bool compatibility = false;    ///< CFIS: messages in compatibility format pass, unless `x2apic`
+  bool enabled = true;                   ///< IES: otherwise messages pass as if there were no unit
+  physical_address address = 0;          ///< a multiple of 4096
+  std::uint8_t size = 7;                 ///< S, 0 .. 15: the table has 2^(S+1) entries
+  bool x2apic = true;                    ///< EIME: destinations have 32 bits; the compatibility format is blocked
+  bool compatibility = false;            ///< CFIS: messages in compatibility format pass, unless `x2apic`
   unsigned physical_address_width = 46;  ///< host address width in bits; what lies beyond is a fault to access
 
   constexpr std::uint32_t entries() const noexcept { return std::uint32_t{2} << size; }

@@ -1,6 +1,5 @@
-#include "msi.hpp"
-
-#include "destination.hpp"
+#include <vmxsys/apic/destination.hpp>
+#include <vmxsys/apic/msi.hpp>
 
 namespace vmxsys::apic {
 

@@ -1,9 +1,9 @@
 #pragma once
-#include <vmxsys/apic/icr.hpp>
-#include <vmxsys/vmx/physical_memory.hpp>
-
 #include <cstdint>
 #include <optional>
+
+#include <vmxsys/apic/icr.hpp>
+#include <vmxsys/vmx/physical_memory.hpp>
 
 namespace vmxsys::apic {
 
@@ -70,9 +70,9 @@ constexpr remappable_request decode_remappable(const msi& m) noexcept {
 
 /// The message that names entry `handle` of the interrupt-remapping table.
 constexpr msi remappable_msi(std::uint16_t handle) noexcept {
-  return {msi_window | std::uint64_t{handle & 0x7FFFU} << 5 | msi_address::remappable |
-              std::uint64_t{handle} >> 15 << 2,
-          0};
+  return {
+      msi_window | std::uint64_t{handle & 0x7FFFU} << 5 | msi_address::remappable | std::uint64_t{handle} >> 15 << 2,
+      0};
 }
 /// The message that names entry `handle + subhandle`: one of a device's several vectors, which differ in the data.
 constexpr msi remappable_msi(std::uint16_t handle, std::uint16_t subhandle) noexcept {

@@ -31,13 +31,13 @@ local_apic::local_apic(const sc_core::sc_module_name& name, timeline_module& tim
 apic::register_outcome local_apic::look(std::uint32_t offset, unsigned bytes) const {
   const cycles here = timeline_.here();
   apic::local_apic now = cpu_.local_apic();
-  in_.for_each_until(here + cycles{1}, [&](const store& s, cycles) { now.write_page(s.offset, s.bytes, s.value, here); });
+  in_.for_each_until(here + cycles{1},
+                     [&](const store& s, cycles) { now.write_page(s.offset, s.bytes, s.value, here); });
   return now.read_page(offset, bytes, here);
 }
 
 void local_apic::b_transport(tlm::tlm_generic_payload& transaction, sc_core::sc_time& delay) {
-  const auto access =
-      register_access_of(transaction, cpu_.local_apic().apic_base_address(), apic::page::size);
+  const auto access = register_access_of(transaction, cpu_.local_apic().apic_base_address(), apic::page::size);
   if (!access) return;
   if (!access->write && delay != sc_core::SC_ZERO_TIME) {
     wait(delay);
@@ -57,8 +57,7 @@ void local_apic::b_transport(tlm::tlm_generic_payload& transaction, sc_core::sc_
 }
 
 unsigned local_apic::transport_dbg(tlm::tlm_generic_payload& transaction) {
-  const auto access =
-      register_access_of(transaction, cpu_.local_apic().apic_base_address(), apic::page::size);
+  const auto access = register_access_of(transaction, cpu_.local_apic().apic_base_address(), apic::page::size);
   if (!access || access->write) return 0;
   const apic::register_outcome outcome = look(static_cast<std::uint32_t>(access->offset), access->bytes);
   if (outcome.unclaimed || outcome.undefined) return 0;

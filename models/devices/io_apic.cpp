@@ -1,6 +1,7 @@
 #include "io_apic.hpp"
 
 #include <stdexcept>
+
 #include <vmxsys/apic/interrupt.hpp>
 
 namespace vmxsys::models {
@@ -25,8 +26,7 @@ delivery_mode mode_of(std::uint64_t entry) {
 }
 // What a remappable entry's delivery mode says is the remapping table's to say; the pin's behaviour is bit 15's alone.
 bool is_level(std::uint64_t entry) {
-  return (entry & bits::level) != 0 &&
-         ((entry & bits::remappable) != 0 || apic::goes_through_irr(mode_of(entry)));
+  return (entry & bits::level) != 0 && ((entry & bits::remappable) != 0 || apic::goes_through_irr(mode_of(entry)));
 }
 bool sends(std::uint64_t entry) {
   const delivery_mode mode = mode_of(entry);
@@ -125,9 +125,12 @@ std::uint64_t io_apic::entry(unsigned pin) const {
 std::uint32_t io_apic::read_register(std::uint8_t index) const {
   switch (index) {
     case id_index:
-    case arbitration_index: return std::uint32_t{id_} << 24;
-    case version_index: return (config_.pins - 1) << 16 | config_.version;
-    default: break;
+    case arbitration_index:
+      return std::uint32_t{id_} << 24;
+    case version_index:
+      return (config_.pins - 1) << 16 | config_.version;
+    default:
+      break;
   }
   const unsigned word = index - first_entry_index;
   if (index < first_entry_index || word / 2 >= pins()) return 0;

@@ -35,9 +35,15 @@ void io_apic_module::end_of_elaboration() {
 
 void io_apic_module::apply(io_apic& to, const input& i) {
   switch (i.what) {
-    case input::line: to.set_line(i.where, i.value != 0); break;
-    case input::write: to.write(i.where, i.bytes, i.value); break;
-    case input::eoi: to.end_of_interrupt(static_cast<std::uint8_t>(i.value)); break;
+    case input::line:
+      to.set_line(i.where, i.value != 0);
+      break;
+    case input::write:
+      to.write(i.where, i.bytes, i.value);
+      break;
+    case input::eoi:
+      to.end_of_interrupt(static_cast<std::uint8_t>(i.value));
+      break;
   }
 }
 

@@ -37,8 +37,8 @@ class io_apic_module : public sc_core::sc_module, private io_apic_sink, private 
   /// One per pin, true is high. Any of them may be left unbound; such a line is low, and `drive` reaches it.
   sc_core::sc_vector<sc_core::sc_port<sc_core::sc_signal_in_if<bool>, 1, sc_core::SC_ZERO_OR_MORE_BOUND>> lines;
 
-  io_apic_module(const sc_core::sc_module_name& name, cpu::timeline_module& timeline,
-                 const io_apic_config& config = {}, const io_apic_place& place = {});
+  io_apic_module(const sc_core::sc_module_name& name, cpu::timeline_module& timeline, const io_apic_config& config = {},
+                 const io_apic_place& place = {});
   io_apic_module(const io_apic_module&) = delete;
   io_apic_module& operator=(const io_apic_module&) = delete;
   ~io_apic_module() override;

@@ -1,8 +1,8 @@
+#include <gtest/gtest.h>
+
 #include <vmxsys/apic/destination.hpp>
 #include <vmxsys/apic/interrupt_remapping.hpp>
 #include <vmxsys/apic/posted_interrupts.hpp>
-
-#include <gtest/gtest.h>
 
 #include "random_numbers.hpp"
 #include "row_tests.hpp"
@@ -51,7 +51,8 @@ remapping_entry xapic_entry() {
   return e;
 }
 
-// -- formats ------------------------------------------------------------------------------------------------------------
+// -- formats
+// ------------------------------------------------------------------------------------------------------------
 
 TEST(interrupt_remapping, every_bit_of_an_entry_is_a_field_or_reserved) {
   for (const bool posted : {false, true})
@@ -97,7 +98,8 @@ TEST(interrupt_remapping, the_table_address_register) {
   EXPECT_EQ(small.entries(), 2u);
 }
 
-// -- rows ---------------------------------------------------------------------------------------------------------------
+// -- rows
+// ---------------------------------------------------------------------------------------------------------------
 
 TEST(interrupt_remapping, disabled_passes_the_compatibility_format) {
   bench b;
@@ -134,7 +136,8 @@ TEST(interrupt_remapping, reserved_bits_of_the_request) {
     EXPECT_EQ(o.reason(), 0x20);
     EXPECT_TRUE(o.recorded);
   }
-  EXPECT_EQ(b.send({remappable_msi(5).address, 0xFFFFFFFF}).step, remapping_step::remaps) << "ignored without subhandle";
+  EXPECT_EQ(b.send({remappable_msi(5).address, 0xFFFFFFFF}).step, remapping_step::remaps)
+      << "ignored without subhandle";
 }
 
 TEST(interrupt_remapping, the_last_index_of_every_size) {
@@ -353,8 +356,7 @@ TEST(interrupt_remapping, remaps_to_any_command) {
             ASSERT_TRUE(o.command);
             EXPECT_EQ(o.command->vector, 0x41);
             EXPECT_EQ(o.command->to, to);
-            EXPECT_EQ(o.command->mode,
-                      hint && mode == delivery_mode::fixed ? delivery_mode::lowest_priority : mode);
+            EXPECT_EQ(o.command->mode, hint && mode == delivery_mode::fixed ? delivery_mode::lowest_priority : mode);
             EXPECT_EQ(o.command->level_triggered, level);
             EXPECT_TRUE(o.command->assert_level);
             EXPECT_EQ(o.command->destination, x2apic ? 0x12345678u : 5u);
@@ -485,9 +487,8 @@ TEST(interrupt_remapping, random_requests_against_the_specification_read_again) 
     msi m = next() % 2 == 0 ? remappable_msi(handle) : remappable_msi(handle, static_cast<std::uint16_t>(next() % 20));
     if (next() % 8 == 0) m.data |= std::uint32_t{1} << next() % 32;
     if (next() % 8 == 0) m.address &= ~std::uint64_t{0x10};
-    const std::uint32_t index =
-        static_cast<std::uint32_t>((m.address >> 5 & 0x7FFF) | (m.address >> 2 & 1) << 15) +
-        ((m.address & 8) != 0 ? m.data & 0xFFFF : 0);
+    const std::uint32_t index = static_cast<std::uint32_t>((m.address >> 5 & 0x7FFF) | (m.address >> 2 & 1) << 15) +
+                                ((m.address & 8) != 0 ? m.data & 0xFFFF : 0);
     const std::uint32_t entries = 1U << (b.table.size + 1);
     if (index < entries) b.put(index, bits);
     b.memory.write(descriptor_at + pid::information, before);
@@ -503,26 +504,39 @@ TEST(interrupt_remapping, random_requests_against_the_specification_read_again) 
     const std::uint64_t svt = field(83, 82), sid = field(79, 64), dlm = field(7, 5);
     const std::uint64_t pda = field(63, 38) << 6 | field(127, 96) << 32;
     static constexpr unsigned kept[] = {0xFFFF, 0xFFFB, 0xFFF9, 0xFFF8};
-    if (!b.table.enabled) passes = true;
+    if (!b.table.enabled)
+      passes = true;
     else if ((m.address & 0x10) == 0) {
-      if (b.table.x2apic || !b.table.compatibility) reason = 0x25;
-      else passes = true;
-    } else if ((m.address & 8) != 0 && m.data >> 16 != 0) reason = 0x20;
-    else if (index >= entries) reason = 0x21;
-    else if (b.table.physical_address_width == 12) reason = 0x23;
+      if (b.table.x2apic || !b.table.compatibility)
+        reason = 0x25;
+      else
+        passes = true;
+    } else if ((m.address & 8) != 0 && m.data >> 16 != 0)
+      reason = 0x20;
+    else if (index >= entries)
+      reason = 0x21;
+    else if (b.table.physical_address_width == 12)
+      reason = 0x23;
     else {
       hidden = field(1, 1) != 0;
-      if (field(0, 0) == 0) reason = 0x22;
-      else if (svt == 3 || (posted ? field(7, 2) | field(13, 12) | field(37, 24) | field(95, 84)
-                                   : field(14, 12) | field(31, 24) | field(127, 84) |
-                                         (b.table.x2apic ? 0 : field(39, 32) | field(63, 48))) != 0 ||
+      if (field(0, 0) == 0)
+        reason = 0x22;
+      else if (svt == 3 ||
+               (posted ? field(7, 2) | field(13, 12) | field(37, 24) | field(95, 84)
+                       : field(14, 12) | field(31, 24) | field(127, 84) |
+                             (b.table.x2apic ? 0 : field(39, 32) | field(63, 48))) != 0 ||
                (!posted && (dlm == 3 || dlm == 6)))
         reason = 0x24;
-      else if (svt == 1 && ((sid ^ device) & kept[field(81, 80)]) != 0) reason = 0x26;
-      else if (svt == 2 && (device >> 8 < sid >> 8 || device >> 8 > (sid & 0xFF))) reason = 0x26;
-      else if (posted && pda >> 46 != 0) reason = 0x27;
-      else if (posted && pda == descriptor_at && reserved_information) reason = 0x28;
-      else posts = posted;
+      else if (svt == 1 && ((sid ^ device) & kept[field(81, 80)]) != 0)
+        reason = 0x26;
+      else if (svt == 2 && (device >> 8 < sid >> 8 || device >> 8 > (sid & 0xFF)))
+        reason = 0x26;
+      else if (posted && pda >> 46 != 0)
+        reason = 0x27;
+      else if (posted && pda == descriptor_at && reserved_information)
+        reason = 0x28;
+      else
+        posts = posted;
     }
     const auto o = b.send(m);
     ++seen[static_cast<std::size_t>(o.step)];

@@ -1,7 +1,7 @@
+#include <gtest/gtest.h>
+
 #include <vmxsys/apic/destination.hpp>
 #include <vmxsys/apic/msi.hpp>
-
-#include <gtest/gtest.h>
 
 namespace {
 

@@ -116,8 +116,7 @@ class sc_base_protocol : public ::testing::TestWithParam<target_case>, public bo
 TEST_P(sc_base_protocol, legal_accesses) {
   run([this](auto&) {
     for (const auto command : commands()) EXPECT_EQ(send(command, [](auto&) {}), tlm::TLM_OK_RESPONSE);
-    if (!GetParam().reads)
-      EXPECT_EQ(send(tlm::TLM_READ_COMMAND, [](auto&) {}), tlm::TLM_COMMAND_ERROR_RESPONSE);
+    if (!GetParam().reads) EXPECT_EQ(send(tlm::TLM_READ_COMMAND, [](auto&) {}), tlm::TLM_COMMAND_ERROR_RESPONSE);
   });
 }
 
@@ -139,8 +138,8 @@ TEST_P(sc_base_protocol, byte_enables) {
     const auto expected = GetParam().is_memory ? tlm::TLM_OK_RESPONSE : tlm::TLM_BYTE_ENABLE_ERROR_RESPONSE;
     for (const auto command : commands()) {
       EXPECT_EQ(send(command, [&](auto& t) { t.set_byte_enable_ptr(enables), t.set_byte_enable_length(2); }), expected);
-      EXPECT_EQ(send(command, [&](auto& t) { t.set_byte_enable_ptr(enables); }),
-                tlm::TLM_BYTE_ENABLE_ERROR_RESPONSE) << "no length";
+      EXPECT_EQ(send(command, [&](auto& t) { t.set_byte_enable_ptr(enables); }), tlm::TLM_BYTE_ENABLE_ERROR_RESPONSE)
+          << "no length";
       EXPECT_EQ(send(command, [&](auto& t) { t.set_byte_enable_length(2); }), tlm::TLM_OK_RESPONSE) << "no pointer";
     }
   });
@@ -163,9 +162,9 @@ TEST_P(sc_base_protocol, lengths) {
   run([this](auto&) {
     for (const auto command : commands())
       for (unsigned bytes = 0; bytes <= 64; ++bytes) {
-        const auto expected = bytes == 0                         ? tlm::TLM_BURST_ERROR_RESPONSE
+        const auto expected = bytes == 0                           ? tlm::TLM_BURST_ERROR_RESPONSE
                               : GetParam().is_memory || bytes == 4 ? tlm::TLM_OK_RESPONSE
-                                                                 : tlm::TLM_BURST_ERROR_RESPONSE;
+                                                                   : tlm::TLM_BURST_ERROR_RESPONSE;
         EXPECT_EQ(send(command, [&](auto& t) { t.set_data_length(bytes), t.set_streaming_width(bytes); }), expected)
             << bytes;
       }

@@ -24,9 +24,11 @@ INSTANTIATE_TEST_SUITE_P(
     cpu, sc_base_protocol,
     ::testing::Values(
         target_case{"memory", true, true, 0x1000, 0, 0x10000, maker<memory_target>(physical_address{0}, 0x10000)},
-        target_case{"memory_at_a_base", true, true, 0x1000, 0, 0x1800, maker<memory_target>(physical_address{0x345000}, 0x1800)},
+        target_case{"memory_at_a_base", true, true, 0x1000, 0, 0x1800,
+                    maker<memory_target>(physical_address{0x345000}, 0x1800)},
         target_case{"interrupt_port", false, false, window + 0x1000, window, window_end, maker<interrupt_port>()},
-        target_case{"interrupt_port_by_offset", false, false, 0x1000, 0, apic::msi_window_size, maker<interrupt_port>()},
+        target_case{"interrupt_port_by_offset", false, false, 0x1000, 0, apic::msi_window_size,
+                    maker<interrupt_port>()},
         target_case{"remapping_unit", false, false, window + 0x1010, window, window_end,
                     maker<remapping_unit>(apic::remapping_table{})},
         target_case{"local_apic", false, true, 0xFEE00080, 0xFEE00000, 0xFEE01000, maker<local_apic>(1u)},

@@ -62,7 +62,9 @@ struct bench {
     c.boot_apic = mode;
     return c;
   }
-  explicit bench(apic::apic_mode mode = apic::apic_mode::xapic) : r{config(mode)} { outside.socket.bind(target.socket); }
+  explicit bench(apic::apic_mode mode = apic::apic_mode::xapic) : r{config(mode)} {
+    outside.socket.bind(target.socket);
+  }
   void run(std::function<void(debugger&)> body) {
     outside.body = std::move(body);
     timeline.run_for(sc_time{100, sc_core::SC_US});

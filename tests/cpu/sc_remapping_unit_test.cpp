@@ -150,9 +150,10 @@ TEST(sc_remapping_unit, faults_are_counted_reported_and_may_be_asked_for) {
   EXPECT_EQ(b.unit.count(remapping_step::compatibility_blocked), 1u);
   ASSERT_EQ(warnings.size(), 2u) << "one is hidden";
   EXPECT_EQ(warnings[0].find(message::remapping_fault), 0u);
-  EXPECT_NE(warnings[0].find("unit: the message 00000000H written to FEE000F0H by 01:00.0 is a fault, reason 22H (entry "
-                             "not present), entry 7, cycle 5001"),
-            std::string::npos)
+  EXPECT_NE(
+      warnings[0].find("unit: the message 00000000H written to FEE000F0H by 01:00.0 is a fault, reason 22H (entry "
+                       "not present), entry 7, cycle 5001"),
+      std::string::npos)
       << warnings[0];
   EXPECT_NE(warnings[1].find("reason 25H"), std::string::npos);
   ASSERT_TRUE(b.unit.last_fault());

@@ -1,7 +1,7 @@
-#include <vmxsys/models/devices/io_apic.hpp>
-
 #include <gtest/gtest.h>
 #include <vector>
+
+#include <vmxsys/models/devices/io_apic.hpp>
 
 #include "random_numbers.hpp"
 
@@ -31,7 +31,8 @@ void program(io_apic& a, unsigned pin, std::uint64_t entry) {
 }
 constexpr std::uint64_t to_apic(unsigned id) { return std::uint64_t{id} << 56; }
 
-// -- registers ----------------------------------------------------------------------------------------------------------
+// -- registers
+// ----------------------------------------------------------------------------------------------------------
 
 TEST(io_apic, every_offset_and_width) {
   bus b;
@@ -75,7 +76,10 @@ TEST(io_apic, every_register_keeps_exactly_its_writable_bits) {
         const bool high = i >= 0x10 && i % 2 == 1 && (i - 0x10) / 2 < pins;
         const std::uint32_t reset = i == 0 || i == 2 ? 5u << 24 : i == 1 ? (pins - 1) << 16 | 0x20 : low ? 0x10000 : 0;
         EXPECT_EQ(a.read_register(index), reset) << i;
-        const std::uint32_t writable = i == 0 ? 0x0F000000 : low ? 0x1AFFF : high ? (extended ? 0xFFFF0000 : 0xFF000000) : 0;
+        const std::uint32_t writable = i == 0 ? 0x0F000000
+                                       : low  ? 0x1AFFF
+                                       : high ? (extended ? 0xFFFF0000 : 0xFF000000)
+                                              : 0;
         for (unsigned bit = 0; bit < 32; ++bit) {
           a.write_register(index, 1u << bit);
           EXPECT_EQ(a.read_register(index) & writable, 1u << bit & writable) << i << " bit " << bit;
@@ -118,7 +122,8 @@ TEST(io_apic, reset_masks_everything_and_keeps_the_lines) {
   EXPECT_EQ(b.count(), 1u);
 }
 
-// -- messages -----------------------------------------------------------------------------------------------------------
+// -- messages
+// -----------------------------------------------------------------------------------------------------------
 
 TEST(io_apic, message_in_compatibility_format) {
   EXPECT_EQ(message_of_redirection(to_apic(3) | 0x41), (apic::msi{0xFEE03000, 0x41}));
@@ -134,8 +139,8 @@ TEST(io_apic, message_in_compatibility_format) {
 TEST(io_apic, message_in_remappable_format) {
   for (unsigned bit = 0; bit < 16; ++bit) {
     const std::uint64_t handle = 1U << bit;
-    const std::uint64_t entry = (handle & 0x7FFF) << bits::handle_shift | (handle >> 15) << 11 | bits::remappable |
-                                bits::level | 0x100 | 0x41;
+    const std::uint64_t entry =
+        (handle & 0x7FFF) << bits::handle_shift | (handle >> 15) << 11 | bits::remappable | bits::level | 0x100 | 0x41;
     const apic::msi m = message_of_redirection(entry);
     ASSERT_TRUE(apic::is_remappable(m));
     const apic::remappable_request r = apic::decode_remappable(m);
@@ -160,7 +165,8 @@ TEST(io_apic, every_delivery_mode) {
     }
 }
 
-// -- pins: every situation of one pin against the sentences of the datasheet ------------------------------------------------
+// -- pins: every situation of one pin against the sentences of the datasheet
+// ------------------------------------------------
 
 struct situation {
   bool level, active_low, masked, remote_irr, asserted;
@@ -309,7 +315,8 @@ TEST(io_apic, an_eoi_of_another_vector_than_was_sent_ends_nothing) {
   EXPECT_EQ(b.count(), 2u);
 }
 
-// -- a bus that is busy ---------------------------------------------------------------------------------------------------
+// -- a bus that is busy
+// ---------------------------------------------------------------------------------------------------
 
 TEST(io_apic, delivery_status_of_an_edge) {
   bus b;

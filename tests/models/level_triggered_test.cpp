@@ -1,6 +1,6 @@
-// A million random steps of devices, an I/O APIC, local APICs and virtual APICs, with messages and EOIs on their way for
-// a while: no interrupt is lost and none comes twice. What must be is known from an account that the test keeps of each
-// interrupt's single instance; it knows nothing of how the parts work.
+// A million random steps of devices, an I/O APIC, local APICs and virtual APICs, with messages and EOIs on their way
+// for a while: no interrupt is lost and none comes twice. What must be is known from an account that the test keeps of
+// each interrupt's single instance; it knows nothing of how the parts work.
 #include <gtest/gtest.h>
 #include <memory>
 #include <optional>
@@ -77,7 +77,8 @@ class virtual_processor final : public processor {
  public:
   virtual_processor() {
     v_.write(vmx::field::virtual_apic_address, 0x5000);
-    v_.write(vmx::field::primary_processor_based_controls, vmx::primary::use_tpr_shadow | vmx::primary::activate_secondary_controls);
+    v_.write(vmx::field::primary_processor_based_controls,
+             vmx::primary::use_tpr_shadow | vmx::primary::activate_secondary_controls);
     v_.write(vmx::field::secondary_processor_based_controls, vmx::secondary::virtual_interrupt_delivery);
   }
   bool accept(std::uint8_t vector, bool) override {
@@ -121,8 +122,10 @@ class world final : public io_apic_sink {
 
   world(std::uint64_t seed, std::uint8_t version) : next_{seed}, chip_{*this, {pins, version}}, version_{version} {
     for (unsigned i = 0; i < processors; ++i)
-      if (i < bare) cpus_.push_back(std::make_unique<bare_processor>(i));
-      else cpus_.push_back(std::make_unique<virtual_processor>());
+      if (i < bare)
+        cpus_.push_back(std::make_unique<bare_processor>(i));
+      else
+        cpus_.push_back(std::make_unique<virtual_processor>());
     for (unsigned p = 0; p < pins; ++p) {
       pins_[p].vector = static_cast<std::uint8_t>(0x20 + 9 * p);
       pins_[p].level = p % 4 != 3;
@@ -140,19 +143,40 @@ class world final : public io_apic_sink {
     switch (next_.below(16)) {
       case 0:
       case 1:
-      case 2: drive(p, true); break;
-      case 3: drive(p, false); break;
-      case 4: mask(p, true); break;
+      case 2:
+        drive(p, true);
+        break;
+      case 3:
+        drive(p, false);
+        break;
+      case 4:
+        mask(p, true);
+        break;
       case 5:
-      case 6: mask(p, false); break;
-      case 7: migrate(p); break;
-      case 8: change_vector(p); break;
-      case 9: cpus_[c]->flip_suppression(); break;
-      case 10: busy_ = next_.one_in(3); break;
-      case 11: chip_.retry(); break;
+      case 6:
+        mask(p, false);
+        break;
+      case 7:
+        migrate(p);
+        break;
+      case 8:
+        change_vector(p);
+        break;
+      case 9:
+        cpus_[c]->flip_suppression();
+        break;
+      case 10:
+        busy_ = next_.one_in(3);
+        break;
+      case 11:
+        chip_.retry();
+        break;
       case 12:
-      case 13: take(c); break;
-      default: end(c);
+      case 13:
+        take(c);
+        break;
+      default:
+        end(c);
     }
     if (next_.one_in(2)) arrive();
     check(p);
@@ -211,7 +235,8 @@ class world final : public io_apic_sink {
     bool by_software;
   };
 
-  // -- the account ------------------------------------------------------------------------------------------------------
+  // -- the account
+  // ------------------------------------------------------------------------------------------------------
   bool send(const apic::msi& message, unsigned p) override {
     if (busy_) return false;
     const auto command = apic::decode_msi(message);
@@ -255,7 +280,8 @@ class world final : public io_apic_sink {
     }
   }
 
-  // -- devices and software -----------------------------------------------------------------------------------------------
+  // -- devices and software
+  // -----------------------------------------------------------------------------------------------
   void drive(unsigned p, bool asserted) {
     pin& x = pins_[p];
     if (x.asserted == asserted) return;
@@ -302,7 +328,8 @@ class world final : public io_apic_sink {
     for (auto& c : cpus_) c->level_vectors(vectors);
   }
 
-  // -- the fabric -----------------------------------------------------------------------------------------------------------
+  // -- the fabric
+  // -----------------------------------------------------------------------------------------------------------
   void arrive() {
     if (on_the_way_.empty()) return;
     const std::size_t i = next_.below(on_the_way_.size());

@@ -11,12 +11,11 @@ std::shared_ptr<void> make_io_apic(timeline_module& timeline, base_protocol_init
   return module;
 }
 
-INSTANTIATE_TEST_SUITE_P(models, sc_base_protocol,
-                         ::testing::Values(target_case{"io_apic", false, true, 0xFEC00010, 0xFEC00000, 0xFEC01000,
-                                                       make_io_apic},
-                                           target_case{"io_apic_by_offset", false, true, 0x10, 0, 0x1000,
-                                                       make_io_apic}),
-                         [](const auto& test) { return std::string{test.param.name}; });
+INSTANTIATE_TEST_SUITE_P(
+    models, sc_base_protocol,
+    ::testing::Values(target_case{"io_apic", false, true, 0xFEC00010, 0xFEC00000, 0xFEC01000, make_io_apic},
+                      target_case{"io_apic_by_offset", false, true, 0x10, 0, 0x1000, make_io_apic}),
+    [](const auto& test) { return std::string{test.param.name}; });
 
 }  // namespace
 }  // namespace vmxsys::cpu::testing

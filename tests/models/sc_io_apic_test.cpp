@@ -315,7 +315,8 @@ TEST(sc_io_apic, a_remapped_line_goes_where_the_table_says) {
   EXPECT_EQ(handled, 2u);
 }
 
-// Two processors, sixteen levels and eight edges at awkward times, programmed from outside and re-programmed on the way.
+// Two processors, sixteen levels and eight edges at awkward times, programmed from outside and re-programmed on the
+// way.
 result storm(double quantum_ns, bool stepped) {
   tlm::tlm_global_quantum::instance().set(sc_time{quantum_ns, sc_core::SC_NS});
   bench b{1, stepped};

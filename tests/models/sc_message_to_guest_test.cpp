@@ -126,9 +126,9 @@ result run(way w, double quantum_ns, bool stepped, counts* out = nullptr) {
   timeline_module timeline{"timeline", r->hw, 1'000'000};
   interrupt_port port{"port", timeline};
   remapping_unit unit{"unit", timeline, table()};
-  somebody_elses_device device{"device", w == way::unremapped ? apic::msi{apic::msi_window, host_vector}
-                                                              : apic::remappable_msi(5),
-                               w != way::unremapped};
+  somebody_elses_device device{
+      "device", w == way::unremapped ? apic::msi{apic::msi_window, host_vector} : apic::remappable_msi(5),
+      w != way::unremapped};
   if (w == way::unremapped)
     device.upstream.bind(port.socket);
   else
