@@ -202,6 +202,28 @@ TEST(fabric, x2apic_is_not_entered_from_disabled_mode_and_a_disabled_apic_hears_
   EXPECT_EQ(cr8, 7u) << "CR8 is a register of its own then";
 }
 
+TEST(fabric, an_apic_that_software_takes_back_to_xapic_mode_is_asked_for_its_address_there) {
+  xapic_rig r{bare_config(2)};
+  r.run(1, [&]() -> program {
+    const std::uint64_t base = co_await isa::rdmsr(apic::msr::apic_base);
+    co_await isa::wrmsr(apic::msr::apic_base, base & ~std::uint64_t{apic::apic_base::enable | apic::apic_base::x2apic});
+    co_await isa::wrmsr(apic::msr::apic_base, base & ~std::uint64_t{apic::apic_base::x2apic});
+    co_await write(svr, 0x1FF);
+    co_await isa::sti();
+    co_await rig::sleep();
+  });
+  r.run(0, [&]() -> program {
+    co_await isa::compute(cycles{5000});
+    co_await isa::wrmsr(apic::msr::icr, std::uint64_t{2} << 32 | 1u << 11 | 0x51);  // its logical ID in x2APIC mode
+    co_await isa::compute(cycles{5000});
+    co_await isa::wrmsr(apic::msr::icr, std::uint64_t{1} << 32 | 0x52);
+    co_await rig::sleep();
+  });
+  r.hw.run_until(cycles{20'000});
+  ASSERT_EQ(r.taken.size(), 1u);
+  EXPECT_EQ(r.taken[0].vector, 0x52);
+}
+
 TEST(fabric, a_lowest_priority_interrupt_goes_to_one_cpu_by_the_rule_of_the_machine) {
   for (const apic::arbitration_rule rule :
        {apic::arbitration_rule::round_robin, apic::arbitration_rule::lowest_priority}) {

@@ -290,6 +290,28 @@ TEST(posting, wakes_a_halted_guest_only_for_an_interrupt_that_is_recognized) {
   }
 }
 
+TEST(posting, leaves_a_guest_halted_that_was_entered_so) {
+  guest_apic_rig r;
+  std::uint64_t ran = 0;
+  r.setup.more.emplace_back(vmx::field::guest_activity_state, 1);
+  r.run_guest([&]() -> program {
+    co_await isa::compute(cycles{10});
+    ran = r.now().count();
+    co_await rig::sleep();
+  });
+  r.start();
+  r.notify_at(cycles{30'000});
+  r.hw.run_until(cycles{50'000});
+  EXPECT_EQ(r.count<posting_step_fact>(), 6u);
+  EXPECT_TRUE(r.hw.cpu(0).halted());
+  EXPECT_EQ(ran, 0u);
+  r.post_at(cycles{50'000}, 0x41);
+  r.notify_at(cycles{50'100});
+  r.hw.run_until(cycles{80'000});
+  EXPECT_NE(ran, 0u);
+  r.hw.check_accounting();
+}
+
 // The notification arrives while HLT is issued, when it has executed, and when the CPU sleeps.
 TEST(posting, around_a_halt_is_never_lost) {
   for (std::uint64_t at = 19'998; at <= 20'014; ++at) {
