@@ -155,7 +155,7 @@ void posting_sync::encode(state_bytes& to) const {
   to.put(filled << 4 | word_);
   to.put(highest_);
   for (const std::uint64_t word : found_) {
-    if (word != 0) to.put(word, 8);
+    if (word != 0) to.put_short(word);
   }
 }
 
@@ -210,10 +210,10 @@ void posting_kick::done(std::uint64_t result) noexcept {
 
 void posting_kick::encode(state_bytes& to) const {
   to.put(number(step_));
-  to.put(target_, 2);
-  to.put(running_, 2);
-  to.put(my_cpu_, 4);
-  to.put(cpu_, 4);
+  to.put_short(target_);
+  to.put_short(running_);
+  to.put_short(my_cpu_);
+  to.put_short(cpu_);
 }
 
 // -- sender -----------------------------------------------------------------------------------------------------------
@@ -325,9 +325,9 @@ void posting_sender::encode(state_bytes& to) const {
   to.put(number(step_));
   to.put(vector_);
   to.put(static_cast<unsigned>(number(mode_)) << 1 | (told_ ? 1u : 0u));
-  to.put(target_, 2);
-  to.put(running_, 2);
-  to.put(cpu_, 4);
+  to.put_short(target_);
+  to.put_short(running_);
+  to.put_short(cpu_);
   if (step_ == step::kick) kick_.encode(to);
 }
 
@@ -422,7 +422,7 @@ void posting_entry::done(std::uint64_t result) noexcept {
 
 void posting_entry::encode(state_bytes& to) const {
   to.put(static_cast<unsigned>(number(step_)) << 1 | (entered_ ? 1u : 0u));
-  to.put(vcpu_, 2);
+  to.put_short(vcpu_);
   if (step_ == step::sync) sync_.encode(to);
 }
 
@@ -439,7 +439,7 @@ void posting_leave::done(std::uint64_t) noexcept {
 
 void posting_leave::encode(state_bytes& to) const {
   to.put(step_);
-  to.put(vcpu_, 2);
+  to.put_short(vcpu_);
 }
 
 // -- block ------------------------------------------------------------------------------------------------------------
@@ -519,7 +519,7 @@ void posting_block::done(std::uint64_t result) noexcept {
 
 void posting_block::encode(state_bytes& to) const {
   to.put(number(step_));
-  to.put(vcpu_, 2);
+  to.put_short(vcpu_);
   if (step_ == step::sync) sync_.encode(to);
 }
 
@@ -527,7 +527,9 @@ void posting_block::encode(state_bytes& to) const {
 
 posting_put::posting_put(std::uint16_t vcpu, std::uint32_t my_cpu, posting_put_reason why, posting_order order) noexcept
     : order_{order},
-      step_{!why.preempted && why.blocking && !why.interrupts_blocked ? step::add : step::suppress},
+      step_{!why.hardware_posts                                         ? step::finished
+            : !why.preempted && why.blocking && !why.interrupts_blocked ? step::add
+                                                                        : step::suppress},
       vcpu_{vcpu},
       cpu_{my_cpu} {}
 
@@ -579,9 +581,9 @@ void posting_put::done(std::uint64_t result) noexcept {
 
 void posting_put::encode(state_bytes& to) const {
   to.put(number(step_));
-  to.put(vcpu_, 2);
-  to.put(cpu_, 4);
-  to.put(seen_, 8);
+  to.put_short(vcpu_);
+  to.put_short(cpu_);
+  to.put_short(seen_);
 }
 
 // -- load -------------------------------------------------------------------------------------------------------------
@@ -669,11 +671,11 @@ void posting_load::done(std::uint64_t result) noexcept {
 
 void posting_load::encode(state_bytes& to) const {
   to.put(static_cast<unsigned>(number(step_)) << 2 | word_);
-  to.put(vcpu_, 2);
-  to.put(cpu_, 4);
-  to.put(last_cpu_, 4);
-  to.put(destination_, 4);
-  to.put(seen_, 8);
+  to.put_short(vcpu_);
+  to.put_short(cpu_);
+  to.put_short(last_cpu_);
+  to.put_short(destination_);
+  to.put_short(seen_);
 }
 
 // -- wake-up handler --------------------------------------------------------------------------------------------------
@@ -728,9 +730,9 @@ void posting_wakeup::done(std::uint64_t result) noexcept {
 
 void posting_wakeup::encode(state_bytes& to) const {
   to.put(number(step_));
-  to.put(vcpu_, 2);
-  to.put(position_, 2);
-  to.put(cpu_, 4);
+  to.put_short(vcpu_);
+  to.put_short(position_);
+  to.put_short(cpu_);
 }
 
 // -- for others -------------------------------------------------------------------------------------------------------

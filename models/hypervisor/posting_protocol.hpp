@@ -281,11 +281,12 @@ struct posting_put_reason {
   bool preempted = false;           ///< its thread could go on running
   bool blocking = false;            ///< its thread waits (between announce_wait and cancel_wait)
   bool interrupts_blocked = false;  ///< RFLAGS.IF is 0 in the guest, or it is in a shadow of STI or MOV SS
+  bool hardware_posts = true;       ///< into this descriptor: IPI virtualization, a device with posted interrupts
   friend bool operator==(const posting_put_reason&, const posting_put_reason&) = default;
 };
 
-/// vmx_vcpu_pi_put. Only for VMs whose descriptors are posted into by hardware (IPI virtualization, posted interrupts
-/// of a device); for others nothing is to be done, since their senders wake.
+/// vmx_vcpu_pi_put. Where only software posts nothing is to be done, since it wakes whom it posts to: the machine has
+/// finished from the start.
 class posting_put {
  public:
   posting_put(std::uint16_t vcpu, std::uint32_t my_cpu, posting_put_reason why,

@@ -11,7 +11,7 @@ namespace vmxsys::models {
 /// the states are equal. Holds `capacity` bytes and never allocates.
 class state_bytes {
  public:
-  static constexpr std::size_t capacity = 256;
+  static constexpr std::size_t capacity = 512;
 
   /// The low `bytes` bytes (1 .. 8) of a value that has no others.
   void put(std::uint64_t value, unsigned bytes = 1) {
@@ -19,11 +19,17 @@ class state_bytes {
     assert(bytes == 8 || value >> (8 * bytes) == 0);
     for (unsigned i = 0; i < bytes; ++i) bytes_[size_++] = static_cast<char>(value >> (8 * i));
   }
+  /// A value that is small most of the time: 7 bits a byte, lowest first.
+  void put_short(std::uint64_t value) {
+    for (; value >= 0x80; value >>= 7) put((value & 0x7f) | 0x80);
+    put(value);
+  }
   std::string_view view() const noexcept { return {bytes_.data(), size_}; }
   std::size_t size() const noexcept { return size_; }
 
  private:
-  std::array<char, capacity> bytes_{};
+  // Bytes beyond the size mean nothing, so they need no value.
+  std::array<char, capacity> bytes_;
   std::size_t size_ = 0;
 };
 

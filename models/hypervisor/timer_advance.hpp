@@ -80,13 +80,4 @@ class preemption_timer_load {
   bool soft_disabled_;
 };
 
-/// The shortest period of a timer in software, and when the next expiry after one at `target`, handled at `now`, is due:
-/// periods that are over already are not made up for. Nanoseconds (limit_periodic_timer_frequency,
-/// advance_periodic_target_expiration; v6.1).
-inline constexpr std::uint64_t least_period_ns = 200'000;
-constexpr std::uint64_t limited_period(std::uint64_t ns) { return ns != 0 && ns < least_period_ns ? least_period_ns : ns; }
-constexpr std::uint64_t next_period(std::uint64_t target, std::uint64_t period, std::uint64_t now) {
-  return target + period < now ? now : target + period;
-}
-
 }  // namespace vmxsys::models

@@ -111,16 +111,5 @@ TEST(preemption_timer_load, without_a_deadline_is_written_once) {
   EXPECT_FALSE(made.at_entry(std::nullopt, 1, 5));
 }
 
-// limit_periodic_timer_frequency, advance_periodic_target_expiration
-TEST(periodic_timer, has_a_shortest_period_and_makes_up_for_nothing) {
-  EXPECT_EQ(limited_period(150'000), 200'000u);
-  EXPECT_EQ(limited_period(199'999), 200'000u);
-  EXPECT_EQ(limited_period(200'000), 200'000u);
-  EXPECT_EQ(limited_period(200'001), 200'001u);
-  EXPECT_EQ(limited_period(0), 0u) << "stopped";
-  EXPECT_EQ(next_period(1'000'000, 200'000, 1'500'000), 1'500'000u);
-  EXPECT_EQ(next_period(1'000'000, 200'000, 1'100'000), 1'200'000u);
-}
-
 }  // namespace
 }  // namespace vmxsys::models

@@ -13,8 +13,8 @@ using namespace vmxsys;
 using namespace vmxsys::platform;
 
 TEST(preset, all_are_there) {
-  EXPECT_EQ(preset_names(), (std::vector<std::string>{"apic_timer", "cascade_lake_sp", "flat", "haswell_ep", "sapphire_rapids_sp",
-                                                       "skylake_sp"}));
+  EXPECT_EQ(preset_names(), (std::vector<std::string>{"apic_timer", "cascade_lake_sp", "flat", "haswell_ep",
+                                                      "sapphire_rapids_sp", "skylake_sp"}));
   EXPECT_EQ(find_preset("pentium"), nullptr);
 }
 
@@ -37,6 +37,22 @@ TEST(preset, every_number_has_a_source_and_lies_in_its_range) {
         EXPECT_LT(q.lowest, q.highest) << p.name << ' ' << q.path << ": assumed, but not to be swept";
       }
     }
+  }
+}
+
+// Kaffes et al., Shinjuku, NSDI '19: 298 cycles at the sender and 1212 at the receiver where neither exits. The line of
+// the descriptor comes from the other side.
+TEST(preset, the_steps_of_a_posted_interrupt_add_up_to_what_is_published) {
+  for (const preset& p : presets()) {
+    if (p.name == "flat") continue;
+    const cpu::apic_costs& a = p.costs.apic;
+    const cycles line = p.costs.transfer.same_socket;
+    const cycles receiver = a.acknowledge + a.clear_outstanding + line + a.write_eoi + a.merge_requests + a.raise_rvi +
+                            a.evaluate + a.deliver + p.costs.instruction.interrupt;
+    const cycles sender = a.virtual_write + a.pid_table + a.post_request + line + a.post_notification +
+                          a.send_notification + p.costs.instruction.bitmap_lookup;
+    EXPECT_NEAR(static_cast<double>(receiver.count()), 1212, 12) << p.name;
+    EXPECT_NEAR(static_cast<double>(sender.count()), 298, 12) << p.name;
   }
 }
 
@@ -72,9 +88,15 @@ TEST(preset, distances_and_idle_states_are_ordered) {
   }
 }
 
-/// The text of an embedded preset with one piece replaced.
+std::string cascade_lake() {
+  for (std::size_t i = 0; i < embedded_presets_count; ++i)
+    if (embedded_presets[i].key == "cascade_lake_sp") return std::string{embedded_presets[i].text};
+  return "";
+}
+
+/// Its text with one piece replaced.
 std::string changed(const std::string& from, const std::string& to) {
-  std::string text{embedded_presets[0].text};
+  std::string text = cascade_lake();
   const auto at = text.find(from);
   EXPECT_NE(at, std::string::npos) << from;
   return at == std::string::npos ? text : text.replace(at, from.size(), to);
@@ -90,7 +112,7 @@ std::string fault_of(const std::string& text) {
 }
 
 TEST(preset, faults) {
-  EXPECT_EQ(fault_of(std::string{embedded_presets[0].text}), "accepted");
+  EXPECT_EQ(fault_of(cascade_lake()), "accepted");
   EXPECT_NE(fault_of(changed("\"pause\"", "\"paus\"")).find("instruction.paus: unknown key"), std::string::npos);
   EXPECT_NE(
       fault_of(changed("\"status\": \"published\"", "\"status\": \"guessed\"")).find("published, derived or assumed"),
