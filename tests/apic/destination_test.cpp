@@ -93,4 +93,70 @@ TEST(destination, only_target_agrees_with_asking_everyone) {
   EXPECT_FALSE(only_target(to(destination_mode::physical, 1, shorthand::all_excluding_self), 2));
 }
 
+// xAPIC mode --------------------------------------------------------------------------------------------------------
+
+apic_address xapic(std::uint32_t id, std::uint32_t logical_id, bool flat) {
+  return {apic_mode::xapic, id, logical_id, flat, id};
+}
+
+TEST(destination, flat_and_cluster_for_every_pair_of_destination_and_ldr) {
+  for (unsigned destination = 0; destination < 256; ++destination) {
+    const interrupt_command c = decode_xapic_icr(std::uint64_t{destination} << 56 | 0x4840);
+    for (unsigned ldr = 0; ldr < 256; ++ldr) {
+      bool flat = destination == 255, cluster = destination == 255;
+      for (int bit = 0; bit < 8; ++bit)
+        if ((destination >> bit) % 2 == 1 && (ldr >> bit) % 2 == 1) {
+          flat = true;
+          if (bit < 4 && destination / 16 == ldr / 16) cluster = true;
+        }
+      ASSERT_EQ(addresses(c, 0, xapic(9, ldr, true)), flat) << destination << ' ' << ldr;
+      ASSERT_EQ(addresses(c, 0, xapic(9, ldr, false)), cluster) << destination << ' ' << ldr;
+    }
+  }
+}
+
+TEST(destination, physical_xapic_ids_for_every_pair) {
+  for (unsigned destination = 0; destination < 256; ++destination) {
+    const interrupt_command c = decode_xapic_icr(std::uint64_t{destination} << 56 | 0x4040);
+    for (unsigned id = 0; id < 256; ++id)
+      ASSERT_EQ(addresses(c, 0, xapic(id, 0, true)), destination == id || destination == 255) << c.destination;
+  }
+}
+
+TEST(destination, a_disabled_apic_receives_nothing) {
+  const apic_address off{apic_mode::disabled, 3, 0x8, true, 3};
+  for (shorthand group : {shorthand::none, shorthand::self, shorthand::all_including_self,
+                          shorthand::all_excluding_self})
+    for (destination_mode mode : {destination_mode::physical, destination_mode::logical})
+      for (std::uint32_t destination : {3U, 8U, broadcast_destination})
+        for (std::uint32_t sender : {3U, 4U}) EXPECT_FALSE(addresses(to(mode, destination, group), sender, off));
+}
+
+TEST(destination, shorthands_go_by_what_hardware_gave_not_by_the_xapic_id) {
+  const apic_address twin_a{apic_mode::xapic, 7, 0, true, 1}, twin_b{apic_mode::xapic, 7, 0, true, 2};
+  const auto physical = destination_mode::physical;
+  struct row { shorthand group; bool a, b; };
+  for (const row& r : {row{shorthand::self, true, false}, row{shorthand::all_including_self, true, true},
+                       row{shorthand::all_excluding_self, false, true}}) {
+    EXPECT_EQ(addresses(to(physical, 0, r.group), 1, twin_a), r.a);
+    EXPECT_EQ(addresses(to(physical, 0, r.group), 1, twin_b), r.b);
+  }
+  EXPECT_TRUE(addresses(to(physical, 7), 1, twin_a) && addresses(to(physical, 7), 1, twin_b)) << "one ID reaches both";
+}
+
+TEST(destination, every_candidate_reads_the_destination_in_its_own_mode) {
+  const apic_address old = xapic(3, 0x08, true);
+  const apic_address extended{apic_mode::x2apic, 0x103, x2apic_logical_id(0x103), false, 0x103};
+  const auto physical = destination_mode::physical;
+  const auto logical = destination_mode::logical;
+  struct row { interrupt_command command; bool old, extended; };
+  for (const row& r : {row{to(physical, 3), true, false}, row{to(physical, 0x103), false, true},
+                       row{to(physical, 0xFF), false, false}, row{to(physical, broadcast_destination), true, true},
+                       row{to(logical, 0x08), true, false}, row{to(logical, 0x00100008), false, true},
+                       row{to(logical, broadcast_destination), true, true}}) {
+    EXPECT_EQ(addresses(r.command, 0, old), r.old) << std::hex << r.command.destination;
+    EXPECT_EQ(addresses(r.command, 0, extended), r.extended) << std::hex << r.command.destination;
+  }
+}
+
 }  // namespace

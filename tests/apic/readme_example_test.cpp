@@ -1,4 +1,4 @@
-// The example of apic/README.md, word for word between the marks.
+// The examples of apic/README.md, word for word between the marks.
 #include <vmxsys/apic/destination.hpp>
 #include <vmxsys/apic/local_apic.hpp>
 
@@ -44,6 +44,36 @@ TEST(apic_readme, example) {
   EXPECT_EQ(target.highest_request(), 0xEC);
 }
 
+TEST(apic_readme, example_in_xapic_mode) {
+  // [xapic]
+  using namespace vmxsys;
+  apic::local_apic first{0, true};
+  apic::local_apic second{1, false};
+  for (apic::local_apic* each : {&first, &second}) {
+    const std::uint32_t bit = 1U << each->id();
+    each->write_page(apic::page::dfr, 4, 0xFFFFFFFF, cycles{0});  // flat model: one bit for each APIC
+    each->write_page(apic::page::ldr, 4, bit << 24, cycles{0});
+    each->write_page(apic::page::svr, 4, 0x1FF, cycles{0});
+  }
+
+  // Vector 40H to the logical destination 03H: the upper half first, then the lower half sends.
+  first.write_page(apic::page::icr_high, 4, 0x03000000, cycles{100});
+  const auto sent = first.write_page(apic::page::icr_low, 4, 0x00004840, cycles{101});
+  for (apic::local_apic* each : {&first, &second})
+    if (apic::addresses(*sent.ipi, first.id(), each->address())) each->accept(sent.ipi->vector);
+
+  // A device holds LINT0 of the second one: level-triggered, so it asks again after each EOI until it lets go.
+  second.write_page(apic::page::lvt_lint0, 4, 0x00008051, cycles{200});
+  second.set_lint(0, true);
+  const int device = second.acknowledge();
+  second.set_lint(0, false);
+  second.write_page(apic::page::eoi, 4, 0, cycles{300});
+  // [xapic]
+  EXPECT_EQ(first.highest_request(), 0x40);
+  EXPECT_EQ(device, 0x51);
+  EXPECT_EQ(second.highest_request(), 0x40) << "waited below the device";
+}
+
 std::string text_of(const std::filesystem::path& file) {
   std::ostringstream text;
   text << std::ifstream{file}.rdbuf();
@@ -61,12 +91,17 @@ std::string between(const std::string& text, const std::string& from, const std:
   return result;
 }
 
-TEST(apic_readme, shows_this_example) {
+TEST(apic_readme, shows_these_examples) {
   const std::filesystem::path here{__FILE__};
   const std::filesystem::path readme = here.parent_path() / "../../apic/README.md";
   if (!std::filesystem::exists(readme)) GTEST_SKIP() << "sources are not where they were compiled";
-  const std::string mark = "// [example]\n";
-  EXPECT_EQ(between(text_of(readme), "```cpp\n", "```"), between(text_of(here), "  " + mark, "  " + mark));
+  struct example { const char* heading; std::string mark; };
+  for (const example& e : {example{"## Example", "  // [example]\n"}, example{"### In xAPIC mode", "  // [xapic]\n"}}) {
+    const std::string text = text_of(readme);
+    const std::size_t heading = text.find(e.heading);
+    ASSERT_NE(heading, std::string::npos) << e.heading;
+    EXPECT_EQ(between(text.substr(heading), "```cpp\n", "```"), between(text_of(here), e.mark, e.mark)) << e.heading;
+  }
 }
 
 }  // namespace
