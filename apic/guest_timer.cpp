@@ -23,7 +23,7 @@ guest_timer_state write_guest_deadline(vmx::vmcs& v, std::uint64_t& deadline, st
 void guest_timer_event(const virtual_apic& a, std::uint64_t& deadline) {
   deadline = 0;
   a.v.write(field::guest_deadline_shadow, 0);
-  request(a, static_cast<std::uint8_t>(a.v.read(field::virtual_timer_vector)));
+  request(a, virtual_operation::guest_timer, static_cast<std::uint8_t>(a.v.read(field::virtual_timer_vector)));
 }
 
 }  // namespace vmxsys::apic

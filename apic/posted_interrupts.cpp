@@ -103,7 +103,7 @@ void posted_processing::step(const virtual_apic& a) {
       next = posting_step::evaluate;
       break;
     case posting_step::evaluate:
-      evaluate(a);
+      conclude(a, virtual_operation::posted_processing);
       next = posting_step::done;
       break;
     case posting_step::acknowledge:

@@ -2,38 +2,14 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <vmxsys/apic/register_map.hpp>
 #include <vmxsys/vmx/physical_memory.hpp>
 #include <vmxsys/vmx/vmcs.hpp>
 
 namespace vmxsys::apic {
 
-/// Page offsets of the fields of a virtual-APIC page; registers are 16 bytes apart (SDM Vol. 3C §32.1.1, and Vol. 3A
-/// §13.4.1 for the registers that only APIC-register virtualization knows).
-namespace vapic {
-inline constexpr std::uint16_t id = 0x020;
-inline constexpr std::uint16_t version = 0x030;
-inline constexpr std::uint16_t tpr = 0x080;
-inline constexpr std::uint16_t apr = 0x090;
-inline constexpr std::uint16_t ppr = 0x0A0;
-inline constexpr std::uint16_t eoi = 0x0B0;
-inline constexpr std::uint16_t rrd = 0x0C0;
-inline constexpr std::uint16_t ldr = 0x0D0;
-inline constexpr std::uint16_t dfr = 0x0E0;
-inline constexpr std::uint16_t svr = 0x0F0;
-inline constexpr std::uint16_t isr = 0x100;
-inline constexpr std::uint16_t tmr = 0x180;
-inline constexpr std::uint16_t irr = 0x200;
-inline constexpr std::uint16_t esr = 0x280;
-inline constexpr std::uint16_t lvt_cmci = 0x2F0;
-inline constexpr std::uint16_t icr_low = 0x300;
-inline constexpr std::uint16_t icr_high = 0x310;
-inline constexpr std::uint16_t lvt_timer = 0x320;
-inline constexpr std::uint16_t lvt_error = 0x370;
-inline constexpr std::uint16_t initial_count = 0x380;
-inline constexpr std::uint16_t current_count = 0x390;
-inline constexpr std::uint16_t divide_configuration = 0x3E0;
-inline constexpr std::uint16_t self_ipi = 0x3F0;  ///< x2APIC only
-}  // namespace vapic
+/// Page offsets of its fields: those of the xAPIC page (SDM Vol. 3C §32.1.1). SELF IPI, 3F0H, is x2APIC's.
+namespace vapic = page;
 
 /// A virtual-APIC page in memory (SDM Vol. 3C §32.1.1): 4 KBytes that hold a guest's local-APIC registers. A view; it
 /// keeps nothing. Offsets are 0 .. FFFH.

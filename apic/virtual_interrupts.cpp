@@ -47,14 +47,19 @@ void evaluate(const virtual_apic& a) {
   a.state.recognized = !window && (a.state.rvi & class_bits) > (a.page().vppr() & class_bits);
 }
 
+void conclude(const virtual_apic& a, virtual_operation operation) {
+  const virtual_operation_rule& rule = virtual_operation_table[static_cast<std::size_t>(operation)];
+  if (rule.virtualizes_ppr) ppr_virtualization(a);
+  if (rule.evaluates) evaluate(a);
+}
+
 virtualization_result tpr_virtualization(const virtual_apic& a) {
   if (!delivers_virtual_interrupts(a.v)) {
     const auto threshold = static_cast<unsigned>(a.v.read(field::tpr_threshold) & 15);
     if (a.page().vtpr() >> 4 < threshold) return traps(vmx::exit_reason::tpr_below_threshold, 0);
     return {};
   }
-  ppr_virtualization(a);
-  evaluate(a);
+  conclude(a, virtual_operation::tpr_virtualization);
   return {};
 }
 
@@ -63,19 +68,23 @@ virtualization_result eoi_virtualization(const virtual_apic& a) {
   const std::uint8_t vector = a.state.svi;
   page.set_in_service(vector, false);
   a.state.svi = vector_or_0(page.highest_in_service());
-  ppr_virtualization(a);
-  if (eoi_exits(a.v, vector)) return traps(vmx::exit_reason::virtualized_eoi, vector);
-  evaluate(a);
+  if (eoi_exits(a.v, vector)) {
+    conclude(a, virtual_operation::eoi_with_exit);
+    return traps(vmx::exit_reason::virtualized_eoi, vector);
+  }
+  conclude(a, virtual_operation::eoi_virtualization);
   return {};
 }
 
-void request(const virtual_apic& a, std::uint8_t vector) {
+void request(const virtual_apic& a, virtual_operation operation, std::uint8_t vector) {
   a.page().set_requested(vector);
   if (vector > a.state.rvi) a.state.rvi = vector;
-  evaluate(a);
+  conclude(a, operation);
 }
 
-void self_ipi_virtualization(const virtual_apic& a, std::uint8_t vector) { request(a, vector); }
+void self_ipi_virtualization(const virtual_apic& a, std::uint8_t vector) {
+  request(a, virtual_operation::self_ipi_virtualization, vector);
+}
 
 std::uint8_t deliver(const virtual_apic& a) {
   virtual_apic_page page = a.page();
@@ -86,6 +95,7 @@ std::uint8_t deliver(const virtual_apic& a) {
   page.set_requested(vector, false);
   a.state.rvi = vector_or_0(page.highest_requested());
   a.state.recognized = false;
+  conclude(a, virtual_operation::delivery);
   return vector;
 }
 
@@ -93,8 +103,7 @@ void at_entry(const virtual_apic& a) {
   a.state = {};
   if (!delivers_virtual_interrupts(a.v)) return;
   a.state = from_guest_interrupt_status(a.v.read(field::guest_interrupt_status));
-  ppr_virtualization(a);
-  evaluate(a);
+  conclude(a, virtual_operation::vm_entry);
 }
 
 void at_exit(vmx::vmcs& v, virtual_interrupt_state& state) noexcept {

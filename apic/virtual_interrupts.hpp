@@ -41,6 +41,38 @@ constexpr virtual_interrupt_state from_guest_interrupt_status(std::uint64_t stat
   return {static_cast<std::uint8_t>(status), static_cast<std::uint8_t>(status >> 8), false};
 }
 
+/// What can happen to a virtual APIC.
+enum class virtual_operation : std::uint8_t {
+  vm_entry,
+  tpr_virtualization,
+  eoi_virtualization,
+  eoi_with_exit,  ///< EOI virtualization of a vector in the EOI-exit bitmap
+  self_ipi_virtualization,
+  posted_processing,
+  guest_timer,
+  delivery,
+};
+
+/// One row: how an operation ends, with virtual-interrupt delivery. Where a row says no, nothing changes, whatever lies
+/// in memory by then.
+struct virtual_operation_rule {
+  virtual_operation operation;
+  const char* name;
+  const char* section;
+  bool virtualizes_ppr;
+  bool evaluates;  ///< pending virtual interrupts
+};
+inline constexpr std::array<virtual_operation_rule, 8> virtual_operation_table{{
+    {virtual_operation::vm_entry, "VM entry", "Vol. 3C §29.3.2.5", true, true},
+    {virtual_operation::tpr_virtualization, "TPR virtualization", "Vol. 3C §32.1.2", true, true},
+    {virtual_operation::eoi_virtualization, "EOI virtualization", "Vol. 3C §32.1.4", true, true},
+    {virtual_operation::eoi_with_exit, "EOI virtualization that exits", "Vol. 3C §32.1.4", true, false},
+    {virtual_operation::self_ipi_virtualization, "self-IPI virtualization", "Vol. 3C §32.1.5", false, true},
+    {virtual_operation::posted_processing, "posted-interrupt processing", "Vol. 3C §32.6", false, true},
+    {virtual_operation::guest_timer, "guest-timer event", "Vol. 3C §32, APIC-timer virtualization", false, true},
+    {virtual_operation::delivery, "virtual-interrupt delivery", "Vol. 3C §32.2.2", false, false},
+}};
+
 /// What the operations act on. Make one where it is needed; it holds references only.
 struct virtual_apic {
   vmx::vmcs& v;  ///< current VMCS; only APIC-timer virtualization writes it (the guest-deadline shadow)
@@ -88,8 +120,11 @@ void self_ipi_virtualization(const virtual_apic& a, std::uint8_t vector);
 /// RVI[7:4] > VPPR[7:4]. SDM Vol. 3C §32.2.1. Precondition: virtual-interrupt delivery.
 void evaluate(const virtual_apic& a);
 
-/// Makes `vector` pending and evaluates: what self-IPI virtualization and guest-timer events have in common.
-void request(const virtual_apic& a, std::uint8_t vector);
+/// PPR virtualization and evaluation as the row of the operation says.
+void conclude(const virtual_apic& a, virtual_operation operation);
+
+/// VIRR[vector] := 1, RVI := max(RVI, vector), and `conclude`: self-IPI virtualization and guest-timer events.
+void request(const virtual_apic& a, virtual_operation operation, std::uint8_t vector);
 
 /// Virtual-interrupt delivery: RVI goes into service; recognition ends. Returns the vector for the guest's IDT. No VM
 /// exit. SDM Vol. 3C §32.2.2. Precondition: recognized, at a boundary where `boundary_event::virtual_interrupt` acts.

@@ -50,7 +50,7 @@ const x2apic_rule& find_x2apic_rule(apic_controls controls, std::uint32_t msr, b
 
 /// Page offset of an MSR.
 constexpr std::uint16_t page_offset_of(std::uint32_t msr) noexcept {
-  return static_cast<std::uint16_t>((msr & 0xFF) << 4);
+  return static_cast<std::uint16_t>(offset_of(msr));
 }
 
 enum class x2apic_verdict : std::uint8_t { native, virtualized, fault_gp };
