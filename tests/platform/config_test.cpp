@@ -151,8 +151,8 @@ TEST(config, integers_may_be_written_with_an_exponent) {
 
 TEST(config_fault, unknown_key_names_the_nearest) {
   EXPECT_EQ(only(load(with(R"("untill":"1ms")"))),
-            "test.json: untill = \"1ms\": unknown key; known here: seed, until, measure_from, machine, host, vms (did "
-            "you mean \"until\"?)");
+            "test.json: untill = \"1ms\": unknown key; known here: seed, until, measure_from, machine, host, vms, "
+            "bare_metal (did you mean \"until\"?)");
   EXPECT_HAS(fault_of("host.schedular=cfs"), "did you mean \"scheduler\"?");
   EXPECT_HAS(fault_of("vms[0].gest.hz=100"), "did you mean \"guest\"?");
 }
