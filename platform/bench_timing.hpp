@@ -24,10 +24,10 @@ BOOST_DESCRIBE_STRUCT(cycle_summary, (), (count, mean, median, p99, max))
 /// VM exits that belong to one step. A tick or another guest of the machine may add some to a few rounds, so beside the
 /// mean there is what happens in most of them.
 struct exit_summary {
-  double mean = 0;           ///< exits per step
-  std::uint32_t usual = 0;   ///< in most of them
-  std::string reasons;       ///< in order, as KVM names them, "" for none: "2 x MSR_WRITE, HLT"
-  double share = 0;          ///< of steps with exactly these
+  double mean = 0;          ///< exits per step
+  std::uint32_t usual = 0;  ///< in most of them
+  std::string reasons;      ///< in order, as KVM names them, "" for none: "2 x MSR_WRITE, HLT"
+  double share = 0;         ///< of steps with exactly these
 };
 BOOST_DESCRIBE_STRUCT(exit_summary, (), (mean, usual, reasons, share))
 
@@ -94,7 +94,7 @@ class ipi_timing final : public cpu::fact_observer {
   cycles issued_{0};
   cycles last_entered_{0};
   std::vector<vmx::exit_reason> sender_exits_;
-  std::map<std::uint64_t, cycles> sent_;           // by index of the fact
+  std::map<std::uint64_t, cycles> sent_;          // by index of the fact
   std::map<std::uint32_t, delivery> deliveries_;  // by CPU of the machine
   std::uint64_t rounds_ = 0;
   cycle_samples send_, flight_, receive_, latency_, last_, sender_time_;
@@ -106,10 +106,10 @@ struct timer_timing_result {
   std::uint64_t tsc_khz = 0;
   std::string fact_hash;
   std::uint64_t rounds = 0;
-  cycle_summary arm;     ///< takes the one that arms
-  cycle_summary late;    ///< from the deadline to the first instruction of the handler
-  exit_summary arming;   ///< exits while arming
-  exit_summary firing;   ///< from then until the kernel has found the timer due
+  cycle_summary arm;    ///< takes the one that arms
+  cycle_summary late;   ///< from the deadline to the first instruction of the handler
+  exit_summary arming;  ///< exits while arming
+  exit_summary firing;  ///< from then until the kernel has found the timer due
 };
 BOOST_DESCRIBE_STRUCT(timer_timing_result, (), (tsc_khz, fact_hash, rounds, arm, late, arming, firing))
 

@@ -29,8 +29,8 @@ run_config with_fan(const run_config& unicast, ipi_fan fan);
 
 /// Synchronous calls in a virtual machine of 80 vCPUs on Skylake-SP, as they were measured for KVM's paravirtual IPIs.
 struct ipi_call_case {
-  std::string name;  ///< of the APIC driver
-  bool all = false;  ///< call all 79 others, else one
+  std::string name;                 ///< of the APIC driver
+  bool all = false;                 ///< call all 79 others, else one
   double published_latency_ns = 0;  ///< to the handler; 0: not published
   double published_total_ns = 0;    ///< until the caller goes on
   run_config config;

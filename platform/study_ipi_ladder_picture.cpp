@@ -26,7 +26,8 @@ double draw_unicast(svg& out, const ipi_ladder_output& s, double y) {
   out.text(20, y, "One target: where the latency goes (TSC cycles, medians), and exits at sender + receiver", heading);
   y += 24;
   double x = left;
-  for (const auto& [colour, name] : {std::pair{colour_of_send, "send"}, {colour_of_flight, "flight"}, {colour_of_receive, "receive"}}) {
+  for (const auto& [colour, name] :
+       {std::pair{colour_of_send, "send"}, {colour_of_flight, "flight"}, {colour_of_receive, "receive"}}) {
     out.bar(x, y - 10, 12, 12, colour);
     out.text(x + 18, y, name, "font-size=\"12\"");
     x += 90;
@@ -39,7 +40,8 @@ double draw_unicast(svg& out, const ipi_ladder_output& s, double y) {
     const ipi_timing_result& r = s.results[i].unicast;
     out.text(left - 10, y + 15, s.rungs[i].name, "text-anchor=\"end\" font-size=\"12\"");
     double at = left;
-    for (const auto& [part, colour] : {std::pair{&r.send, colour_of_send}, {&r.flight, colour_of_flight}, {&r.receive, colour_of_receive}}) {
+    for (const auto& [part, colour] :
+         {std::pair{&r.send, colour_of_send}, {&r.flight, colour_of_flight}, {&r.receive, colour_of_receive}}) {
       const double length = static_cast<double>(part->median) * scale;
       out.bar(at, y, length, row - 5, colour);
       if (length > 34)
@@ -54,7 +56,7 @@ double draw_unicast(svg& out, const ipi_ladder_output& s, double y) {
 }
 
 double draw_many(svg& out, const ipi_ladder_output& s, double y, const char* title,
-                 ipi_timing_result ipi_rung_results::* fan) {
+                 ipi_timing_result ipi_rung_results::*fan) {
   constexpr double bar_width = 560;
   out.text(20, y, title, heading);
   y += 14;

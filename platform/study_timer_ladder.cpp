@@ -50,11 +50,13 @@ std::vector<timer_rung> timer_rungs(const run_config& base) {
   add("preemption timer, adaptive", "the same, let expire early by what it was late before", "injected",
       "preemption_timer")
       .host.timer_advance.name = "adaptive";
+  add("hrtimer, APICv", "with APIC virtualization: the EOI does not exit", "posted", "hrtimer");
   add("preemption timer, APICv", "with APIC virtualization: the EOI does not exit", "posted", "preemption_timer");
   add("preemption timer, fast path", "the same; exits go back in with interrupts off (Linux v6.12)", "posted",
       "preemption_timer")
       .host.exit_fast_paths = true;
-  add("posted from another CPU", "a timer of the host posts from a housekeeping CPU, which sleeps meanwhile (Linux v5.3)", "posted", "posted");
+  add("posted from another CPU",
+      "a timer of the host posts from a housekeeping CPU, which sleeps meanwhile (Linux v5.3)", "posted", "posted");
   add("APIC-timer virtualization", "the processor keeps the guest's deadline", "posted", "apic_timer_virtualization");
   return rungs;
 }
@@ -98,10 +100,8 @@ timer_timing_result run_timer(const run_config& config, bool bare) {
 
 namespace {
 
-timer_ladder_output run(const run_config& base, const options& what, std::ostream& err) {
-  timer_ladder_output s;
-  s.rungs = timer_rungs(base);
-  s.publications = timer_publications(base);
+/// Computing and halted in turn, of the rungs, then of the publications.
+std::vector<run_config> configurations(const timer_ladder_output& s) {
   std::vector<run_config> configs;
   for (const timer_rung& r : s.rungs) {
     configs.push_back(r.config);
@@ -111,6 +111,11 @@ timer_ladder_output run(const run_config& base, const options& what, std::ostrea
     configs.push_back(p.config);
     configs.push_back(while_halted(p.config));
   }
+  return configs;
+}
+
+void run(timer_ladder_output& s, const options& what, std::ostream& err) {
+  const std::vector<run_config> configs = configurations(s);
   std::vector<timer_timing_result> all;
   for (const std::string& text : run_study_jobs(configs.size(), what, err, [&](std::size_t i) {
          return json::serialize(json::value_from(run_timer(configs[i])));
@@ -118,16 +123,16 @@ timer_ladder_output run(const run_config& base, const options& what, std::ostrea
     all.push_back(json::value_to<timer_timing_result>(json::parse(text)));
   for (std::size_t i = 0; i < all.size(); i += 2)
     (i < 2 * s.rungs.size() ? s.results : s.publication_results).push_back({all[i], all[i + 1]});
-  return s;
 }
 
 constexpr int name_width = 30;
 
 void print_rungs(std::ostream& out, const timer_ladder_output& s, const char* title,
-                 timer_timing_result timer_rung_results::* which) {
+                 timer_timing_result timer_rung_results::*which) {
   out << title << '\n'
       << std::left << std::setw(name_width) << "" << std::right << std::setw(7) << "arm" << std::setw(9) << "late"
-      << std::setw(9) << "p99" << "  exits: arm | until it has fired\n";
+      << std::setw(9) << "p99"
+      << "  exits: arm | until it has fired\n";
   for (std::size_t i = 0; i < s.rungs.size(); ++i) {
     const timer_timing_result& r = s.results[i].*which;
     out << std::left << std::setw(name_width) << s.rungs[i].name << std::right << std::setw(7) << r.arm.median
@@ -140,9 +145,8 @@ void print_rungs(std::ostream& out, const timer_ladder_output& s, const char* ti
 void print_study(std::ostream& out, const timer_ladder_output& s) {
   const run_config& c = s.rungs.back().config;
   out << "Study timer_ladder: one kernel's TSC-deadline timer on bare metal and with each backend of a hypervisor\n"
-      << c.machine.preset << " at " << static_cast<double>(s.results[0].computing.tsc_khz) / 1e6
-      << " GHz, armed " << c.vms[0].workload.ahead.to_string() << " ahead, seed " << c.seed
-      << "; medians in TSC cycles\n\n";
+      << c.machine.preset << " at " << static_cast<double>(s.results[0].computing.tsc_khz) / 1e6 << " GHz, armed "
+      << c.vms[0].workload.ahead.to_string() << " ahead, seed " << c.seed << "; medians in TSC cycles\n\n";
   print_rungs(out, s, "The CPU computes while it waits", &timer_rung_results::computing);
   print_rungs(out, s, "The CPU is halted while it waits", &timer_rung_results::halted);
   out << "  arm: what arming takes the kernel. late: from the deadline to the first instruction of the handler. "
@@ -207,14 +211,17 @@ std::vector<std::string> timer_ladder_findings(const timer_ladder_output& s) {
                   " cycles after the deadline, " + std::to_string(more < 0 ? -more : more) +
                   (more < 0 ? " less" : " more") + " than on bare metal.");
   }
-  const timer_rung_results *local = results("hrtimer"), *posted = results("posted from another CPU");
-  if (local != nullptr && posted != nullptr)
+  const timer_rung_results *local = results("hrtimer, APICv"), *posted = results("posted from another CPU");
+  if (local != nullptr && posted != nullptr) {
+    const preset& hardware = *find_preset(s.rungs.front().config.machine.preset);
     all.push_back("A timer on another CPU spares the guest the exit of its expiry (" +
-                  exits(local->computing.firing.usual) + " against " + exits(posted->computing.firing.usual) +
-                  " after arming); the exit that arms it stays. It is later by " +
+                  exits(local->computing.firing.usual) + " against " + std::to_string(posted->computing.firing.usual) +
+                  "); the one that arms it stays. It is later by " +
                   std::to_string(static_cast<std::int64_t>(posted->computing.late.median) -
                                  static_cast<std::int64_t>(local->computing.late.median)) +
-                  " cycles, most of which the other CPU takes to wake up.");
+                  " cycles: " + std::to_string(hardware.costs.idle_states.front().exit_latency.count()) +
+                  " the other CPU takes to wake up.");
+  }
   return all;
 }
 
@@ -224,11 +231,17 @@ int study_timer_ladder(const options& what, const output_directory* directory, s
   for (const char* path : {"bare_metal", "host.interrupt_path", "host.timer_backend", "host.timer_advance",
                            "host.exit_fast_paths", "vms[0].workload.halted"})
     refuse_override(what.overrides, path, false, "", errors);
+  timer_ladder_output s;
+  if (errors.empty()) {
+    s.rungs = timer_rungs(base.config);
+    s.publications = timer_publications(base.config);
+    check_study_cases(configurations(s), errors);
+  }
   if (!errors.empty()) {
     for (const config_error& e : errors) err << e.message() << '\n';
     return exit_usage;
   }
-  const timer_ladder_output s = run(base.config, what, err);
+  run(s, what, err);
   if (directory != nullptr) {
     directory->write("effective.json", to_json_text(base.config));
     directory->write("stats.json", study_json(s));

@@ -24,8 +24,8 @@ std::vector<timer_rung> timer_rungs(const run_config& base);
 run_config while_halted(const run_config& computing);
 
 /// A published latency of the virtual timer, in cycles: kvm-unit-tests, tscdeadline_latency, on Skylake-SP. Its guest
-/// halts, 200 000 cycles ahead of the deadline; whether a HLT exits there, and whether the host's CPU sleeps then, is not
-/// told.
+/// halts, 200 000 cycles ahead of the deadline; whether a HLT exits there, and whether the host's CPU sleeps then, is
+/// not told.
 struct timer_publication {
   std::string name;
   double published = 0;

@@ -16,7 +16,7 @@ constexpr const char* colour_of_computing = "#3a6ea8";
 constexpr const char* colour_of_halted = "#d98b3a";
 
 double draw(svg& out, const timer_ladder_output& s, double y, const char* title, const char* colour,
-            timer_timing_result timer_rung_results::* which) {
+            timer_timing_result timer_rung_results::*which) {
   out.text(20, y, title, "font-size=\"15\" font-weight=\"bold\"");
   out.text(width - 20, y, "exits: arm + until fired", "text-anchor=\"end\" font-size=\"12\" fill=\"#555\"");
   y += 14;

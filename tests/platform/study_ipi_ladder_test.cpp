@@ -13,11 +13,10 @@
 namespace vmxsys::platform {
 namespace {
 
-constexpr std::uint32_t vcpus = 40;
+constexpr std::uint32_t vcpus = 40;  // as in short_base
 
 run_config short_base() {
-  const std::vector<std::string> overrides{"until=6ms", "measure_from=3ms", "machine.cores=20",
-                                           "vms[0].vcpus=" + std::to_string(vcpus)};
+  const std::vector<std::string> overrides{"until=6ms", "measure_from=3ms", "machine.cores=20", "vms[0].vcpus=40"};
   const loaded_config c = load_config_text(study_configuration("ipi_ladder"), overrides);
   EXPECT_TRUE(c.ok()) << c.report();
   return c.config;
@@ -134,6 +133,12 @@ TEST(study_ipi_ladder, what_it_sets_itself_cannot_be_set) {
     EXPECT_EQ(command_line_main({"study", "ipi_ladder", "-q", "-p", assignment}, out, err), exit_usage) << assignment;
     EXPECT_NE(err.str().find("the study runs every value"), std::string::npos) << err.str();
   }
+}
+
+TEST(study_ipi_ladder, a_machine_on_which_a_rung_cannot_stand_is_refused) {
+  std::ostringstream out, err;
+  EXPECT_EQ(command_line_main({"study", "ipi_ladder", "-q", "-p", "vms[0].vcpus=5"}, out, err), exit_usage);
+  EXPECT_NE(err.str().find("bare_metal"), std::string::npos) << err.str();
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 #include <map>
 #include <sstream>
+#include <string>
 
 #include <vmxsys/platform/command_line.hpp>
 #include <vmxsys/platform/config_loader.hpp>
@@ -27,6 +28,7 @@ const std::map<std::string, expected_exits> expectations{
     {"hrtimer", {"MSR_WRITE", "EXTERNAL_INTERRUPT, MSR_WRITE", "HLT, MSR_WRITE"}},
     {"preemption timer", {"MSR_WRITE", "PREEMPTION_TIMER, MSR_WRITE", "HLT, MSR_WRITE"}},
     {"preemption timer, adaptive", {"MSR_WRITE", "PREEMPTION_TIMER, MSR_WRITE", "HLT, MSR_WRITE"}},
+    {"hrtimer, APICv", {"MSR_WRITE", "EXTERNAL_INTERRUPT", "HLT"}},
     {"preemption timer, APICv", {"MSR_WRITE", "PREEMPTION_TIMER", "HLT"}},
     {"preemption timer, fast path", {"MSR_WRITE", "PREEMPTION_TIMER", "HLT"}},
     {"posted from another CPU", {"MSR_WRITE", "", "HLT"}},
@@ -92,6 +94,12 @@ TEST(study_timer_ladder, what_it_sets_itself_cannot_be_set) {
     EXPECT_EQ(command_line_main({"study", "timer_ladder", "-q", "-p", assignment}, out, err), exit_usage) << assignment;
     EXPECT_NE(err.str().find("the study runs every value"), std::string::npos) << err.str();
   }
+}
+
+TEST(study_timer_ladder, a_machine_on_which_a_rung_cannot_stand_is_refused) {
+  std::ostringstream out, err;
+  EXPECT_EQ(command_line_main({"study", "timer_ladder", "-q", "-p", "vms[0].vcpus=2"}, out, err), exit_usage);
+  EXPECT_NE(err.str().find("bare_metal"), std::string::npos) << err.str();
 }
 
 }  // namespace
