@@ -54,6 +54,16 @@ TEST(guest_deadline, passes_at_the_guests_own_clock) {
   EXPECT_TRUE(guest_timer_due(b.deadline, 5001));
 }
 
+// A clock of half the speed reads one value twice: the register holds when it was written, not when the value came.
+TEST(guest_deadline, that_is_reached_is_due_from_the_write_on) {
+  timer_bench b;
+  b.scale_by_three_halves();
+  b.v.write(field::tsc_multiplier, std::uint64_t{1} << 47);
+  ASSERT_EQ(vmx::guest_tsc(b.v, 1001), 500u);
+  EXPECT_EQ(b.write(500, 1001), guest_timer_state::due);
+  EXPECT_EQ(b.deadline, 1001u);
+}
+
 TEST(guest_deadline, zero_disarms) {
   timer_bench b;
   b.write(9000, 100);

@@ -1,3 +1,5 @@
+#include <array>
+#include <cstring>
 #include <gtest/gtest.h>
 #include <initializer_list>
 
@@ -317,10 +319,29 @@ TEST(posted_sequence, to_a_processor_that_does_not_run) {
 
 // -- interleavings ----------------------------------------------------------------------------------------------------
 
+// A world that is copied often: the descriptor and the virtual-APIC page, nothing else.
+class small_memory final : public physical_memory {
+ public:
+  using physical_memory::read;
+  using physical_memory::write;
+  void read(physical_address at, void* to, std::size_t bytes) const override {
+    std::memcpy(to, &bytes_[place(at)], bytes);
+  }
+  void write(physical_address at, const void* from, std::size_t bytes) override {
+    std::memcpy(&bytes_[place(at)], from, bytes);
+  }
+
+ private:
+  static std::size_t place(physical_address at) {
+    return at >= pid ? at - pid : layout::bytes + (at - virtual_apic_bench::page_at);
+  }
+  std::array<unsigned char, layout::bytes + 0x400> bytes_{};
+};
+
 // A poster with three interrupts, each in its two atomic steps, against a processor that processes every notification
 // it gets.
 struct race {
-  vmx::test::flat_memory memory;
+  small_memory memory;
   virtual_interrupt_state state;
   posted_processing processing{posting_step::done, -1};
   unsigned posted_steps = 0;
