@@ -76,8 +76,7 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
   std::uint64_t gs_base() const { return gs_base_; }
   void set_gs_base(std::uint64_t base) { gs_base_ = base; }
 
-  // -- from outside the CPUs, between two runs of the timeline or in phase `message`
-  // ------------------------------------
+  // -- from outside the CPUs: between two runs of the timeline, or in phase `message` -------------------------------
   /// Pin LINT0 or LINT1 (`pin` 0, 1) of its local APIC is driven high or low. SDM Vol. 3A §13.5.1.
   void drive_lint(unsigned pin, bool high);
   /// A local source behind an LVT entry (its number in the x2APIC map: thermal, performance, CMCI) raises its

@@ -54,7 +54,7 @@ kvm::kvm(kernel& host, kvm_config config)
   msr_bitmap_ = host.memory().take(4096, 4096);
   msr_bitmap{host.hardware().physical(), msr_bitmap_}.intercept_all();
   host.on_cpu_up = [this](unsigned cpu) { return enable_on(cpu); };
-  host.on_vector = [this](unsigned cpu, std::uint8_t vector) { return path_->host_interrupt(*this, cpu, vector); };
+  host.on_vector = [this](unsigned cpu, std::uint8_t vector) { return host_interrupt(cpu, vector); };
   if (!path_->posts()) return;
   if (config_.housekeeping_cpu >= host.cpus()) throw std::invalid_argument("the host has no such housekeeping CPU");
   running_.assign(host.cpus(), no_vcpu);
@@ -69,6 +69,15 @@ cpu::program kvm::enable_on(unsigned cpu) {
   host_.hardware().physical().write<std::uint32_t>(vmxon_regions_[cpu],
                                                    host_.hardware().config().capabilities.revision());
   co_await isa::vmxon(vmxon_regions_[cpu]);
+}
+
+cpu::program kvm::host_interrupt(unsigned cpu, std::uint8_t vector) {
+  const std::size_t device = std::size_t{vector} - first_device_vector;  // below wraps
+  if (device >= device_interrupts_.size()) {
+    co_await path_->host_interrupt(*this, cpu, vector);
+  } else {
+    co_await path_->accept(*device_interrupts_[device].target, device_interrupts_[device].vector);
+  }
 }
 
 virtual_machine& kvm::add(virtual_machine_config config) {
@@ -91,6 +100,26 @@ virtual_machine::virtual_machine(kvm& of, unsigned number, virtual_machine_confi
   of.path().set_up(*this);
   vcpus_[0]->state_ = vcpu::mp_state::runnable;
   config_.affinity = {};  // the threads have it
+}
+
+apic::remapping_entry virtual_machine::connect_device_interrupt(unsigned vcpu, std::uint8_t vector, bool bypass,
+                                                                unsigned host_cpu) {
+  models::vcpu& target = *vcpus_.at(vcpu);
+  apic::remapping_entry entry;
+  entry.present = true;
+  if (bypass && target.posts()) {
+    devices_post_ = true;
+    entry.posted = true;
+    entry.vector = vector;
+    entry.descriptor = target.virtual_apic_->descriptor;
+    return entry;
+  }
+  if (kvm_.device_interrupts_.size() == kvm::device_vectors)
+    throw std::length_error("the host has no vector left for a device");
+  entry.vector = static_cast<std::uint8_t>(kvm::first_device_vector + kvm_.device_interrupts_.size());
+  entry.destination = kvm_.host_.apic().mode() == apic::apic_mode::xapic ? host_cpu << 8 : host_cpu;
+  kvm_.device_interrupts_.push_back({&target, vector});
+  return entry;
 }
 
 vcpu::vcpu(virtual_machine& of, unsigned index)

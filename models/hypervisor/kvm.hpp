@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include <vmxsys/apic/interrupt_remapping.hpp>
 #include <vmxsys/apic/local_apic.hpp>
 #include <vmxsys/models/kernel/kernel.hpp>
 
@@ -73,7 +74,8 @@ class vcpu final : public switch_notifier {
   /// A timer of the host; it calls the backend when it expires.
   timer_event& software_timer() { return software_timer_; }
   /// The virtual timer expires if its deadline, less the lead and what a backend counts too coarsely, is reached.
-  cpu::program timer_expired(cycles early = cycles{0});
+  /// `on_time`: no entry is left that could wait for the deadline, so this does.
+  cpu::program timer_expired(cycles early = cycles{0}, bool on_time = false);
   /// The same in the handler of the software timer, and gets the vCPU to notice.
   cpu::program software_timer_expired();
   /// Loads the VMX-preemption timer with the deadline.
@@ -143,6 +145,7 @@ class vcpu final : public switch_notifier {
   // kvm_timer.cpp
   cpu::program handle_preemption_timer();
   cpu::program wait_for_deadline();
+  cpu::program settle_deadline();
   cpu::program act_on(const apic::register_outcome& outcome);
   cpu::program send_interrupts(const apic::interrupt_command& command);
   cpu::program kick();
@@ -218,6 +221,14 @@ class virtual_machine {
   apic::apic_mode apic_mode() const { return config_.apic; }
   const virtual_machine_config& config() const { return config_; }
 
+  /// Gives the VM an interrupt of a device, while the machine is built. The answer is the entry of an
+  /// interrupt-remapping table that makes the device's messages arrive as `vector` at virtual CPU `vcpu`: in posted
+  /// format if interrupts are posted and `bypass` asks for it (vmx_pi_update_irte); else the message interrupts CPU
+  /// `host_cpu` of the host, whose handler passes it on (irqfd_wakeup). The requester is the caller's to fill in.
+  /// std::out_of_range for a virtual CPU that is not there, std::length_error when the host has no vector left.
+  apic::remapping_entry connect_device_interrupt(unsigned vcpu, std::uint8_t vector, bool bypass = true,
+                                                 unsigned host_cpu = 0);
+
   /// Hears of EOIs of the vectors in the EOI-exit bitmaps: a virtual I/O APIC. Runs on the vCPU's thread.
   std::function<cpu::program(unsigned vcpu, std::uint8_t vector)> on_eoi;
 
@@ -234,6 +245,7 @@ class virtual_machine {
   unsigned started_ = 1;               // vCPUs that run or have been told to
   physical_address msr_bitmap_ = 0;    // of its own; 0: everything exits
   physical_address pid_table_ = 0;     // posted-interrupt descriptors by APIC ID
+  bool devices_post_ = false;          // into its descriptors
   std::vector<std::unique_ptr<vcpu>> vcpus_;
 };
 
@@ -258,6 +270,7 @@ class kvm {
 
  private:
   friend class vcpu;
+  friend class virtual_machine;
   friend class direct_path;
   friend class posted_path;
   /// vCPUs that are blocked and were on this CPU last: the wake-up vector's list.
@@ -265,7 +278,15 @@ class kvm {
     std::unique_ptr<spinlock> lock;
     std::vector<std::uint16_t> vcpus;
   };
+  /// What a vector of the host's means that a device of a VM has.
+  struct device_interrupt {
+    vcpu* target;
+    std::uint8_t vector;
+  };
+  static constexpr std::uint8_t first_device_vector = 0x30;
+  static constexpr std::size_t device_vectors = 0x80;
   cpu::program enable_on(unsigned cpu);
+  cpu::program host_interrupt(unsigned cpu, std::uint8_t vector);
   /// Carries out steps of the posting protocol until the machine has finished.
   template <class Machine>
   cpu::program run(Machine& machine) {
@@ -288,6 +309,7 @@ class kvm {
   std::vector<vcpu*> numbered_;           // vCPUs of all VMs, as the posting protocol names them
   std::vector<std::uint16_t> running_;    // by CPU: the vCPU that is loaded, or no_vcpu; empty if nothing is posted
   std::vector<waiters> waiting_;          // by CPU
+  std::vector<device_interrupt> device_interrupts_;  // by vector of the host, from first_device_vector
   std::vector<vcpu*> dedicated_;          // by CPU, on the direct path: the vCPU that alone runs there
 };
 

@@ -228,7 +228,7 @@ cpu::program vcpu::put_posting(bool preempted) {
   kvm& k = vm_.kvm_;
   const unsigned cpu = k.host_.index_of(co_await isa::this_cpu());
   k.running_[cpu] = no_vcpu;
-  if (!k.path_->posts_by_hardware()) co_return;
+  if (!k.path_->posts_by_hardware() && !vm_.devices_post_) co_return;
   const bool takes_interrupts = state_ == mp_state::halted && halted_with_interrupts_;
   posting_put put{virtual_apic_->number, cpu, {preempted, blocking_, !takes_interrupts}};
   co_await k.run(put);

@@ -15,12 +15,15 @@ cycles vcpu::timer_lead() const {
   return advance_->lead(vm_.kvm_.host_.config().tsc_khz);
 }
 
-cpu::program vcpu::timer_expired(cycles early) {
+cpu::program vcpu::timer_expired(cycles early, bool on_time) {
   const cycles now = vm_.kvm_.host_.hardware().time().now();
   const cycles due = apic_.next_timer_event();
   if (due == cycles::never() || due > now + timer_lead() + early) co_return;
-  if (advance_ && apic_.timer().mode() == apic::timer_mode::tsc_deadline) advance_->expired(due);
-  apic_.timer_fire(max(now, due));
+  if (advance_ && apic_.timer().mode() == apic::timer_mode::tsc_deadline) {
+    advance_->expired(due);
+    if (on_time) co_await settle_deadline();
+  }
+  apic_.timer_fire(max(vm_.kvm_.host_.hardware().time().now(), due));
   if (posts()) co_await deliver_accepted();
 }
 
@@ -74,17 +77,22 @@ cpu::program vcpu::handle_preemption_timer() {
 // __kvm_wait_lapic_expire: the guest is not to see an interrupt before its time, but if the wait is for one that this
 // entry delivers.
 cpu::program vcpu::wait_for_deadline() {
-  const std::optional<cycles> deadline = advance_->awaited();
-  const cycles now = vm_.kvm_.host_.hardware().time().now();
   const std::uint8_t vector = timer_vector();
   const bool delivered_by_this_entry =
       posts() ? virtual_apic_->page.requested(vector) : apic_.in_service().test(vector);
-  if (!deadline || !delivered_by_this_entry) co_return;
+  if (delivered_by_this_entry) co_await settle_deadline();
+}
+
+cpu::program vcpu::settle_deadline() {
+  const std::optional<cycles> deadline = advance_->awaited();
+  if (!deadline) co_return;
   auto here = co_await isa::in(code::wait_lapic_expire);
   kernel& host = vm_.kvm_.host_;
+  const unsigned cpu = host.index_of(co_await isa::this_cpu());
+  const cycles now = host.hardware().time().now();
   const std::int64_t delta = static_cast<std::int64_t>(now.count()) - static_cast<std::int64_t>(deadline->count());
-  host.state(host_cpu(), wait_lapic_expire_fact{static_cast<std::uint16_t>(vm_.number_),
-                                                static_cast<std::uint16_t>(index_), delta});
+  host.state(cpu, wait_lapic_expire_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
+                                         delta});
   const cycles left = advance_->settle(now, host.config().tsc_khz);
   if (left != cycles{0}) co_await isa::compute(left);
 }

@@ -97,7 +97,7 @@ class posted_timer_backend final : public timer_backend {
     auto here = co_await isa::in(code::apic_timer_fn);
     co_await pay(v);
     if (v.in_guest_mode()) {
-      co_await v.timer_expired();
+      co_await v.timer_expired(cycles{0}, true);
     } else {
       co_await v.note_timer();
     }

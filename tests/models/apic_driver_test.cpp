@@ -26,13 +26,13 @@ struct rig {
     return c;
   }
   /// CPU 0 calls a set of others, ten times.
-  void call(std::vector<unsigned> targets) {
-    cpu::cpu_set set;
-    for (const unsigned t : targets) set.set(t);
+  void call(const std::vector<unsigned>& targets) {
     k->add_thread(
         "caller",
-        [this, set](thread&) -> cpu::program {
+        [this, targets](thread&) -> cpu::program {
           auto here = co_await isa::in(kernel_text);
+          cpu::cpu_set set;
+          for (const unsigned t : targets) set.set(t);
           co_await until(20 * ms);
           from = hw.time().now();
           for (unsigned i = 0; i < 10; ++i)

@@ -1,5 +1,6 @@
 #include "kvm_rig.hpp"
 
+#include <vmxsys/apic/interrupt_remapping.hpp>
 #include <vmxsys/models/guests/workload.hpp>
 #include <vmxsys/models/hypervisor/interrupt_path.hpp>
 
@@ -286,6 +287,69 @@ TEST(interrupt_path, a_blocked_vcpu_is_notified_by_the_wake_up_vector_where_proc
   }
 }
 
+// -- interrupts of devices ----------------------------------------------------------------------------------------------
+
+/// A device of the test's own with one MSI, remapped, for vCPU 1: it computes, or halts all the time.
+struct device {
+  device(const variant& v, bool bypass, bool halts, unsigned host_cpu = 1) : b{v, 3, 2} {
+    table.address = 0x20'0000;
+    b.r.guest().on_vector = [this](unsigned cpu, std::uint8_t vec) -> cpu::program {
+      EXPECT_EQ(vec, 0x41);
+      EXPECT_EQ(cpu, 1u);
+      ++heard;
+      co_return;
+    };
+    if (!halts) b.r.hog(1);
+    const apic::remapping_entry entry =
+        b.r.hypervisor().vms()[0]->connect_device_interrupt(1, 0x41, bypass, host_cpu);
+    EXPECT_EQ(entry.posted, bypass && v.path != "injected" && v.path != "direct");
+    apic::write_entry(b.r.hw.physical(), table, 0, entry);
+    b.r.run_until(20 * ms);
+    for (unsigned i = 0; i < raised; ++i) {
+      const apic::remapping_outcome outcome = apic::remap(table, b.r.hw.physical(), apic::remappable_msi(0), 0);
+      if (const auto command = outcome.interrupt(true))
+        b.r.hw.post(command->destination, b.r.now() + cycles{500}, 16, apic::message_of(*command));
+      b.r.run_until(b.r.now() + 100 * us);
+    }
+    EXPECT_EQ(heard, raised);
+  }
+  std::map<reason, unsigned> exits() const {
+    std::map<reason, unsigned> found;
+    for (const auto& x : b.r.exits(std::nullopt, 1, 0, {20 * ms, 40 * ms})) ++found[x->reason];
+    return rounded(found, raised);
+  }
+
+  static constexpr unsigned raised = 100;
+  apic::remapping_table table;
+  bench b;
+  unsigned heard = 0;
+};
+
+TEST(interrupt_path, a_device_interrupts_by_an_exit_of_the_host_or_by_none) {
+  using exits = std::map<reason, unsigned>;
+  const exits two{{reason::external_interrupt, 1}, {reason::wrmsr, 1}};
+  EXPECT_EQ((device{{"injected"}, true, false}.exits()), two);
+  EXPECT_EQ((device{{"injected"}, true, false, 2}.exits()), two) << "the kick takes the place of the interrupt";
+  EXPECT_EQ((device{{"direct"}, true, false}.exits()), two);
+  for (const char* path : {"posted", "ipi_virtualized"}) {
+    EXPECT_EQ((device{{path}, true, false}.exits()), exits{});
+    EXPECT_EQ((device{{path}, false, false}.exits()), (exits{{reason::external_interrupt, 1}}));
+    EXPECT_EQ((device{{path}, false, false, 2}.exits()), exits{}) << "another CPU takes it, and posts";
+  }
+}
+
+TEST(interrupt_path, a_device_wakes_a_halted_vcpu) {
+  for (const variant& v : all_variants())
+    for (const bool bypass : {false, true})
+      for (const unsigned host_cpu : {1u, 2u}) {
+        SCOPED_TRACE(name_of(v) + (bypass ? ", bypass" : ""));
+        const device d{v, bypass, true, host_cpu};
+        unsigned wakeups = 0;
+        for (const auto& a : d.b.r.facts<cpu::ipi_arrived_fact>()) wakeups += a->vector == posting_vector::wakeup;
+        if (bypass && v.path != "injected" && v.path != "direct") EXPECT_GE(wakeups, device::raised);
+      }
+}
+
 // -- both ways of executing -------------------------------------------------------------------------------------------
 
 TEST(interrupt_path, stepped_and_fast_runs_state_the_same_facts) {
@@ -354,13 +418,19 @@ TEST(interrupt_path, says_what_it_needs) {
     return s;
   };
   const vm_setup two{.vcpus = 2};
+  const auto says = [](const std::string& text, const char* part) {
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  };
   EXPECT_EQ(refusal(with("posted", "cascade_lake_sp"), two), "");
-  EXPECT_NE(refusal(with("posted", "haswell"), two).find("\"virtual-interrupt delivery\""), std::string::npos) << refusal(with("posted", "haswell"), two);
-  EXPECT_NE(refusal(with("ipi_virtualized", "cascade_lake_sp"), two).find("\"IPI virtualization\""), std::string::npos) << refusal(with("ipi_virtualized", "cascade_lake_sp"), two);
-  EXPECT_NE(refusal(with("telepathy", "cascade_lake_sp"), two).find("'telepathy'"), std::string::npos);
-  EXPECT_NE(refusal(with("direct", "cascade_lake_sp"), two).find("bound to CPU 0"), std::string::npos);
+  says(refusal(with("posted", "haswell"), two), "needs \"APIC-register virtualization\"");
+  says(refusal(with("ipi_virtualized", "cascade_lake_sp"), two), "needs \"IPI virtualization\"");
+  says(refusal(with("telepathy", "cascade_lake_sp"), two), "'telepathy'");
+  says(refusal(with("direct", "cascade_lake_sp"), two), "bound to CPU 0");
   EXPECT_EQ(refusal(with("direct", "cascade_lake_sp"), {.vcpus = 2, .on = {{0}, {1}}}), "");
-  EXPECT_NE(refusal(with("direct", "cascade_lake_sp"), {.vcpus = 2, .on = {{1}, {0}}}).find("bound to CPU 0"), std::string::npos);
+  says(refusal(with("direct", "cascade_lake_sp"), {.vcpus = 2, .on = {{1}, {0}}}), "bound to CPU 0");
+  vm_setup xapic{.vcpus = 2, .on = {{0}, {1}}};
+  xapic.change_guest = [](kernel_config& k) { k.apic = "xapic"; };
+  says(refusal(with("direct", "cascade_lake_sp"), xapic), "x2APIC mode");
 }
 
 }  // namespace

@@ -83,7 +83,7 @@ class virtual_processor final : public processor {
   }
   bool accept(std::uint8_t vector, bool) override {
     const bool fresh = !apic_.page().requested(vector);
-    apic::request(apic_, vector);
+    apic::request(apic_, apic::virtual_operation::posted_processing, vector);
     return fresh;
   }
   int take() override { return state_.recognized ? apic::deliver(apic_) : -1; }
