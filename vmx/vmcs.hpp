@@ -44,6 +44,12 @@ constexpr bool is_rechecked(field f) noexcept {
     case field::guest_activity_state:
     case field::guest_pending_debug_exceptions:
     case field::guest_interrupt_status:
+    case field::guest_deadline:
+    case field::guest_deadline_shadow:
+    case field::eoi_exit_bitmap_0:
+    case field::eoi_exit_bitmap_1:
+    case field::eoi_exit_bitmap_2:
+    case field::eoi_exit_bitmap_3:
     case field::vm_entry_interruption_information:
     case field::vm_entry_exception_error_code:
     case field::vm_entry_instruction_length:

@@ -1,6 +1,9 @@
 // The examples of apic/README.md, word for word between the marks.
 #include <vmxsys/apic/destination.hpp>
 #include <vmxsys/apic/local_apic.hpp>
+#include <vmxsys/apic/posted_interrupts.hpp>
+#include <vmxsys/apic/x2apic_access.hpp>
+#include <vmxsys/vmx/control.hpp>
 
 #include <gtest/gtest.h>
 
@@ -8,6 +11,8 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+
+#include "vmx/flat_memory.hpp"
 
 namespace {
 
@@ -74,6 +79,47 @@ TEST(apic_readme, example_in_xapic_mode) {
   EXPECT_EQ(second.highest_request(), 0x40) << "waited below the device";
 }
 
+TEST(apic_readme, virtual_interrupt_posted) {
+  using vmxsys::vmx::field;
+  vmxsys::vmx::vmcs vmcs;
+  vmxsys::vmx::test::flat_memory memory;
+  constexpr vmxsys::physical_address descriptor = 0x30040;
+  namespace primary = vmxsys::vmx::primary;
+  namespace secondary = vmxsys::vmx::secondary;
+  vmcs.write(field::pin_based_controls, vmxsys::vmx::pin_based::process_posted_interrupts);
+  vmcs.write(field::primary_processor_based_controls, primary::use_tpr_shadow | primary::activate_secondary_controls);
+  vmcs.write(field::secondary_processor_based_controls,
+             secondary::virtualize_x2apic_mode | secondary::virtual_interrupt_delivery);
+  vmcs.write(field::virtual_apic_address, 0x10000);
+  vmcs.write(field::posted_interrupt_descriptor_address, descriptor);
+  vmcs.write(field::posted_interrupt_notification_vector, 0xF2);
+  vmcs.write(field::eoi_exit_bitmap_0, std::uint64_t{1} << 0x3C);
+  vmxsys::apic::write_descriptor_info(memory, descriptor, {false, false, 0xF2, 1});
+  // [posted]
+  using namespace vmxsys;
+  apic::virtual_interrupt_state state;
+  const apic::virtual_apic guest{vmcs, memory, state};
+  apic::at_entry(guest);
+
+  // A device posts vector 3CH. The notification is a physical interrupt; the processor that runs the guest takes it and,
+  // instead of a VM exit, processes it.
+  const auto sent = apic::post(memory, descriptor, 0x3C);
+  apic::posted_processing processing;
+  if (sent && processing.acknowledge(vmcs, sent->vector))
+    while (processing.next != apic::posting_step::done) processing.step(guest);
+
+  // Recognized, it is delivered at the next boundary with RFLAGS.IF = 1. The handler ends it with an EOI, which exits
+  // here because the hypervisor wants to see it: exit 45, pending at the next boundary.
+  const int taken = state.recognized ? apic::deliver(guest) : -1;
+  const auto end = apic::write_x2apic(guest, apic::msr::eoi, 0);
+  apic::at_exit(vmcs, state);
+  // [posted]
+  EXPECT_EQ(taken, 0x3C);
+  ASSERT_TRUE(end.result.trap);
+  EXPECT_EQ(end.result.trap->reason, vmx::exit_reason::virtualized_eoi);
+  EXPECT_EQ(end.result.trap->qualification, 0x3Cu);
+}
+
 std::string text_of(const std::filesystem::path& file) {
   std::ostringstream text;
   text << std::ifstream{file}.rdbuf();
@@ -96,7 +142,8 @@ TEST(apic_readme, shows_these_examples) {
   const std::filesystem::path readme = here.parent_path() / "../../apic/README.md";
   if (!std::filesystem::exists(readme)) GTEST_SKIP() << "sources are not where they were compiled";
   struct example { const char* heading; std::string mark; };
-  for (const example& e : {example{"## Example", "  // [example]\n"}, example{"### In xAPIC mode", "  // [xapic]\n"}}) {
+  for (const example& e : {example{"## Example", "  // [example]\n"}, example{"### In xAPIC mode", "  // [xapic]\n"},
+                           example{"### A virtual interrupt, posted", "  // [posted]\n"}}) {
     const std::string text = text_of(readme);
     const std::size_t heading = text.find(e.heading);
     ASSERT_NE(heading, std::string::npos) << e.heading;
