@@ -1,9 +1,12 @@
+#include <algorithm>
 #include <utility>
 
+#include <vmxsys/apic/guest_timer.hpp>
 #include <vmxsys/apic/startup.hpp>
 #include <vmxsys/vmx/boundary.hpp>
 #include <vmxsys/vmx/exception.hpp>
 #include <vmxsys/vmx/non_root.hpp>
+#include <vmxsys/vmx/preemption_timer.hpp>
 
 #include "cpu_facts.hpp"
 #include "logical_cpu.hpp"
@@ -67,6 +70,17 @@ void logical_cpu::accept(const apic::interrupt_message& message, cycles now) {
   disturb(now);
 }
 
+void logical_cpu::drive_lint(unsigned pin, bool high) { accept_local(apic_.set_lint(pin, high), time_.now()); }
+void logical_cpu::raise_local(std::uint32_t lvt_msr) { accept_local(apic_.raise_local(lvt_msr), time_.now()); }
+
+/// What the local APIC has not taken itself.
+void logical_cpu::accept_local(const std::optional<apic::interrupt_message>& message, cycles now) {
+  if (message)
+    accept(*message, now);
+  else
+    disturb(now);
+}
+
 void logical_cpu::reset_to_wait_for_sipi(cycles now) {
   if (activity_ == activity::wait_for_sipi) return;
   leave_activity(now);
@@ -99,9 +113,31 @@ void logical_cpu::apic_timer_due(cycles now) {
   disturb(now);
 }
 
-void logical_cpu::preemption_timer_due(cycles now) {
-  cause_ = machine_.facts().state(source_, now, timer_fired_fact{1});
-  preemption_timer_expired_ = true;
+/// One slot for the two timers that run in a guest only.
+void logical_cpu::arm_guest_timers(cycles now) {
+  cycles next = cycles::never();
+  if (preemption_timer_active_ && !preemption_timer_expired_)
+    next = vmx::preemption_timer_expiry(preemption_timer_loaded_, preemption_timer_start_,
+                                        machine_.config().capabilities.preemption_timer_shift());
+  if (!guest_timer_pending()) next = std::min(next, apic::next_guest_timer_event(registers_.guest_deadline));
+  if (next == cycles::never())
+    time_.disarm(guest_timers_slot_);
+  else
+    time_.arm(guest_timers_slot_, max(now + cycles{1}, next), phase::timer);
+}
+
+void logical_cpu::guest_timers_due(cycles now) {
+  if (preemption_timer_active_ && !preemption_timer_expired_ &&
+      now >= vmx::preemption_timer_expiry(preemption_timer_loaded_, preemption_timer_start_,
+                                          machine_.config().capabilities.preemption_timer_shift())) {
+    cause_ = machine_.facts().state(source_, now, timer_fired_fact{1});
+    preemption_timer_expired_ = true;
+  }
+  if (!guest_timer_pending() && apic::guest_timer_due(registers_.guest_deadline, now.count())) {
+    cause_ = machine_.facts().state(source_, now, timer_fired_fact{2});
+    note_guest_timer();
+  }
+  arm_guest_timers(now);
   disturb(now);
 }
 
@@ -145,7 +181,8 @@ vmx::boundary_event logical_cpu::due_in_guest(bool shadow) const {
   constexpr std::uint64_t windows = vmx::primary::interrupt_window_exiting | vmx::primary::nmi_window_exiting;
   const bool interrupt = apic_.highest_request() >= 0;
   if (!interrupt && !init_pending_ && sipi_pending_ < 0 && !nmi_pending_ && !preemption_timer_expired_ &&
-      mtf_ != mtf_state::pending && registers_.pending_debug == 0 && (vmx::primary_controls(v) & windows) == 0)
+      !virtual_work_ && mtf_ != mtf_state::pending && registers_.pending_debug == 0 &&
+      (vmx::primary_controls(v) & windows) == 0)
     return vmx::boundary_event::none;
   vmx::boundary_state s;
   s.activity = guest_activity_;
@@ -159,6 +196,7 @@ vmx::boundary_event logical_cpu::due_in_guest(bool shadow) const {
   s.preemption_timer = preemption_timer_expired_;
   s.nmi = nmi_pending_;
   s.external_interrupt = interrupt;
+  if (virtual_work_) add_virtual_work(s);
   return vmx::next_event(v, s);
 }
 
@@ -211,10 +249,25 @@ bool logical_cpu::recognise_in_guest(cycles now) {
       info.reason = vmx::exit_reason::exception_or_nmi;
       info.interruption_information = vmx::encode({nmi_vector, vmx::event_type::nmi, false, false, false, true});
       break;
+    case event::trap_like_exit:
+      info = take_trap();
+      break;
+    case event::guest_timer:
+      begin_guest_timer_event(now);
+      return true;
+    case event::virtual_interrupt:
+      deliver_virtual_interrupt(now);
+      return true;
     case event::external_interrupt:
       if ((vmx::pin_controls(v) & vmx::pin_based::external_interrupt_exiting) == 0) {
         deliver(apic_.acknowledge(), now, machine_.costs().instruction.interrupt);
         return true;
+      }
+      if ((vmx::pin_controls(v) & vmx::pin_based::process_posted_interrupts) != 0) {
+        const std::uint8_t vector = apic_.acknowledge();
+        if (begin_posting(vector, now)) return true;
+        info = vmx::external_interrupt_exit(v, vector);
+        break;
       }
       info = vmx::external_interrupt_exit(v, vmx::acknowledges_interrupt(v) ? apic_.acknowledge() : std::uint8_t{0});
       break;

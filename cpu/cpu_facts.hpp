@@ -1,7 +1,9 @@
 #pragma once
 #include <boost/describe.hpp>
+#include <cstddef>
 #include <cstdint>
 
+#include <vmxsys/apic/posted_interrupts.hpp>
 #include <vmxsys/vmx/exit.hpp>
 #include <vmxsys/vmx/transition_work.hpp>
 #include <vmxsys/vmx/vm_exit.hpp>
@@ -76,9 +78,67 @@ struct ipi_arrived_fact {
 };
 BOOST_DESCRIBE_STRUCT(ipi_arrived_fact, (), (vector, mode))
 
+/// The EOI of a level-triggered interrupt leaves for the I/O APICs.
+struct eoi_broadcast_fact {
+  static constexpr const char* fact_name = "eoi_broadcast";
+  std::uint8_t vector;
+};
+BOOST_DESCRIBE_STRUCT(eoi_broadcast_fact, (), (vector))
+
+/// A guest's access to a register of its local APIC that the virtual-APIC page answered, at its completion.
+struct virtual_apic_access_fact {
+  static constexpr const char* fact_name = "virtual_apic_access";
+  std::uint16_t offset;  ///< in the page; of an MSR, 16 times its number in the x2APIC range; CR8 is the TPR
+  std::uint8_t write;
+  std::uint64_t value;
+};
+BOOST_DESCRIBE_STRUCT(virtual_apic_access_fact, (), (offset, write, value))
+
+/// A virtual interrupt is delivered without an exit; the `interrupt` fact that follows has this one as its cause.
+struct virtual_interrupt_fact {
+  static constexpr const char* fact_name = "virtual_interrupt";
+  std::uint8_t vector;
+  std::uint8_t rvi;  ///< afterwards: the highest vector that still waits, 0 for none
+};
+BOOST_DESCRIBE_STRUCT(virtual_interrupt_fact, (), (vector, rvi))
+
+/// A step of posted-interrupt processing has taken effect. `value`: of `acknowledge` the vector, of `clear_on` whether
+/// ON was set, of `merge_pir` the highest vector found (0: none), of `raise_rvi` RVI, of `evaluate` whether a virtual
+/// interrupt is recognized.
+struct posting_step_fact {
+  static constexpr const char* fact_name = "posting_step";
+  apic::posting_step step;
+  std::uint16_t value;
+};
+BOOST_DESCRIBE_STRUCT(posting_step_fact, (), (step, value))
+
+/// IPI virtualization, step by step. SDM Vol. 3C §32.1.6.
+enum class ipi_step : std::uint8_t {
+  look_up,   ///< the entry of the PID-pointer table
+  set_pir,   ///< a locked OR: the request is posted
+  announce,  ///< a locked read-modify-write of ON and SN: is the target to be notified?
+  notify,    ///< the notification leaves: only if it is
+  done,
+};
+constexpr const char* name_of(ipi_step s) {
+  constexpr const char* names[] = {"look up", "set PIR", "announce", "notify", "done"};
+  return names[static_cast<std::size_t>(s)];
+}
+
+/// A step of IPI virtualization has taken effect. `value`: of `look_up` the virtual vector, of `set_pir` whether the
+/// request is new, of `announce` whether the target is notified, of `notify` the notification vector. The `ipi_sent`
+/// fact of the notification has the last step as its cause.
+struct ipi_step_fact {
+  static constexpr const char* fact_name = "ipi_step";
+  ipi_step step;
+  std::uint64_t descriptor;
+  std::uint16_t value;
+};
+BOOST_DESCRIBE_STRUCT(ipi_step_fact, (), (step, descriptor, value))
+
 struct timer_fired_fact {
   static constexpr const char* fact_name = "timer_fired";
-  std::uint8_t preemption_timer;  ///< 1: the VMX-preemption timer, 0: the local APIC's
+  std::uint8_t preemption_timer;  ///< 0: the local APIC's, 1: the VMX-preemption timer, 2: APIC-timer virtualization's
 };
 BOOST_DESCRIBE_STRUCT(timer_fired_fact, (), (preemption_timer))
 

@@ -46,7 +46,7 @@ bool has_rule(opcode code) {
     case opcode::switch_to:
     case opcode::mmio_read:
     case opcode::mmio_write:
-      return false;
+      return false;  // but for the APIC-access page
     default:
       return true;
   }
@@ -228,6 +228,7 @@ vmx::guest_instruction logical_cpu::describe(const instruction& i) const {
              (interrupts_enabled_ ? vmx::rflags_bits::interrupt_flag : std::uint64_t{0});
   g.tsc = time_.now().count();
   g.monitor_armed = monitored_ != nullptr;
+  g.virtual_interrupt = virtual_work_ && virtual_interrupt_recognized();
   g.xss = msrs_.xss();
   g.umwait_control = msrs_.umwait_control();
   switch (i.code) {
@@ -247,7 +248,8 @@ vmx::guest_instruction logical_cpu::describe(const instruction& i) const {
 
 /// A guest issues an instruction. True: it does not execute, because it exits or faults.
 bool logical_cpu::held_back(instruction& i, cycles now) {
-  if (!has_rule(i.code)) return false;
+  if (!has_rule(i.code))
+    return (i.code == opcode::mmio_read || i.code == opcode::mmio_write) && page_access_exits(i, now);
   switch (i.code) {
     case opcode::pause:
       if (!pause_exits(
@@ -369,6 +371,9 @@ void logical_cpu::expose_registers(const instruction& i) {
     s.reg(gpr::rdx) = value >> 32;
   };
   switch (i.code) {
+    case opcode::mmio_write:
+      s.reg(gpr::rax) = i.b;
+      break;
     case opcode::wrmsr:
       pair(i.b);
       [[fallthrough]];
@@ -435,6 +440,9 @@ void logical_cpu::complete_from_registers(instruction& i) {
     case opcode::vmread:
       i.result = s.reg(gpr::rax);
       break;
+    case opcode::mmio_read:
+      i.result = s.reg(gpr::rax) & (~std::uint64_t{0} >> (64 - 8 * i.size));
+      break;
     case opcode::cpuid:
       static_cast<isa::cpuid_operation&>(i).registers = {
           static_cast<std::uint32_t>(s.reg(gpr::rax)), static_cast<std::uint32_t>(s.reg(gpr::rbx)),
@@ -486,7 +494,10 @@ bool logical_cpu::execute_system(instruction& i, cycles now) {
   if (!implemented(what) || (what == mnemonic::vmfunc && !in_guest_))
     return fault_at_issue(i, instruction_fault::invalid_opcode, now);
   if (what == mnemonic::invept || what == mnemonic::invvpid) invalidate(s);
-  run_for(cost_of(what, machine_.costs().instruction) + lookup_, now, phase::read);
+  const bool shadow = in_guest_ && outcome_.effect == vmx::instruction_effect::tpr_shadow;
+  run_for(
+      (shadow ? duration_of_cr8(what == mnemonic::mov_to_cr8) : cost_of(what, machine_.costs().instruction)) + lookup_,
+      now, phase::read);
   return true;
 }
 
@@ -675,27 +686,28 @@ bool logical_cpu::finish_system(system_instruction& i, cycles now) {
 /// CR8 is the task-priority class: of the virtual APIC with "use TPR shadow", else of the local APIC. SDM Vol. 3A
 /// §13.8.6, Vol. 3C §32.3.
 void logical_cpu::access_cr8(system_instruction& i, cycles now) {
-  constexpr std::uint64_t vtpr = 0x80;
   const bool write = i.what.what == mnemonic::mov_to_cr8;
-  if (write && i.what.source > 15) {
+  if (write && i.what.source > 15)
     i.fault = instruction_fault::general_protection;
-  } else if (in_guest_ && outcome_.effect == vmx::instruction_effect::tpr_shadow) {
-    const physical_address at = current_vmcs().read(vmx::field::virtual_apic_address) + vtpr;
-    if (write)
-      machine_.physical().write<std::uint32_t>(at, static_cast<std::uint32_t>(i.what.source << 4));
-    else
-      i.result = machine_.physical().read<std::uint8_t>(at) >> 4;
-  } else if (write) {
-    apic_.write_msr(apic::msr::tpr, i.what.source << 4, now);
-  } else {
-    i.result = apic_.read_msr(apic::msr::tpr, now).value >> 4;
-  }
+  else if (in_guest_ && outcome_.effect == vmx::instruction_effect::tpr_shadow)
+    access_virtual_cr8(i, now);
+  else if (write)
+    apic_.set_cr8(static_cast<std::uint8_t>(i.what.source));
+  else
+    i.result = apic_.cr8();
 }
 
 // -- MSRs -------------------------------------------------------------------------------------------------------------
 
 // At the completion of RDMSR or WRMSR. False: #GP(0).
 bool logical_cpu::execute_msr(instruction& i, cycles now) {
+  if (in_guest_ && outcome_.effect == vmx::instruction_effect::virtual_x2apic) {
+    const apic::x2apic_verdict verdict = access_virtual_msr(i, now);
+    if (verdict != apic::x2apic_verdict::native) return verdict == apic::x2apic_verdict::virtualized;
+  } else if (in_guest_ && outcome_.effect == vmx::instruction_effect::apic_timer) {
+    access_guest_deadline(i, now);
+    return true;
+  }
   const auto number = static_cast<std::uint32_t>(i.a);
   if (i.code == opcode::wrmsr) return write_register(number, i.b, now);
   const std::uint64_t tsc = in_guest_ ? vmx::guest_tsc(current_vmcs(), now.count()) : now.count();
@@ -714,18 +726,42 @@ bool logical_cpu::write_register(std::uint32_t number, std::uint64_t value, cycl
     if (number == msr::gs_base) gs_base_ = value;
     return msrs_.write(number, value);
   }
+  const bool before = apic_.mode() == apic::apic_mode::x2apic;
   const apic::register_outcome outcome = apic_.write_msr(number, value, now);
   if (outcome.fault) return false;
-  if (outcome.ipi) {
-    const apic::interrupt_command& c = *outcome.ipi;
-    const fact_id sent = machine_.facts().state(
-        source_, now,
-        ipi_sent_fact{c.destination, c.vector, static_cast<std::uint8_t>(c.mode), static_cast<std::uint8_t>(c.group)},
-        cause_);
-    machine_.send(c, number_, now, sent);
-  }
-  if (outcome.timer_rearmed) arm_apic_timer(now);
+  const bool after = apic_.mode() == apic::apic_mode::x2apic;
+  if (before != after) machine_.note_apic_mode(after);
+  note_apic_outcome(outcome, now);
   return true;
+}
+
+/// What a write of a register of the local APIC sets in motion.
+void logical_cpu::note_apic_outcome(const apic::register_outcome& outcome, cycles now) {
+  if (outcome.ipi) send_ipi(*outcome.ipi, cause_, now);
+  if (outcome.eoi) broadcast_eoi(*outcome.eoi, now);
+  if (outcome.timer_rearmed) arm_apic_timer(now);
+}
+
+void logical_cpu::send_ipi(const apic::interrupt_command& c, fact_id cause, cycles now) {
+  const fact_id sent = machine_.facts().state(
+      source_, now,
+      ipi_sent_fact{c.destination, c.vector, static_cast<std::uint8_t>(c.mode), static_cast<std::uint8_t>(c.group)},
+      cause);
+  machine_.send(c, number_, now, sent);
+}
+
+void logical_cpu::broadcast_eoi(const apic::eoi_broadcast& eoi, cycles now) {
+  machine_.facts().state(source_, now, eoi_broadcast_fact{eoi.vector}, cause_);
+  machine_.broadcast_eoi(eoi.vector, number_, now);
+}
+
+/// The CPU's own xAPIC page. SDM Vol. 3A §13.4.1.
+void logical_cpu::access_own_page(instruction& i, cycles now) {
+  const auto offset = static_cast<std::uint32_t>(i.a & 0xFFF);
+  if (i.code == opcode::mmio_read)
+    i.result = apic_.read_page(offset, i.size, now).value;
+  else
+    note_apic_outcome(apic_.write_page(offset, i.size, i.b, now), now);
 }
 
 /// MSR lists see the processor's own TSC. SDM Vol. 3C §30.4.

@@ -136,12 +136,13 @@ void logical_cpu::begin_exit(const vmx::exit_info& info, cycles now) {
   plan_ = &plans_.exit(machine_.plans(), v, registers_);
   vmx::record_exit(v, info);
   vmx::save_guest_state(v, registers_, machine_.config().capabilities, info);
+  if (guest_apic_) leave_virtual_apic();
   abort_ = vmx::vmcs_corrupted(vmx_unit_) ? vmx::vmx_abort::corrupted_vmcs : vmx::vmx_abort::none;
   if (abort_ == vmx::vmx_abort::none &&
       !vmx::store_guest_msrs(v, machine_.physical(), *this, machine_.config().capabilities))
     abort_ = vmx::vmx_abort::saving_guest_msrs;
 
-  time_.disarm(preemption_timer_slot_);
+  time_.disarm(guest_timers_slot_);
   preemption_timer_active_ = false;
   preemption_timer_expired_ = false;
   mtf_ = mtf_state::off;
@@ -289,6 +290,7 @@ bool logical_cpu::finish_entry(cycles now) {
   detectors_.on_entry(now, spin);
   init_pending_ = std::exchange(vmx_.latched_init, false);  // blocked in root operation, not any more
   start_preemption_timer(now);
+  if ((vmx::primary_controls(v) & vmx::primary::use_tpr_shadow) != 0) enter_virtual_apic(now);
 
   resume_guest_at(registers_.rip, now);
   activity_ = activity::executing;
@@ -315,10 +317,7 @@ void logical_cpu::start_preemption_timer(cycles now) {
   preemption_timer_active_ = true;
   preemption_timer_loaded_ = now;
   preemption_timer_expired_ = preemption_timer_start_ == 0;
-  if (preemption_timer_expired_) return;
-  const cycles expiry = vmx::preemption_timer_expiry(now, preemption_timer_start_,
-                                                     machine_.config().capabilities.preemption_timer_shift());
-  time_.arm(preemption_timer_slot_, max(now + cycles{1}, expiry), phase::timer);
+  arm_guest_timers(now);
 }
 
 /// The injected event is delivered as part of the entry, whatever the controls say of events of its kind. SDM Vol. 3C

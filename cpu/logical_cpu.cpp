@@ -5,6 +5,7 @@
 #include <vmxsys/vmx/non_root.hpp>
 
 #include "cpu_facts.hpp"
+#include "guest_apic.hpp"
 #include "name_space.hpp"
 #include "system_instruction.hpp"
 
@@ -33,7 +34,7 @@ logical_cpu::logical_cpu(machine& in, unsigned number)
       step_{time_.add_slot(this, on_step)},
       inbox_slot_{time_.add_slot(this, on_inbox)},
       apic_timer_slot_{time_.add_slot(this, on_apic_timer)},
-      preemption_timer_slot_{time_.add_slot(this, on_preemption_timer)},
+      guest_timers_slot_{time_.add_slot(this, on_guest_timers)},
       apic_{number, number == 0, in.config().timer_clock},
       registers_{running_state()},
       msrs_{registers_, vmx_, in.config().capabilities},
@@ -42,7 +43,10 @@ logical_cpu::logical_cpu(machine& in, unsigned number)
       detectors_{in.config().make_detector, in.config().observers} {
   truth_wanted_ = detectors_.any_watching() || detectors_.interests().truth;
   if (truth_wanted_) subject_slot_ = time_.add_slot(this, on_subject_change);
-  apic_.enter_x2apic();
+  if (in.config().boot_apic == apic::apic_mode::x2apic)
+    apic_.enter_x2apic();
+  else
+    in.note_apic_mode(false);
 }
 
 logical_cpu::~logical_cpu() = default;
@@ -116,6 +120,15 @@ void logical_cpu::step(cycles now) {
       return;
     case activity::on_bus:
       complete(*active_->in_flight());
+      break;
+    case activity::posting:
+      if (!continue_posting(now)) return;
+      break;
+    case activity::sending:
+      if (!continue_sending(now)) return;
+      break;
+    case activity::guest_timer:
+      end_guest_timer_event(now);
       break;
   }
   if (activity_ == activity::halted) return;
@@ -230,23 +243,17 @@ bool logical_cpu::execute(instruction& i, cycles now) {
       run_for(cost.stack_switch, now, phase::read);
       return true;
     case opcode::rdmsr:
-      run_for(in_guest_ ? cost.rdmsr + lookup_ : cost.rdmsr, now, phase::read);
+    case opcode::wrmsr:
+      run_for(duration_of_msr(i), now, phase::read);
       return true;
     case opcode::guest_access:
       if (!in_guest_) i.result = static_cast<guest_access_instruction&>(i).address;
       run_for(in_guest_ ? cost.load + lookup_ : cost.load, now, phase::read);
       return true;
     case opcode::mmio_read:
-      run_for(cost.load, now, phase::read);
-      return true;
     case opcode::mmio_write:
-      run_for(cost.store, now, phase::read);
+      run_for(duration_of_mmio(i), now, phase::read);
       return true;
-    case opcode::wrmsr: {
-      const cycles plain = apic::is_x2apic_msr(static_cast<std::uint32_t>(i.a)) ? cost.wrmsr_x2apic : cost.wrmsr;
-      run_for(in_guest_ ? plain + lookup_ : plain, now, phase::read);
-      return true;
-    }
     default:
       return execute_system(i, now);
   }
@@ -313,13 +320,20 @@ void logical_cpu::finish(instruction& i, cycles now) {
       break;
     case opcode::mmio_read:
     case opcode::mmio_write:
-      if (begin_bus_access(i, now)) return;
+      if (begin_sending(i, now)) return;
+      if (goes_to_access_page(i))
+        access_page(i, now);
+      else if (apic_.covers(i.a))
+        access_own_page(i, now);
+      else if (begin_bus_access(i, now))
+        return;
       break;
     case opcode::switch_to:
       switch_strand(static_cast<isa::switch_operation&>(i), now);
       return;
     case opcode::rdmsr:
     case opcode::wrmsr:
+      if (begin_sending(i, now)) return;
       if (execute_msr(i, now)) break;
       if (fault_exits(instruction_fault::general_protection, now)) return;
       i.fault = instruction_fault::general_protection;

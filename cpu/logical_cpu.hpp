@@ -5,6 +5,8 @@
 #include <utility>
 
 #include <vmxsys/apic/local_apic.hpp>
+#include <vmxsys/apic/posted_interrupts.hpp>
+#include <vmxsys/apic/x2apic_access.hpp>
 #include <vmxsys/vmx/boundary.hpp>
 #include <vmxsys/vmx/entry.hpp>
 #include <vmxsys/vmx/event.hpp>
@@ -74,6 +76,13 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
   std::uint64_t gs_base() const { return gs_base_; }
   void set_gs_base(std::uint64_t base) { gs_base_ = base; }
 
+  // -- from outside the CPUs: between two runs of the timeline, or in phase `message` -------------------------------
+  /// Pin LINT0 or LINT1 (`pin` 0, 1) of its local APIC is driven high or low. SDM Vol. 3A §13.5.1.
+  void drive_lint(unsigned pin, bool high);
+  /// A local source behind an LVT entry (its number in the x2APIC map: thermal, performance, CMCI) raises its
+  /// interrupt.
+  void raise_local(std::uint32_t lvt_msr);
+
   // -- used by the machine ------------------------------------------------------------------------------------------
   void connect(boot_if& software);
   void start();
@@ -99,6 +108,9 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
     exiting,
     shutdown,
     on_bus,
+    posting,      // posted-interrupt processing
+    sending,      // IPI virtualization
+    guest_timer,  // the guest-timer event
   };
 
   // Slots of the timeline.
@@ -106,9 +118,7 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
   static void on_inbox(void* self, cycles now) { static_cast<logical_cpu*>(self)->take_messages(now); }
   static void on_subject_change(void* self, cycles now) { static_cast<logical_cpu*>(self)->materialise(now); }
   static void on_apic_timer(void* self, cycles now) { static_cast<logical_cpu*>(self)->apic_timer_due(now); }
-  static void on_preemption_timer(void* self, cycles now) {
-    static_cast<logical_cpu*>(self)->preemption_timer_due(now);
-  }
+  static void on_guest_timers(void* self, cycles now) { static_cast<logical_cpu*>(self)->guest_timers_due(now); }
 
   // The engine (logical_cpu.cpp).
   void step(cycles now);
@@ -137,8 +147,10 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
   // Events (cpu_events.cpp).
   void take_messages(cycles now);
   void accept(const apic::interrupt_message& message, cycles now);
+  void accept_local(const std::optional<apic::interrupt_message>& message, cycles now);
   void apic_timer_due(cycles now);
-  void preemption_timer_due(cycles now);
+  void guest_timers_due(cycles now);
+  void arm_guest_timers(cycles now);
   void arm_apic_timer(cycles now);
   void disturb(cycles now);
   bool recognise(cycles now) {
@@ -180,6 +192,41 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
   void line_changed(cycles now) override { materialise(now); }
   void subject_changed(cycles now) override;
 
+  // The guest's local APIC (cpu_virtual_apic.cpp).
+  struct guest_apic;
+  struct virtual_apic_view;
+  void enter_virtual_apic(cycles now);
+  void leave_virtual_apic();
+  void note_virtual_work();
+  void note_result(const apic::virtualization_result& result);
+  bool virtual_interrupt_recognized() const;
+  bool guest_timer_pending() const;
+  void note_guest_timer();
+  void add_virtual_work(vmx::boundary_state& s) const;
+  vmx::exit_info take_trap();
+  void deliver_virtual_interrupt(cycles now);
+  void begin_virtual_processing(cycles now);
+  void end_virtual_processing(cycles now);
+  bool begin_posting(std::uint8_t vector, cycles now);
+  void state_posting_step(apic::posting_step step, std::uint16_t value, cycles now);
+  void issue_posting_step(cycles now);
+  bool continue_posting(cycles now);
+  void begin_guest_timer_event(cycles now);
+  void end_guest_timer_event(cycles now);
+  void access_guest_deadline(instruction& i, cycles now);
+  void state_virtual_access(std::uint16_t offset, bool write, std::uint64_t value, cycles now);
+  void access_virtual_cr8(system_instruction& i, cycles now);
+  cycles duration_of_cr8(bool write) const;
+  apic::x2apic_verdict access_virtual_msr(instruction& i, cycles now);
+  cycles duration_of_msr(const instruction& i) const;
+  bool goes_to_access_page(const instruction& i) const;
+  bool page_access_exits(instruction& i, cycles now);
+  void access_page(instruction& i, cycles now);
+  cycles duration_of_mmio(const instruction& i) const;
+  bool begin_sending(instruction& i, cycles now);
+  bool continue_sending(cycles now);
+  void notify(const apic::notification& n, fact_id cause, cycles now);
+
   // VM entries and exits (cpu_transition.cpp).
   void begin_entry(vm_entry_instruction& i, cycles now);
   bool finish_entry(cycles now);
@@ -215,6 +262,10 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
   bool finish_system(system_instruction& i, cycles now);
   void access_cr8(system_instruction& i, cycles now);
   bool execute_msr(instruction& i, cycles now);
+  void access_own_page(instruction& i, cycles now);
+  void broadcast_eoi(const apic::eoi_broadcast& eoi, cycles now);
+  void note_apic_outcome(const apic::register_outcome& outcome, cycles now);
+  void send_ipi(const apic::interrupt_command& command, fact_id cause, cycles now);
   bool read_register(std::uint32_t number, std::uint64_t tsc, std::uint64_t& value, cycles now);
   bool write_register(std::uint32_t number, std::uint64_t value, cycles now);
   bool read_msr(std::uint32_t number, std::uint64_t& value) override;
@@ -233,8 +284,8 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
   slot step_;
   slot inbox_slot_;
   slot apic_timer_slot_;
-  slot preemption_timer_slot_;
-  slot subject_slot_;  // only with a detector that asks for the truth
+  slot guest_timers_slot_;  // VMX-preemption timer and guest deadline
+  slot subject_slot_;       // only with a detector that asks for the truth
 
   // What every event touches lies together: in a large machine it comes from afar every time.
   strand* active_ = nullptr;
@@ -256,6 +307,7 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
   bool preemption_timer_active_ = false;
   bool truth_wanted_ = false;  // by a detector, or because some only watch
   bool jumped_ = false;        // spinning: a jump over iterations is on its way
+  bool virtual_work_ = false;  // a trap-like exit, a recognized virtual interrupt or a guest-timer event is pending
   cycles until_{0};            // of a compute
   std::uint64_t steps_ = 0;
 
@@ -296,6 +348,8 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
   monitor_watcher monitor_{*this};
   word* monitored_ = nullptr;
   cycles wait_end_ = cycles::never();
+
+  std::unique_ptr<guest_apic> guest_apic_;  // once a guest has used the TPR shadow
 
   fact_id cause_{};
   fact_id exit_cause_{};

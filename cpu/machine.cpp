@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 
+#include <vmxsys/apic/arbitration.hpp>
 #include <vmxsys/apic/destination.hpp>
 
 #include "cpu_facts.hpp"
@@ -25,6 +26,27 @@ void machine::connect(boot_if& software) {
   for (auto& c : cpus_) c->connect(software);
 }
 
+void machine::attach(eoi_listener& who) {
+  if (eoi_listeners_.empty())
+    eoi_slot_ = time_.add_slot(this, [](void* self, cycles now) { static_cast<machine*>(self)->deliver_eois(now); });
+  eoi_listeners_.push_back(&who);
+}
+
+void machine::broadcast_eoi(std::uint8_t vector, unsigned from, cycles now) {
+  if (eoi_listeners_.empty()) return;
+  eois_.push_back({now + max(config_.costs.interrupt.eoi_broadcast, cycles{1}), vector, from});
+  time_.arm(eoi_slot_, eois_.front().at, phase::message);
+}
+
+void machine::deliver_eois(cycles now) {
+  while (!eois_.empty() && eois_.front().at == now) {
+    const eoi_message e = eois_.front();
+    eois_.pop_front();
+    for (eoi_listener* who : eoi_listeners_) who->eoi(e.vector, e.from, now);
+  }
+  if (!eois_.empty()) time_.arm(eoi_slot_, eois_.front().at, phase::message);
+}
+
 void machine::run_until(cycles end) {
   const frame_pool::in_use pool{names_.frames()};
   time_.run_until(end);
@@ -41,17 +63,37 @@ void machine::materialise() {
   for (auto& c : cpus_) c->materialise(time_.now());
 }
 
+cpu_set machine::recipients(const apic::interrupt_command& command, std::uint32_t sender) {
+  cpu_set all;
+  std::optional<apic::arbitration_candidate> winner;
+  for (auto& c : cpus_) {
+    if (!apic::addresses(command, sender, c->local_apic().address())) continue;
+    if (command.mode != apic::delivery_mode::lowest_priority) {
+      all.set(c->number());
+      continue;
+    }
+    const apic::arbitration_candidate candidate{c->number(), c->local_apic().task_priority()};
+    if (!winner || apic::beats(candidate, *winner, config_.arbitration, last_winner_)) winner = candidate;
+  }
+  if (winner) all.set(last_winner_ = winner->id);
+  return all;
+}
+
 void machine::send(const apic::interrupt_command& command, unsigned from, cycles now, fact_id cause) {
   const auto deliver = [&](logical_cpu& to) {
     to.post({now + config_.shape.flight(from, to.number(), config_.costs.interrupt), from, 0, apic::message_of(command),
              cause});
   };
-  if (const std::optional<std::uint32_t> only = apic::only_target(command, from)) {
-    if (*only < cpus_.size()) deliver(*cpus_[*only]);
+  if (not_x2apic_ == 0 && command.mode != apic::delivery_mode::lowest_priority) {
+    if (const std::optional<std::uint32_t> only = apic::only_target(command, from)) {
+      if (*only < cpus_.size()) deliver(*cpus_[*only]);
+      return;
+    }
+    for (auto& c : cpus_)
+      if (apic::addresses(command, from, c->number())) deliver(*c);
     return;
   }
-  for (auto& c : cpus_)
-    if (apic::addresses(command, from, c->number())) deliver(*c);
+  recipients(command, from).for_each([&](unsigned to) { deliver(*cpus_[to]); });
 }
 
 void machine::post(unsigned to, cycles at, unsigned sender, apic::interrupt_message message) {

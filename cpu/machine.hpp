@@ -1,9 +1,13 @@
 #pragma once
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include <vmxsys/apic/apic_mode.hpp>
+#include <vmxsys/apic/arbitration.hpp>
 #include <vmxsys/apic/icr.hpp>
 #include <vmxsys/apic/timer.hpp>
 #include <vmxsys/vmx/active_vmcs_store.hpp>
@@ -11,6 +15,7 @@
 
 #include "bus.hpp"
 #include "cost_table.hpp"
+#include "cpu_set.hpp"
 #include "fact.hpp"
 #include "memory.hpp"
 #include "name_space.hpp"
@@ -31,11 +36,24 @@ class boot_if {
   virtual strand& boot(logical_cpu& cpu, physical_address entry) = 0;
 };
 
+/// An I/O APIC, or whatever else wants to know that a level-triggered interrupt has been served.
+class eoi_listener {
+ public:
+  virtual ~eoi_listener() = default;
+  /// The broadcast of an EOI by `cpu` arrives now, in the phase of messages, `interrupt_costs::eoi_broadcast` and at
+  /// least one cycle after the write of the EOI register. SDM Vol. 3A §13.8.5.
+  virtual void eoi(std::uint8_t vector, unsigned cpu, cycles now) = 0;
+};
+
 struct machine_config {
   topology shape;
   hardware_costs costs;
   vmx::capabilities capabilities;
   apic::timer_clock timer_clock;
+  /// The mode in which firmware hands the local APICs over: `xapic` or `x2apic`.
+  apic::apic_mode boot_apic = apic::apic_mode::x2apic;
+  /// Who gets a lowest-priority interrupt; decided when it leaves its sender.
+  apic::arbitration_rule arbitration = apic::arbitration_rule::round_robin;
   detector_maker make_detector;               ///< of each CPU's spin detector; null: none
   std::vector<observing_detector> observers;  ///< on every CPU besides, without a say
   /// The host's hint to detectors, asked at every VM entry: does somebody else wait for this CPU? Null: never.
@@ -68,6 +86,8 @@ class machine {
   /// Connects, or with null disconnects, what carries accesses to devices outside the machine.
   void connect_bus(bus_if* bus) { bus_ = bus; }
   bus_if* bus() const { return bus_; }
+  /// Connects somebody who hears of EOI broadcasts, in the order of connection; only before the first run.
+  void attach(eoi_listener& who);
   /// Runs every event before `end`. The bootstrap processor starts at cycle 0.
   void run_until(cycles end);
   /// Closes the books at the present and throws `invariant_error` unless every CPU's add up.
@@ -78,9 +98,17 @@ class machine {
 
   /// Sends an interprocessor interrupt: one message to each addressed CPU after its flight.
   void send(const apic::interrupt_command& command, unsigned from, cycles now, fact_id cause);
+  /// The CPUs that a command reaches: those it addresses, and of a lowest-priority one the winner of the arbitration,
+  /// which this call decides. `sender`: hardware ID of the local APIC that sends it; only shorthands look at it.
+  cpu_set recipients(const apic::interrupt_command& command, std::uint32_t sender);
   /// A message from outside the CPUs (a device, a bridge); `sender` orders messages of one cycle, and must be at least
   /// the number of CPUs.
   void post(unsigned to, cycles at, unsigned sender, apic::interrupt_message message);
+
+  /// A local APIC enters or leaves x2APIC mode.
+  void note_apic_mode(bool x2apic) { not_x2apic_ += x2apic ? -1 : 1; }
+  /// The EOI of a level-triggered interrupt leaves `from`'s local APIC.
+  void broadcast_eoi(std::uint8_t vector, unsigned from, cycles now);
 
   /// What VM entries and exits cost.
   const transition_costs& transitions() const { return transitions_; }
@@ -101,6 +129,17 @@ class machine {
   cpu::memory memory_;
   name_space names_;
   bus_if* bus_ = nullptr;
+  int not_x2apic_ = 0;  // local APICs in another mode; with none, IDs say who is addressed
+  std::uint32_t last_winner_ = ~std::uint32_t{0};
+  struct eoi_message {
+    cycles at;
+    std::uint8_t vector;
+    unsigned from;
+  };
+  void deliver_eois(cycles now);
+  std::vector<eoi_listener*> eoi_listeners_;
+  std::deque<eoi_message> eois_;  // all fly alike, so the order of sending is that of arrival
+  slot eoi_slot_{};               // once there is a listener
   vmx::active_vmcs_store active_vmcs_;
   std::vector<std::unique_ptr<logical_cpu>> cpus_;
 };

@@ -38,7 +38,8 @@ void memory::read(physical_address at, void* to, std::size_t bytes) const {
   }
 }
 
-void memory::write(physical_address at, const void* from, std::size_t bytes) {
+template <class F>
+void memory::write_lines(physical_address at, const void* from, std::size_t bytes, F written) {
   const auto* in = static_cast<const unsigned char*>(from);
   while (bytes != 0) {
     const std::size_t offset = at % page_size;
@@ -47,14 +48,27 @@ void memory::write(physical_address at, const void* from, std::size_t bytes) {
     if (page_is_watched(at))
       for (std::uint64_t line = at / 64; line <= (at + here - 1) / 64; ++line)
         if (auto l = lines_.find(line); l != lines_.end()) {
-          l->second.owner = cache_line::no_owner;
-          l->second.valid = {};
+          written(l->second);
           wake(l->second, time_.now());
         }
     in += here;
     at += here;
     bytes -= here;
   }
+}
+
+void memory::write(physical_address at, const void* from, std::size_t bytes) {
+  write_lines(at, from, bytes, [](cache_line& line) {
+    line.owner = cache_line::no_owner;
+    line.valid = {};
+  });
+}
+
+void memory::write_by(unsigned cpu, physical_address at, const void* from, std::size_t bytes) {
+  write_lines(at, from, bytes, [cpu](cache_line& line) {
+    if (line.owner == cache_line::no_owner) line.owner = cpu;
+    line.valid.assign(cpu);
+  });
 }
 
 word& memory::word_at(physical_address at) {
@@ -79,7 +93,16 @@ cycles memory::issue_load(word& w, unsigned cpu, cycles now) {
 }
 
 cycles memory::issue_exclusive(word& w, unsigned cpu, cycles now, cycles hit) {
-  cache_line& line = *w.line_;
+  return acquire(*w.line_, cpu, now, hit);
+}
+
+cycles memory::issue_exclusive_at(physical_address at, unsigned cpu, cycles now, cycles hit) {
+  if (page_is_watched(at))
+    if (auto l = lines_.find(at / 64); l != lines_.end()) return acquire(l->second, cpu, now, hit);
+  return now + hit;
+}
+
+cycles memory::acquire(cache_line& line, unsigned cpu, cycles now, cycles hit) {
   cycles cost = hit;
   if (line.owner == cache_line::no_owner) {
     cost += costs_.transfer.same_socket;

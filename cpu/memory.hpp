@@ -122,6 +122,10 @@ class memory final : public physical_memory {
     return issue_exclusive(w, cpu, now, costs_.instruction.locked);
   }
 
+  /// When an access of `cpu` to bytes that need not be a word, issued now, takes effect if it takes `hit` cycles once
+  /// the CPU has their line exclusively. Nothing is waited for where the line holds no shared word.
+  cycles issue_exclusive_at(physical_address at, unsigned cpu, cycles now, cycles hit);
+
   // -- effects, called by CPUs at completion ------------------------------------------------------------------------
   std::uint64_t complete_load(word& w, unsigned cpu) {
     w.line_->valid.set(cpu);
@@ -129,6 +133,10 @@ class memory final : public physical_memory {
   }
   /// Makes a store or read-modify-write take effect: `cpu` holds the only copy afterwards.
   void complete_store(word& w, unsigned cpu, cycles now, std::uint64_t value);
+
+  /// A write of `cpu`, as opposed to one from outside: it holds the only copy of a written line of shared words
+  /// afterwards.
+  void write_by(unsigned cpu, physical_address at, const void* from, std::size_t bytes);
 
   void watch(word& w, line_watcher& who) { w.line_->watchers.push_back(&who); }
   void unwatch(word& w, line_watcher& who);
@@ -138,6 +146,9 @@ class memory final : public physical_memory {
  private:
   using page = std::array<std::uint64_t, 512>;
   cycles issue_exclusive(word& w, unsigned cpu, cycles now, cycles hit);
+  cycles acquire(cache_line& line, unsigned cpu, cycles now, cycles hit);
+  template <class F>
+  void write_lines(physical_address at, const void* from, std::size_t bytes, F written);
   std::uint64_t* page_bytes(physical_address at);
   void wake(cache_line& line, cycles now);
 
@@ -149,6 +160,22 @@ class memory final : public physical_memory {
   std::unordered_map<std::uint64_t, unsigned> watched_pages_;
   std::deque<word> store_;
   std::vector<watched_page_listener*> listeners_;
+};
+
+/// Physical memory as one CPU writes it: what the rules write on its behalf leaves it with the only copy.
+class memory_of_cpu final : public physical_memory {
+ public:
+  memory_of_cpu(memory& m, unsigned cpu) : memory_{m}, cpu_{cpu} {}
+  void read(physical_address at, void* to, std::size_t bytes) const override { memory_.read(at, to, bytes); }
+  void write(physical_address at, const void* from, std::size_t bytes) override {
+    memory_.write_by(cpu_, at, from, bytes);
+  }
+  using physical_memory::read;
+  using physical_memory::write;
+
+ private:
+  memory& memory_;
+  unsigned cpu_;
 };
 
 }  // namespace vmxsys::cpu

@@ -26,6 +26,7 @@ struct topology {
   /// Flight of an interrupt message between two CPUs.
   constexpr cycles flight(unsigned a, unsigned b, const interrupt_costs& costs) const {
     if (a == b) return costs.flight_self;
+    if (core_of(a) == core_of(b)) return costs.flight_same_core;
     return socket_of(a) == socket_of(b) ? costs.flight_same_socket : costs.flight_other_socket;
   }
 };

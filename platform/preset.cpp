@@ -20,8 +20,8 @@ class preset_reader {
 
   void read(const json::object& document) {
     static const std::set<std::string_view> known{
-        "name",     "description", "capabilities", "tsc_khz",   "core_per_tsc", "round_trip", "instruction",
-        "transfer", "exit",        "entry",        "interrupt", "idle_states",  "kernel",     "kvm"};
+        "name", "description", "capabilities", "tsc_khz", "core_per_tsc", "round_trip", "instruction", "transfer",
+        "exit", "entry",       "interrupt",    "apic",    "idle_states",  "kernel",     "kvm"};
     for (const auto& [key, value] : document) {
       if (!known.contains({key.data(), key.size()})) fault(std::string{key}, "unknown key");
     }
@@ -45,6 +45,7 @@ class preset_reader {
     record(document, "exit", result_.costs.exit);
     record(document, "entry", result_.costs.entry);
     record(document, "interrupt", result_.costs.interrupt);
+    record(document, "apic", result_.costs.apic);
     idle_states(document);
     record(document, "kernel", result_.kernel);
     record(document, "kvm", result_.kvm);

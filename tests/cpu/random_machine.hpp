@@ -4,6 +4,8 @@
 #include <stdexcept>
 #include <string>
 
+#include <vmxsys/apic/ipi_virtualization.hpp>
+#include <vmxsys/apic/posted_interrupts.hpp>
 #include <vmxsys/cpu/system_instruction.hpp>
 
 #include "rig.hpp"
@@ -23,6 +25,7 @@ struct random_run {
   bool stepped = false;
   std::uint64_t disturb = 0;  ///< seed of materialisations and extra stops; 0: none
   std::uint64_t length = 200'000;
+  bool virtual_apics = false;  ///< hypervisors may virtualize their guests' local APICs, and interrupts are posted
   fact_observer* also = nullptr;
 };
 
@@ -34,6 +37,10 @@ struct random_result {
   std::uint64_t iterations = 0;  ///< of all spins that ended
   std::uint64_t detections = 0;  ///< by detectors that only watch
   std::array<std::uint64_t, 64> exits{};
+  std::uint64_t virtual_interrupts = 0;
+  std::uint64_t postings = 0;  ///< posted-interrupt processings that ended
+  std::uint64_t virtualized_ipis = 0;
+  std::uint64_t guest_timers = 0;
   std::vector<std::uint64_t> books;
 
   bool same_as(const random_result& o) const {
@@ -44,7 +51,11 @@ struct random_result {
 class random_machine final : public boot_if, fact_observer {
  public:
   random_machine(std::uint64_t seed, const random_run& how)
-      : draw_{seed}, how_{how}, hw{draw_config(draw_, seed, how.stepped)}, source_{hw.add_fact_source()} {
+      : draw_{seed},
+        how_{how},
+        apics_{seed * 977 + 13},
+        hw{draw_config(draw_, seed, how)},
+        source_{hw.add_fact_source()} {
     hw.facts().attach(hash_);
     hw.facts().attach(*this);
     if (how.also != nullptr) hw.facts().attach(*how.also);
@@ -72,7 +83,10 @@ class random_machine final : public boot_if, fact_observer {
       if (how_.disturb != 0) hw.time().arm(disturber_, cycles{1 + slices.below(1000)}, phase::timer);
       for (const outside_write& w : writes_) {
         advance(w.at, slices);
-        hw.physical().write<std::uint64_t>(words_[w.word]->address(), w.value);
+        if (w.to_guest < 0)
+          hw.physical().write<std::uint64_t>(words_[w.word]->address(), w.value);
+        else
+          post_from_outside(w);
       }
       advance(how_.length, slices);
       hw.check_accounting();
@@ -85,6 +99,10 @@ class random_machine final : public boot_if, fact_observer {
     r.iterations = iterations_;
     r.exits = exits_;
     r.detections = detections_;
+    r.virtual_interrupts = virtual_interrupts_;
+    r.postings = postings_;
+    r.virtualized_ipis = virtualized_ipis_;
+    r.guest_timers = guest_timers_;
     for (unsigned i = 0; i < hw.cpus(); ++i)
       for (world w : {world::root, world::non_root})
         for (std::size_t b = 0; b < accounting::buckets; ++b)
@@ -103,6 +121,7 @@ class random_machine final : public boot_if, fact_observer {
     std::uint64_t at;
     std::size_t word;
     std::uint64_t value;
+    int to_guest = -1;  ///< a device posts vector `value` there; its notification takes `word` cycles
   };
   struct table : interrupt_table {
     random_machine* of = nullptr;
@@ -118,6 +137,7 @@ class random_machine final : public boot_if, fact_observer {
     bool guest = false;
     bool physical_interrupts = true;  ///< the APIC it programs is the physical one
     bool can_halt = true;
+    unsigned index = 0;  ///< of a guest: the number of its descriptor
     std::unique_ptr<strand> runs;
   };
   struct virtual_cpu {
@@ -133,6 +153,9 @@ class random_machine final : public boot_if, fact_observer {
     bool passthrough = false;
     bool preemption_timer = false;
     bool hlt_exits = true;
+    /// How the guests' local APICs are virtualized.
+    enum class apic_kind : std::uint8_t { none, tpr_shadow, msr, page } apic = apic_kind::none;
+    bool timer = false;
     unsigned retry_in = 2;  ///< one in so many PAUSE exits is retried instead of skipped
     agent self;
     agent other;  ///< without a hypervisor: a second thread of the CPU
@@ -146,17 +169,22 @@ class random_machine final : public boot_if, fact_observer {
   static constexpr code_location user_spin{"user_spin", 0x410000, 0x10, 3, bucket::spin};
   static constexpr code_location vmm_text{"vmm", 0xffffffff81400000, 0, 0, bucket::exit_handling};
   static constexpr std::uint8_t host_tick = 0xE1;
+  static constexpr std::uint8_t notification_vector = 0xF2;
+  static constexpr physical_address virtual_apics = 0x40'0000;
+  static constexpr physical_address descriptors = 0x50'0000;
+  static constexpr physical_address pid_table = 0x51'0000;
+  static constexpr physical_address access_page = 0x52'0000;
 
   // -- hardware -------------------------------------------------------------------------------------------------------
 
-  static machine_config draw_config(random_numbers& d, std::uint64_t seed, bool stepped) {
+  static machine_config draw_config(random_numbers& d, std::uint64_t seed, const random_run& how) {
     machine_config c;
     const auto some = [&](std::uint64_t most) { return cycles{d.between(1, most)}; };
     constexpr topology shapes[] = {{1, 1, 1}, {1, 2, 1}, {1, 1, 2}, {2, 1, 1},
                                    {1, 3, 1}, {2, 2, 1}, {1, 2, 2}, {2, 1, 2}};
     c.shape = shapes[d.below(std::size(shapes))];
     c.capabilities = vmx::find_capability_row("cascade_lake_sp")->values;
-    c.stepped = stepped;
+    c.stepped = how.stepped;
     instruction_costs& i = c.costs.instruction;
     i.pause = some(d.one_in(2) ? 150 : 10);
     i.load = some(8);
@@ -175,7 +203,9 @@ class random_machine final : public boot_if, fact_observer {
     c.costs.transfer = {some(20), some(150), some(350)};
     c.costs.exit.save_guest_state = some(150);
     c.costs.entry.load_guest_state = some(150);
-    c.costs.interrupt = {some(80), some(500), some(900)};
+    c.costs.interrupt.flight_self = some(80);
+    c.costs.interrupt.flight_same_socket = c.costs.interrupt.flight_same_core = some(500);
+    c.costs.interrupt.flight_other_socket = some(900);
     c.costs.idle_states = {{"C1", some(2500), cycles{0}}};
     c.timer_clock = {static_cast<std::uint32_t>(d.between(1, 100)), 1};
     const auto detector = d.below(vmx::spin_detector_table_size());
@@ -189,7 +219,16 @@ class random_machine final : public boot_if, fact_observer {
       }
     }
     c.overcommitted = [](unsigned cpu) { return cpu % 2 == 0; };
+    if (how.virtual_apics) draw_apic_config(c, seed);
     return c;
+  }
+
+  static void draw_apic_config(machine_config& c, std::uint64_t seed) {
+    c.capabilities = vmx::find_capability_row("sapphire_rapids")->values;
+    c.capabilities.tertiary |= vmx::tertiary::apic_timer_virtualization;
+    random_numbers d{seed * 131 + 3};
+    boost::mp11::mp_for_each<boost::describe::describe_members<apic_costs, boost::describe::mod_public>>(
+        [&](auto member) { c.costs.apic.*member.pointer = cycles{d.between(d.one_in(10) ? 0 : 1, 250)}; });
   }
 
   void add_cpu(unsigned number) {
@@ -203,12 +242,19 @@ class random_machine final : public boot_if, fact_observer {
       h.preemption_timer = draw_.one_in(3);
       h.hlt_exits = !h.passthrough && draw_.one_in(2);
       h.retry_in = static_cast<unsigned>(draw_.between(1, 4));
+      if (how_.virtual_apics) {
+        h.passthrough = false;
+        h.apic = static_cast<typename host::apic_kind>(apics_.one_in(4) ? apics_.below(2) : apics_.between(2, 3));
+        h.timer = h.apic >= host::apic_kind::msr && apics_.one_in(2);
+      }
       for (std::size_t g = 0; g < h.guests.size(); ++g) {
         virtual_cpu& v = h.guests[g];
         guests_.push_back(std::make_unique<agent>());
         v.who = guests_.back().get();
         v.region = 0x10'0000 + 0x10000 * number + 0x1000 * (g + 1);
         draw_vmcs(h, v);
+        v.who->index = static_cast<unsigned>(guests_.size() - 1);
+        if (h.apic != host::apic_kind::none) virtualize_apic(h, v, number);
         set_up_agent(*v.who, number, true);
         v.who->physical_interrupts = h.passthrough;
         start(*v.who, body(*v.who), kernel_code);
@@ -219,6 +265,7 @@ class random_machine final : public boot_if, fact_observer {
       start(h.self, body(h.self), kernel_code);
       start(h.other, body(h.other), kernel_code);
     }
+    if (h.apic != host::apic_kind::none) description_ += " apic " + std::to_string(static_cast<int>(h.apic));
     description_ += h.vmm ? h.passthrough ? " passthrough" : " vmm" : " bare";
   }
 
@@ -258,6 +305,53 @@ class random_machine final : public boot_if, fact_observer {
     hw.physical().write<std::uint32_t>(0x9000, msr::lstar);
   }
 
+  static physical_address descriptor_of(unsigned guest) { return descriptors + 64 * guest; }
+
+  void virtualize_apic(const host& h, virtual_cpu& v, unsigned cpu) {
+    using vmx::field;
+    namespace s2 = vmx::secondary;
+    using kind = typename host::apic_kind;
+    vmx::minimal_vmcs_options& o = v.setup.options;
+    const unsigned index = v.who->index;
+    const physical_address page = virtual_apics + 0x1000 * index;
+    o.primary |= vmx::primary::use_tpr_shadow;
+    v.setup.more.emplace_back(field::virtual_apic_address, page);
+    if (h.apic == kind::tpr_shadow) return;
+    o.primary |= vmx::primary::use_msr_bitmaps;
+    o.secondary |= s2::virtual_interrupt_delivery;
+    o.secondary |= h.apic == kind::msr ? s2::virtualize_x2apic_mode : s2::virtualize_apic_accesses;
+    if (!apics_.one_in(3)) o.secondary |= s2::apic_register_virtualization;
+    o.vm_exit |= vmx::vm_exit_control::acknowledge_interrupt_on_exit;
+    if (!apics_.one_in(6)) o.pin |= vmx::pin_based::process_posted_interrupts;
+    if (apics_.one_in(2)) o.tertiary |= vmx::tertiary::ipi_virtualization;
+    if (h.timer) {
+      o.tertiary |= vmx::tertiary::apic_timer_virtualization;
+      o.primary &= ~std::uint64_t{vmx::primary::rdtsc_exiting};
+    }
+    for (const auto& [f, value] : std::initializer_list<std::pair<field, std::uint64_t>>{
+             {field::apic_access_address, access_page},
+             {field::posted_interrupt_descriptor_address, descriptor_of(index)},
+             {field::posted_interrupt_notification_vector, notification_vector},
+             {field::pid_pointer_table_address, pid_table},
+             {field::last_pid_pointer_index, 7},
+             {field::virtual_timer_vector, 0xEC},
+             {field::eoi_exit_bitmap_1, apics_.one_in(3) ? apics_() : 0}})
+      v.setup.more.emplace_back(f, value);
+    hw.physical().write<std::uint64_t>(pid_table + 8 * index, apic::pid_pointer::encode(descriptor_of(index)));
+    if (!apics_.one_in(4))
+      for (unsigned w = 0; w < 5; ++w) hw.physical().word_at(descriptor_of(index) + 8 * w);
+    apic::write_descriptor_info(hw.physical(), descriptor_of(index), {false, false, notification_vector, cpu});
+    targets_.push_back(index);
+  }
+
+  void post_from_outside(const outside_write& w) {
+    const auto guest = static_cast<unsigned>(w.to_guest);
+    apic::set_pir(hw.physical(), descriptor_of(guest), static_cast<std::uint8_t>(w.value));
+    if (const auto n = apic::announce(hw.physical(), descriptor_of(guest)))
+      hw.post(n->destination, hw.time().now() + cycles{1 + w.word}, hw.cpus() + 2,
+              {apic::delivery_mode::fixed, n->vector, false});
+  }
+
   void set_up_agent(agent& a, unsigned cpu, bool guest) {
     a.next = random_numbers{draw_()};
     a.id = static_cast<std::uint32_t>(agents_++);
@@ -273,6 +367,12 @@ class random_machine final : public boot_if, fact_observer {
   void schedule() {
     for (std::uint64_t n = draw_.below(15); n > 0; --n)
       writes_.push_back({draw_.between(5000, how_.length - 1), 1 + draw_.below(words_.size() - 1), draw_.below(3)});
+    if (!targets_.empty())
+      for (std::uint64_t n = apics_.below(60); n > 0; --n) {
+        const std::uint64_t at = apics_.between(5000, how_.length - 1);
+        const auto to = static_cast<int>(targets_[apics_.below(targets_.size())]);
+        writes_.push_back({at, apics_.below(700), apics_.between(0x30, 0xDF), to});
+      }
     std::sort(writes_.begin(), writes_.end(), [](const auto& a, const auto& b) { return a.at < b.at; });
     for (std::uint64_t n = draw_.below(60); n > 0; --n) {
       const auto cpu = static_cast<unsigned>(draw_.below(hw.cpus()));
@@ -310,6 +410,10 @@ class random_machine final : public boot_if, fact_observer {
   void observe(const fact_view& f) override {
     if (const auto* spin = f.as<spin_fact>()) iterations_ += spin->iterations;
     if (f.as<spin_detected_fact>() != nullptr) ++detections_;
+    if (f.as<virtual_interrupt_fact>() != nullptr) ++virtual_interrupts_;
+    if (const auto* step = f.as<posting_step_fact>()) postings_ += step->step == apic::posting_step::evaluate;
+    if (const auto* step = f.as<ipi_step_fact>()) virtualized_ipis_ += step->step == ipi_step::announce;
+    if (const auto* timer = f.as<timer_fired_fact>()) guest_timers_ += timer->preemption_timer == 2;
     if (const auto* exit = f.as<vm_exit_fact>()) ++exits_[static_cast<std::size_t>(exit->reason) % exits_.size()];
   }
   void note(const agent& a, std::uint64_t what) { hw.facts().state(source_, hw.time().now(), note_fact{a.id, what}); }
@@ -328,7 +432,10 @@ class random_machine final : public boot_if, fact_observer {
       co_await isa::cli();
     }
     if (vector == host_tick && !guest) co_await rearm(cpu);
-    co_await isa::wrmsr(apic::msr::eoi, 0);
+    if (guest && hosts_[cpu]->apic == host::apic_kind::page)
+      co_await isa::mmio_write(access_page + 0xB0, 0, 4);
+    else
+      co_await isa::wrmsr(apic::msr::eoi, 0);
     if (!guest && !hosts_[cpu]->vmm && next.one_in(3)) co_await switch_threads(cpu);  // preempts
   }
   program switch_threads(unsigned cpu) {
@@ -353,6 +460,13 @@ class random_machine final : public boot_if, fact_observer {
     if (&a == &hosts_[a.cpu]->self) co_await prepare_apic(a.cpu);
     if (!next.one_in(6)) co_await isa::sti();
     for (;;) {
+      if (how_.virtual_apics && next.one_in(3)) {
+        const bool posts = !a.guest && !targets_.empty();
+        if (a.guest)
+          co_await interrupts_of_guest(a);
+        else if (posts)
+          co_await post(a);
+      }
       word& w = *words_[1 + next.below(words_.size() - 1)];
       std::uint64_t vector = 0;  // drawn apart: the order of evaluation within an expression is the compiler's
       switch (next.below(21)) {
@@ -430,6 +544,73 @@ class random_machine final : public boot_if, fact_observer {
     }
   }
 
+  /// What software without IPI virtualization does.
+  program post(agent& a) {
+    const unsigned to = targets_[a.next.below(targets_.size())];
+    const auto vector = static_cast<std::uint8_t>(a.next.between(0x30, 0xDF));
+    if (!hw.physical().page_is_watched(descriptor_of(to))) co_return;
+    namespace layout = apic::posted_interrupt_descriptor;
+    word& request = hw.physical().word_at(layout::pir_word_of(descriptor_of(to), vector));
+    word& information = hw.physical().word_at(descriptor_of(to) + layout::information);
+    note(a, co_await isa::fetch_or(request, layout::pir_bit_of(vector)));
+    const std::uint64_t old = co_await isa::fetch_or(information, layout::on);
+    if ((old & (layout::on | layout::sn)) != 0) co_return;
+    const apic::descriptor_info info = apic::decode_descriptor_info(old);
+    co_await isa::wrmsr(apic::msr::icr, std::uint64_t{info.destination} << 32 | info.vector);
+  }
+  /// A guest uses its local APIC, whichever it has.
+  program interrupts_of_guest(agent& a) {
+    using kind = typename host::apic_kind;
+    const host& h = *hosts_[a.cpu];
+    random_numbers& next = a.next;
+    const bool msr = h.apic == kind::msr;
+    const std::uint64_t vector = next.between(next.one_in(8) ? 0 : 0x30, 0xDF);
+    const std::uint64_t to = next.below(guests_.size() + 1);
+    const std::uint64_t priority = next.below(next.one_in(3) ? 14 : 4);
+    switch (next.below(8)) {
+      case 0:
+      case 1:
+        if (msr)
+          co_await isa::wrmsr(apic::msr::self_ipi, vector);
+        else if (h.apic == kind::page)
+          co_await isa::mmio_write(access_page + 0x300, vector | 1u << 18, 4);
+        break;
+      case 2:
+      case 3:
+        if (msr) {
+          co_await isa::wrmsr(apic::msr::icr, to << 32 | std::max<std::uint64_t>(vector, 16));
+        } else if (h.apic == kind::page) {
+          co_await isa::mmio_write(access_page + 0x310, to << 24, 4);
+          co_await isa::mmio_write(access_page + 0x300, vector, 4);
+        }
+        break;
+      case 4:
+        if (h.apic != kind::none) co_await isa::mov_to_cr(8, priority);
+        break;
+      case 5:
+        if (h.apic == kind::page) co_await isa::mmio_write(access_page + 0x80, priority << 4, 4);
+        if (msr) co_await isa::wrmsr(apic::msr::tpr, priority << 4);
+        break;
+      case 6: {
+        const std::uint64_t register_read = next.below(64);
+        if (h.apic == kind::page)
+          note(a, co_await isa::mmio_read(access_page + 16 * register_read, next.one_in(4) ? 8 : 4));
+        else if (msr)
+          note(a, co_await isa::rdmsr(static_cast<std::uint32_t>(apic::msr::isr + register_read % 24)));
+        break;
+      }
+      default:
+        if (!h.timer) break;
+        co_await isa::wrmsr(apic::msr::tsc_deadline, co_await isa::rdtsc() + next.below(next.one_in(2) ? 300 : 6000));
+        note(a, co_await isa::rdmsr(apic::msr::tsc_deadline));
+        if (!a.can_halt || next.one_in(2)) break;
+        co_await isa::monitor(*words_[1]);
+        if (next.one_in(3)) co_await isa::cli();
+        co_await isa::mwait(static_cast<std::uint32_t>(next.below(2)));
+        co_await isa::sti();
+        break;
+    }
+  }
   program registers(agent& a) {
     const std::uint64_t cr0 = co_await isa::mov_from_cr(0);
     note(a, cr0);
@@ -502,6 +683,9 @@ class random_machine final : public boot_if, fact_observer {
       virtual_cpu& v = h.guests[which];
       if (hw.cpu(number).vmx_state().current_vmcs != v.region) co_await isa::vmptrld(v.region);
       if (v.pending != 0) co_await inject(v);
+      if (h.apic >= host::apic_kind::msr && next.one_in(3)) co_await look_at_descriptor(h, v);
+      if (h.apic == host::apic_kind::tpr_shadow)
+        co_await isa::vmwrite(field::tpr_threshold, vtpr_of(v) == 0 ? 0 : next.between(1, vtpr_of(v)));
       if (h.preemption_timer && !next.one_in(3))
         co_await isa::vmwrite(field::vmx_preemption_timer_value, next.below(next.one_in(2) ? 3 : 150));
       vmx::exit_info exit;
@@ -514,6 +698,21 @@ class random_machine final : public boot_if, fact_observer {
       co_await isa::compute(cycles{next.below(400)});
       if (co_await handle(h, v, exit)) which = next.below(h.guests.size());
     }
+  }
+
+  unsigned vtpr_of(const virtual_cpu& v) {
+    return hw.physical().read<std::uint8_t>(virtual_apics + 0x1000 * v.who->index + apic::vapic::tpr) >> 4;
+  }
+  /// Suppresses or lets in notifications; makes up for one that found the CPU in root operation.
+  program look_at_descriptor(host& h, virtual_cpu& v) {
+    const physical_address at = descriptor_of(v.who->index);
+    if (hw.physical().page_is_watched(at)) {
+      word& information = hw.physical().word_at(at + apic::posted_interrupt_descriptor::information);
+      const std::uint64_t sn = apic::posted_interrupt_descriptor::sn;
+      if (h.next.one_in(4)) co_await isa::fetch_or(information, sn);
+      if (h.next.one_in(2)) co_await isa::fetch_and(information, ~sn);
+    }
+    if (h.next.one_in(2)) co_await isa::wrmsr(apic::msr::self_ipi, notification_vector);
   }
 
   program inject(virtual_cpu& v) {
@@ -589,6 +788,15 @@ class random_machine final : public boot_if, fact_observer {
         s.reg(gpr::rdx) = 0;
         co_await skip(exit);
         co_return next.one_in(4);
+      case exit_reason::tpr_below_threshold:
+      case exit_reason::virtualized_eoi:
+      case exit_reason::apic_write:
+        co_return next.one_in(4);
+      case exit_reason::apic_access:
+        exit.instruction_length = 3;
+        s.reg(gpr::rax) = next.below(1000);
+        co_await skip(exit);
+        co_return next.one_in(4);
       case exit_reason::monitor_trap_flag:
         if (next.one_in(8)) {
           const std::uint64_t controls = co_await isa::vmread(field::primary_processor_based_controls);
@@ -608,10 +816,15 @@ class random_machine final : public boot_if, fact_observer {
 
   random_numbers draw_;
   random_run how_;
+  random_numbers apics_;
   fact_hash hash_;
   std::uint64_t iterations_ = 0;
   std::uint64_t detections_ = 0;
   std::array<std::uint64_t, 64> exits_{};
+  std::uint64_t virtual_interrupts_ = 0;
+  std::uint64_t postings_ = 0;
+  std::uint64_t virtualized_ipis_ = 0;
+  std::uint64_t guest_timers_ = 0;
 
  public:
   machine hw;
@@ -627,6 +840,7 @@ class random_machine final : public boot_if, fact_observer {
   std::vector<std::unique_ptr<host>> hosts_;
   std::vector<std::unique_ptr<agent>> guests_;
   std::vector<outside_write> writes_;
+  std::vector<unsigned> targets_;  ///< guests that can be posted to
   std::string description_;
 };
 

@@ -89,7 +89,10 @@ class fact_log final : public fact_observer {
     (void)(keep_as<vm_entry_fact>(v, to) || keep_as<vm_exit_fact>(v, to) || keep_as<micro_step_fact>(v, to) ||
            keep_as<interrupt_fact>(v, to) || keep_as<ipi_sent_fact>(v, to) || keep_as<ipi_arrived_fact>(v, to) ||
            keep_as<timer_fired_fact>(v, to) || keep_as<spin_fact>(v, to) || keep_as<spin_detected_fact>(v, to) ||
-           keep_as<halt_fact>(v, to) || keep_as<vmx_abort_fact>(v, to) || keep_as<switch_fact>(v, to));
+           keep_as<halt_fact>(v, to) || keep_as<vmx_abort_fact>(v, to) || keep_as<switch_fact>(v, to) ||
+           keep_as<virtual_interrupt_fact>(v, to) || keep_as<posting_step_fact>(v, to) ||
+           keep_as<ipi_step_fact>(v, to) || keep_as<virtual_apic_access_fact>(v, to) ||
+           keep_as<eoi_broadcast_fact>(v, to));
   }
   std::vector<record> all_;
   std::vector<std::vector<unsigned char>> payloads_;

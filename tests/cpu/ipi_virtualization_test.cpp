@@ -1,0 +1,249 @@
+#include <gtest/gtest.h>
+
+#include <vmxsys/cpu/system_instruction.hpp>
+
+#include "guest_apic_rig.hpp"
+
+// IPIs between guests without an exit of either: IPI virtualization at the sender, posting at the receiver.
+namespace vmxsys::cpu::testing {
+namespace {
+
+using vmx::exit_reason;
+using vmx::field;
+
+constexpr std::uint64_t write_cost = 4 + 50, table_cost = 50, pir_cost = 80, announce_cost = 80, send_cost = 40;
+constexpr std::uint64_t flight = 480;
+
+/// CPU 0 runs the sender; CPU 1 takes notifications in root operation.
+struct sender_rig : guest_apic_rig {
+  explicit sender_rig(machine_config c = guest_apic_config(2)) : guest_apic_rig{std::move(c)} {
+    setup.options.tertiary = vmx::tertiary::ipi_virtualization;
+    run(1, []() -> program {
+      co_await rig::accept_interrupts();
+      co_await rig::sleep();
+    });
+  }
+  static std::uint64_t command(std::uint64_t to, std::uint64_t low) { return to << 32 | low; }
+  /// A guest that sends once, at cycle 20'000.
+  void send(std::uint64_t icr) {
+    run_guest([this, icr]() -> program {
+      co_await isa::compute(cycles{20'000 - now().count()});
+      co_await isa::wrmsr(apic::msr::icr, icr);
+      finished = now().count();
+      co_await rig::sleep();
+    });
+    start();
+  }
+  std::uint64_t finished = 0;
+};
+
+TEST(ipi_virtualization, posts_and_notifies_step_by_step) {
+  sender_rig r;
+  r.send(sender_rig::command(1, 0x41));
+  r.hw.run_until(cycles{40'000});
+  EXPECT_TRUE(r.exits().empty());
+  const auto steps = r.log.of<ipi_step_fact>();
+  ASSERT_EQ(steps.size(), 4u);
+  const std::uint64_t costs[] = {write_cost + table_cost, pir_cost, announce_cost, send_cost};
+  const unsigned values[] = {0x41, 1, 1, guest_apic_rig::notification_vector};
+  std::uint64_t at = 20'000;
+  for (std::size_t i = 0; i < 4; ++i) {
+    at += costs[i];
+    EXPECT_EQ(steps[i]->step, static_cast<ipi_step>(i));
+    EXPECT_EQ(steps[i].at().count(), at) << name_of(steps[i]->step);
+    EXPECT_EQ(steps[i]->value, values[i]);
+    EXPECT_EQ(steps[i]->descriptor, guest_apic_rig::descriptor_of(1));
+  }
+  EXPECT_EQ(r.finished, at);
+  const auto sent = r.log.of<ipi_sent_fact>();
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(sent[0].header.cause, steps[3].header.id);
+  EXPECT_EQ(sent[0]->destination, 1u);
+  ASSERT_EQ(r.in_host.size(), 1u);
+  EXPECT_EQ(r.in_host[0], (guest_apic_rig::seen{at + flight, guest_apic_rig::notification_vector}));
+  EXPECT_TRUE(apic::is_posted(r.hw.physical(), guest_apic_rig::descriptor_of(1), 0x41));
+  EXPECT_TRUE(apic::read_descriptor_info(r.hw.physical(), guest_apic_rig::descriptor_of(1)).outstanding);
+  EXPECT_EQ(r.page().read_64(apic::vapic::icr_low), sender_rig::command(1, 0x41));
+  r.hw.check_accounting();
+}
+
+TEST(ipi_virtualization, notifies_nobody_who_has_been_or_does_not_want_to_be) {
+  for (const bool outstanding : {true, false}) {
+    sender_rig r;
+    apic::write_descriptor_info(r.hw.physical(), guest_apic_rig::descriptor_of(1),
+                                {outstanding, !outstanding, guest_apic_rig::notification_vector, 1});
+    r.send(sender_rig::command(1, 0x41));
+    r.hw.run_until(cycles{40'000});
+    EXPECT_TRUE(r.exits().empty());
+    EXPECT_EQ(r.count<ipi_step_fact>(), 3u);
+    EXPECT_EQ(r.count<ipi_sent_fact>(), 0u);
+    EXPECT_EQ(r.finished, 20'000 + write_cost + table_cost + pir_cost + announce_cost);
+    EXPECT_TRUE(apic::is_posted(r.hw.physical(), guest_apic_rig::descriptor_of(1), 0x41));
+  }
+}
+
+TEST(ipi_virtualization, exits_behind_the_write_where_the_command_or_the_table_does_not_allow_it) {
+  struct obstacle {
+    const char* name;
+    std::uint64_t icr;
+    bool exits;
+  };
+  for (const obstacle& o :
+       {obstacle{"the last index", sender_rig::command(3, 0x41), false},
+        obstacle{"beyond it", sender_rig::command(4, 0x41), true},
+        obstacle{"broadcast", sender_rig::command(0xFFFF'FFFF, 0x41), true},
+        obstacle{"vector 15", sender_rig::command(1, 15), true},
+        obstacle{"vector 16", sender_rig::command(1, 16), false},
+        obstacle{"lowest priority", sender_rig::command(1, 0x141), true},
+        obstacle{"NMI", sender_rig::command(1, 0x400), true}, obstacle{"logical", sender_rig::command(1, 0x841), true},
+        obstacle{"level", sender_rig::command(1, 0x8041), true},
+        obstacle{"self", sender_rig::command(0, 0x4'0041), true},
+        obstacle{"all but self", sender_rig::command(0, 0xC'0041), true}}) {
+    SCOPED_TRACE(o.name);
+    sender_rig r;
+    r.at_exit = [&](const vmx::exit_info& exit) -> program {
+      EXPECT_EQ(exit.reason, exit_reason::apic_write);
+      EXPECT_EQ(exit.qualification, 0x300u);
+      EXPECT_EQ(r.page().read_64(apic::vapic::icr_low), o.icr);
+      co_return;
+    };
+    r.send(o.icr);
+    r.hw.run_until(cycles{40'000});
+    EXPECT_EQ(r.exits().size(), o.exits ? 1u : 0u);
+    if (o.exits) EXPECT_EQ(r.exits()[0]->began.count(), 20'000 + write_cost);
+    EXPECT_EQ(r.count<ipi_step_fact>(), o.exits ? 0u : 4u);
+    EXPECT_NE(r.finished, 0u) << "the write is behind, not repeated";
+  }
+}
+
+TEST(ipi_virtualization, faults_on_reserved_bits) {
+  for (const std::uint64_t bit : {1u << 13, 1u << 16, 1u << 20, 1u << 31}) {
+    sender_rig r;
+    bool faulted = false;
+    r.run_guest([&]() -> program {
+      try {
+        co_await isa::wrmsr(apic::msr::icr, sender_rig::command(1, 0x41) | bit);
+      } catch (const fault&) {
+        faulted = true;
+      }
+      co_await rig::sleep();
+    });
+    r.start();
+    r.hw.run_until(cycles{40'000});
+    EXPECT_TRUE(faulted);
+    EXPECT_EQ(r.count<ipi_step_fact>(), 0u);
+    EXPECT_TRUE(r.exits().empty());
+  }
+}
+
+TEST(ipi_virtualization, works_from_the_xapic_page) {
+  sender_rig r;
+  r.setup.options.secondary &= ~std::uint64_t{vmx::secondary::virtualize_x2apic_mode};
+  r.setup.options.secondary |= vmx::secondary::virtualize_apic_accesses;
+  std::uint64_t finished = 0;
+  r.run_guest([&]() -> program {
+    co_await isa::compute(cycles{19'950 - r.now().count()});
+    co_await isa::mmio_write(guest_apic_rig::access_page + 0x310, 1u << 24, 4);  // 50 cycles
+    co_await isa::mmio_write(guest_apic_rig::access_page + 0x300, 0x41, 4);
+    finished = r.now().count();
+    co_await rig::sleep();
+  });
+  r.start();
+  r.hw.run_until(cycles{40'000});
+  EXPECT_TRUE(r.exits().empty());
+  EXPECT_EQ(r.count<ipi_step_fact>(), 4u);
+  EXPECT_EQ(finished, 20'000 + 50 + table_cost + pir_cost + announce_cost + send_cost);
+  EXPECT_EQ(r.in_host.size(), 1u);
+}
+
+// The notification is an IPI of the physical local APIC, and NDST is read in its mode.
+TEST(ipi_virtualization, notifies_in_the_mode_of_the_physical_apic) {
+  for (const std::uint32_t ndst : {1u << 8, 1u}) {
+    machine_config c = guest_apic_config(2);
+    c.boot_apic = apic::apic_mode::xapic;
+    guest_apic_rig r{c};
+    constexpr physical_address page = 0xFEE0'0000;
+    r.setup.options.tertiary = vmx::tertiary::ipi_virtualization;
+    apic::write_descriptor_info(r.hw.physical(), guest_apic_rig::descriptor_of(1),
+                                {false, false, guest_apic_rig::notification_vector, ndst});
+    r.handler = [&](logical_cpu& cpu, std::uint8_t vector) -> program {
+      r.in_host.push_back({cpu.number(), vector});
+      return []() -> program { co_await isa::mmio_write(page + 0xB0, 0, 4); }();
+    };
+    r.run(1, []() -> program {
+      co_await isa::mmio_write(page + 0xF0, 0x1FF, 4);
+      co_await isa::sti();
+      co_await rig::sleep();
+    });
+    r.run_guest([]() -> program {
+      co_await isa::compute(cycles{20'000});
+      co_await isa::wrmsr(apic::msr::icr, std::uint64_t{1} << 32 | 0x41);  // virtual x2APIC mode all the same
+      co_await rig::sleep();
+    });
+    r.run_host([]() -> program {
+      co_await isa::mmio_write(page + 0xF0, 0x1FF, 4);
+      co_await isa::vmlaunch();
+    });
+    r.hw.run_until(cycles{60'000});
+    EXPECT_EQ(r.count<ipi_step_fact>(), 4u);
+    EXPECT_EQ(r.in_host.size(), ndst == 1 ? 0u : 1u) << "in xAPIC mode the destination is in bits 15:8";
+  }
+}
+
+TEST(ipi_virtualization, is_interrupted_by_nothing) {
+  const std::uint64_t all = write_cost + table_cost + pir_cost + announce_cost + send_cost;
+  for (const std::uint64_t shift : {std::uint64_t{1}, write_cost, write_cost + table_cost, all - 1, all}) {
+    sender_rig r;
+    r.at_exit = [&](const vmx::exit_info& exit) -> program {
+      EXPECT_EQ(exit.reason, exit_reason::exception_or_nmi);
+      co_return;
+    };
+    r.send(sender_rig::command(1, 0x41));
+    r.interrupt(0, cycles{20'000 + shift}, 0, apic::delivery_mode::nmi);
+    r.hw.run_until(cycles{60'000});
+    ASSERT_EQ(r.exits().size(), 1u);
+    EXPECT_EQ(r.exits()[0]->began.count(), 20'000 + all);
+    EXPECT_EQ(r.count<ipi_step_fact>(), 4u);
+  }
+}
+
+// Two guests on two CPUs: the whole way, and what it costs.
+TEST(ipi_virtualization, reaches_a_running_guest_with_no_exit_on_either_side) {
+  guest_apic_rig r{guest_apic_config(2)};
+  r.setup.options.tertiary = vmx::tertiary::ipi_virtualization;
+  for (int w = 0; w < 5; ++w) r.hw.physical().word_at(guest_apic_rig::descriptor_of(1) + 8 * static_cast<unsigned>(w));
+  r.run_guest([&]() -> program {
+    co_await isa::compute(cycles{20'000 - r.now().count()});
+    co_await isa::wrmsr(apic::msr::icr, std::uint64_t{1} << 32 | 0x41);
+    co_await rig::sleep();
+  });
+  r.start();
+  strand& receiver = r.make(
+      "receiver", []() -> program { co_await rig::sleep(); }, test_guest);
+  vmcs_setup setup = r.setup;
+  setup.more.emplace_back(field::virtual_apic_address, 0x4'1000);
+  setup.more.emplace_back(field::posted_interrupt_descriptor_address, guest_apic_rig::descriptor_of(1));
+  r.run(1, [&]() -> program {
+    co_await rig::enable_apic();
+    co_await enter_root_operation(r.hw, 0x1'1000);
+    co_await make_vmcs(r.hw, receiver, 0x1'3000, setup);
+    co_await isa::vmlaunch();
+    ADD_FAILURE();
+  });
+  r.hw.run_until(cycles{60'000});
+  EXPECT_TRUE(r.exits().empty());
+  ASSERT_EQ(r.in_guest.size(), 1u);
+  EXPECT_EQ(r.in_guest[0].vector, 0x41);
+  const auto sending = r.log.of<ipi_step_fact>();
+  const auto receiving = r.log.of<posting_step_fact>();
+  ASSERT_EQ(sending.size(), 4u);
+  ASSERT_EQ(receiving.size(), 6u);
+  EXPECT_EQ((sending[1].at() - sending[0].at()).count(), pir_cost + 110) << "from memory";
+  EXPECT_EQ((sending[2].at() - sending[1].at()).count(), announce_cost);
+  EXPECT_EQ((receiving[0].at() - sending[3].at()).count(), flight);
+  EXPECT_EQ((receiving[1].at() - receiving[0].at()).count(), 120u + 200 + 110) << "from the sender's cache";
+  r.hw.check_accounting();
+}
+
+}  // namespace
+}  // namespace vmxsys::cpu::testing
