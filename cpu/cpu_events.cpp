@@ -70,6 +70,17 @@ void logical_cpu::accept(const apic::interrupt_message& message, cycles now) {
   disturb(now);
 }
 
+void logical_cpu::drive_lint(unsigned pin, bool high) { accept_local(apic_.set_lint(pin, high), time_.now()); }
+void logical_cpu::raise_local(std::uint32_t lvt_msr) { accept_local(apic_.raise_local(lvt_msr), time_.now()); }
+
+/// What the local APIC has not taken itself.
+void logical_cpu::accept_local(const std::optional<apic::interrupt_message>& message, cycles now) {
+  if (message)
+    accept(*message, now);
+  else
+    disturb(now);
+}
+
 void logical_cpu::reset_to_wait_for_sipi(cycles now) {
   if (activity_ == activity::wait_for_sipi) return;
   leave_activity(now);

@@ -84,9 +84,7 @@ void logical_cpu::deliver_virtual_interrupt(cycles now) {
   virtual_apic_view view{*this};
   const std::uint8_t vector = apic::deliver(view.a);
   note_virtual_work();
-  const fact_id delivered =
-      machine_.facts().state(source_, now, virtual_interrupt_fact{vector, guest_apic_->state.rvi}, cause_);
-  if (delivered) cause_ = delivered;
+  cause_ = machine_.facts().state(source_, now, virtual_interrupt_fact{vector, guest_apic_->state.rvi}, cause_);
   deliver(vector, now, machine_.costs().apic.deliver + machine_.costs().instruction.interrupt);
 }
 
@@ -318,6 +316,14 @@ cycles logical_cpu::duration_of_mmio(const instruction& i) const {
         return cost.virtual_write + cost.tpr_virtualization;
       case apic::write_emulation::eoi:
         return cost.virtual_write + cost.eoi_virtualization;
+      case apic::write_emulation::icr_low: {
+        const apic::apic_controls controls = apic::apic_controls_of(*vmx_.current);
+        const bool self =
+            apic::route_of(static_cast<std::uint32_t>(i.b), false,
+                           apic::has(controls, apic::apic_control::interrupt_delivery),
+                           apic::has(controls, apic::apic_control::ipi_virtualization)) == apic::icr_route::self_ipi;
+        return self ? cost.virtual_write + cost.self_ipi_virtualization : cost.virtual_write;
+      }
       default:
         return cost.virtual_write;
     }

@@ -76,6 +76,13 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
   std::uint64_t gs_base() const { return gs_base_; }
   void set_gs_base(std::uint64_t base) { gs_base_ = base; }
 
+  // -- from outside the CPUs: between two runs of the timeline, or in phase `message` -------------------------------
+  /// Pin LINT0 or LINT1 (`pin` 0, 1) of its local APIC is driven high or low. SDM Vol. 3A §13.5.1.
+  void drive_lint(unsigned pin, bool high);
+  /// A local source behind an LVT entry (its number in the x2APIC map: thermal, performance, CMCI) raises its
+  /// interrupt.
+  void raise_local(std::uint32_t lvt_msr);
+
   // -- used by the machine ------------------------------------------------------------------------------------------
   void connect(boot_if& software);
   void start();
@@ -142,6 +149,7 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
   // Events (cpu_events.cpp).
   void take_messages(cycles now);
   void accept(const apic::interrupt_message& message, cycles now);
+  void accept_local(const std::optional<apic::interrupt_message>& message, cycles now);
   void apic_timer_due(cycles now);
   void guest_timers_due(cycles now);
   void arm_guest_timers(cycles now);

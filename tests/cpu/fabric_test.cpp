@@ -287,6 +287,33 @@ TEST(fabric, flights_are_those_of_the_distance) {
   for (unsigned to = 0; to < 8; ++to) EXPECT_EQ(taken[to] - sent[to], flights[to]) << "CPU " << to;
 }
 
+TEST(local_sources, interrupt_by_their_lvt_entries) {
+  xapic_rig r{xapic_config(1)};
+  r.run(0, [&]() -> program {
+    co_await write(svr, 0x1FF);
+    co_await write(0x350, 0x61);   // LINT0: fixed, edge
+    co_await write(0x360, 0x400);  // LINT1: NMI
+    co_await write(0x330, 0x62);   // thermal
+    co_await isa::sti();
+    co_await rig::sleep();
+  });
+  r.hw.run_until(cycles{5000});
+  r.hw.cpu(0).drive_lint(0, true);
+  r.hw.run_until(cycles{7000});
+  r.hw.cpu(0).drive_lint(0, false);
+  r.hw.cpu(0).drive_lint(1, true);
+  r.hw.run_until(cycles{9000});
+  r.hw.cpu(0).raise_local(apic::msr::lvt_thermal);
+  r.hw.run_until(cycles{11'000});
+  ASSERT_EQ(r.taken.size(), 3u);
+  EXPECT_EQ(r.taken[0].vector, 0x61);
+  EXPECT_EQ(r.taken[0].at, 5000u);
+  EXPECT_EQ(r.taken[1].vector, 2);
+  EXPECT_EQ(r.taken[1].at, 7000u);
+  EXPECT_EQ(r.taken[2].vector, 0x62);
+  EXPECT_EQ(r.taken[2].at, 9000u);
+}
+
 struct listener final : eoi_listener {
   struct heard {
     std::uint8_t vector;

@@ -151,6 +151,19 @@ TEST(stepped_equals_fast, twenty_machines_give_the_committed_facts) {
   EXPECT_EQ(all, committed) << std::hex << "0x" << all;
 }
 
+TEST(stepped_equals_fast, twenty_machines_with_virtual_apics_give_the_committed_facts) {
+  constexpr std::uint64_t committed = 0x5ea6c504b4c4ca8f;
+  std::uint64_t all = 0;
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    random_run how;
+    how.virtual_apics = true;
+    const random_result r = random_machine{seed, how}.run();
+    EXPECT_EQ(r.error, "");
+    all = all * 0x9e3779b97f4a7c15ULL + r.hash;
+  }
+  EXPECT_EQ(all, committed) << std::hex << "0x" << all;
+}
+
 TEST(stepped_equals_fast, a_spinning_guest_under_a_ten_line_vmm_until_any_end) {
   spin_rig fast{false};
   spin_rig stepped{true};
