@@ -9,6 +9,7 @@
 
 #include <vmxsys/platform/command_line.hpp>
 #include <vmxsys/platform/config_loader.hpp>
+#include <vmxsys/platform/explore_command.hpp>
 #include <vmxsys/platform/list.hpp>
 #include <vmxsys/platform/nearest.hpp>
 #include <vmxsys/platform/output_file.hpp>
@@ -37,9 +38,10 @@ constexpr std::string_view usage =
     "  vmxsys check FILE    say everything that is wrong with FILE, or print it with every value filled in\n"
     "  vmxsys list [TOPIC]  parameters, presets, policies, detectors, workloads, studies, ...\n"
     "  vmxsys study NAME    re-run a published experiment\n"
+    "  vmxsys explore NAME  run a protocol through every order of its steps, shipped and with planted mistakes\n"
     "\n";
 
-const std::vector<std::string> commands{"run", "check", "list", "study"};
+const std::vector<std::string> commands{"run", "check", "list", "study", "explore"};
 
 /// Options that not every command has.
 struct restricted {
@@ -47,7 +49,8 @@ struct restricted {
   std::vector<std::string> commands;
 };
 const std::vector<restricted> restricted_options{
-    {"parameter", {"run", "check", "study"}},
+    {"parameter", {"run", "check", "study", "explore"}},
+    {"order", {"explore"}},
     {"until", {"run", "check", "study"}},
     {"seed", {"run", "check", "study"}},
     {"stepped", {"run", "check", "study"}},
@@ -68,6 +71,8 @@ po::options_description described() {
       "trace", po::value<std::vector<std::string>>()->value_name("kvm=FILE"),
       "write a trace in the kernel's KVM trace format (run)")("jobs,j", po::value<std::string>()->value_name("N"),
                                                               "worker processes of a study")(
+      "order", po::value<std::string>()->value_name("NAME"),
+      "order of a protocol's steps (explore), as -p order=NAME; all: each of them")(
       "json", po::bool_switch(), "one JSON document on standard output")("quiet,q", po::bool_switch(),
                                                                          "no progress on standard error");
   return all;
@@ -161,6 +166,13 @@ int act(const options& what, std::ostream& out, std::ostream& err) {
         << "; topics: " << joined(list_topics()) << '\n';
     return exit_usage;
   }
+  if (what.command == "explore") {
+    const auto names = names_of(exploration_choices());
+    if (std::find(names.begin(), names.end(), what.argument) != names.end()) return explore_command(what, out, err);
+    err << "vmxsys: explore: nothing called \"" << what.argument << '"' << like(what.argument, names)
+        << "; see vmxsys list explorations\n";
+    return exit_usage;
+  }
   const auto studies = names_of(study_choices());
   if (std::find(studies.begin(), studies.end(), what.argument) == studies.end()) {
     err << "vmxsys: no study \"" << what.argument << '"' << like(what.argument, studies)
@@ -219,8 +231,9 @@ command_line parse_command_line(const std::vector<std::string>& arguments) {
   if (given.size() > 2) return wrong(o.command + ": unexpected \"" + given[2] + '"');
   if (given.size() == 2) o.argument = given[1];
   if (o.argument.empty() && o.command != "list") {
-    return wrong(o.command + (o.command == "study" ? ": the name of a study is missing; see vmxsys list studies"
-                                                   : ": a file is missing"));
+    return wrong(o.command + (o.command == "study"     ? ": the name of a study is missing; see vmxsys list studies"
+                              : o.command == "explore" ? ": what to explore is missing; see vmxsys list explorations"
+                                                       : ": a file is missing"));
   }
 
   if (values.count("parameter") != 0) {
@@ -231,6 +244,7 @@ command_line parse_command_line(const std::vector<std::string>& arguments) {
       }
     }
   }
+  if (values.count("order") != 0) o.overrides.push_back("order=" + values["order"].as<std::string>());
   if (values.count("until") != 0) o.overrides.push_back("until=" + values["until"].as<std::string>());
   if (values.count("seed") != 0) o.overrides.push_back("seed=" + values["seed"].as<std::string>());
   if (values["stepped"].as<bool>()) o.overrides.emplace_back("machine.stepped=true");

@@ -3,6 +3,7 @@
 #include <ostream>
 
 #include <vmxsys/platform/config.hpp>
+#include <vmxsys/platform/explore_command.hpp>
 #include <vmxsys/platform/list.hpp>
 #include <vmxsys/platform/list_rules.hpp>
 #include <vmxsys/platform/preset.hpp>
@@ -35,6 +36,10 @@ constexpr topic topics[] = {
     {"workloads", "what the threads of a VM do (vms[].workload)", workload_choices},
     {"distributions", "random lengths of time (workload.work, workload.hold, workload.unmap)", distribution_choices},
     {"studies", "experiments to re-run (vmxsys study NAME)", study_choices},
+    {"explorations", "protocols to run through every order of their steps (vmxsys explore NAME)", exploration_choices},
+    {"orders", "orders of the posting protocol's steps: the shipped one and planted mistakes (explore --order)",
+     order_choices},
+    {"exploration_parameters", "what an exploration takes (explore -p NAME=VALUE)", exploration_parameter_choices},
     {"fields", "VMCS fields: encoding, width, kind, when they exist", field_rows},
     {"controls", "VMX controls by word and bit", control_rows},
     {"capabilities", "processors whose VMX capability MSRs are known", capability_rows},
@@ -112,7 +117,7 @@ bool list(const std::string& wanted, bool as_json, std::ostream& out) {
       if (as_json)
         array.push_back(json::object{{"name", text(t.name)}, {"description", text(t.description)}});
       else
-        out << "  " << t.name << std::string(18 - std::min<std::size_t>(17, t.name.size()), ' ') << t.description
+        out << "  " << t.name << std::string(24 - std::min<std::size_t>(23, t.name.size()), ' ') << t.description
             << '\n';
     }
   } else {

@@ -20,8 +20,8 @@ enum exit_status : int {
 
 /// A command line, read and checked.
 struct options {
-  std::string command;                             ///< "run", "check", "list", "study"
-  std::string argument;                            ///< file, topic or study; may be empty for "list"
+  std::string command;                             ///< "run", "check", "list", "study", "explore"
+  std::string argument;                            ///< file, topic, study or exploration; may be empty for "list"
   std::vector<std::string> overrides;              ///< -p, in order; --until, --seed and --stepped are among them
   std::optional<std::filesystem::path> out;        ///< --out DIR
   std::optional<std::filesystem::path> kvm_trace;  ///< --trace kvm=FILE
