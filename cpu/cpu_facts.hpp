@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <vmxsys/apic/interrupt_remapping.hpp>
 #include <vmxsys/apic/posted_interrupts.hpp>
 #include <vmxsys/vmx/exit.hpp>
 #include <vmxsys/vmx/transition_work.hpp>
@@ -84,6 +85,17 @@ struct eoi_broadcast_fact {
   std::uint8_t vector;
 };
 BOOST_DESCRIBE_STRUCT(eoi_broadcast_fact, (), (vector))
+
+/// An interrupt-remapping unit has decided on a message: at what step of the rules, which entry, whose vector, and
+/// whether a posting sends a notification.
+struct message_remapped_fact {
+  static constexpr const char* fact_name = "message_remapped";
+  apic::remapping_step step;
+  std::uint32_t index;
+  std::uint8_t vector;
+  std::uint8_t notified;
+};
+BOOST_DESCRIBE_STRUCT(message_remapped_fact, (), (step, index, vector, notified))
 
 /// A guest's access to a register of its local APIC that the virtual-APIC page answered, at its completion.
 struct virtual_apic_access_fact {

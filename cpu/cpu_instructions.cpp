@@ -764,6 +764,12 @@ void logical_cpu::access_own_page(instruction& i, cycles now) {
     note_apic_outcome(apic_.write_page(offset, i.size, i.b, now), now);
 }
 
+void logical_cpu::write_apic_page(std::uint32_t offset, unsigned bytes, std::uint64_t value, cycles now) {
+  cause_ = {};  // somebody outside
+  note_apic_outcome(apic_.write_page(offset, bytes, value, now), now);
+  disturb(now);
+}
+
 /// MSR lists see the processor's own TSC. SDM Vol. 3C §30.4.
 bool logical_cpu::read_msr(std::uint32_t number, std::uint64_t& value) {
   return read_register(number, time_.now().count(), value, time_.now());

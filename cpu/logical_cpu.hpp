@@ -92,6 +92,8 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
   /// Dropped if the CPU does not wait for it any more (an INIT came in between).
   void bus_answer(std::uint64_t tag, std::uint64_t value, cycles at);
   void close_books(cycles now);
+  /// A write of the CPU's xAPIC page from outside it, in an event of the machine; see `apic::local_apic::write_page`.
+  void write_apic_page(std::uint32_t offset, unsigned bytes, std::uint64_t value, cycles now);
 
  private:
   enum class activity : std::uint8_t {

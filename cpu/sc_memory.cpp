@@ -22,6 +22,10 @@ memory_target::~memory_target() { timeline_.hardware().physical().detach(*this);
 bool memory_target::valid(tlm::tlm_generic_payload& transaction) const {
   const std::uint64_t length = transaction.get_data_length();
   const std::uint64_t width = transaction.get_streaming_width();
+  if (transaction.get_data_ptr() == nullptr && length != 0) {
+    transaction.set_response_status(tlm::TLM_GENERIC_ERROR_RESPONSE);
+    return false;
+  }
   if (length == 0 || width == 0) {
     transaction.set_response_status(tlm::TLM_BURST_ERROR_RESPONSE);
     return false;
@@ -69,6 +73,7 @@ void memory_target::for_each_run(tlm::tlm_generic_payload& transaction, Access a
 }
 
 void memory_target::b_transport(tlm::tlm_generic_payload& transaction, sc_core::sc_time& delay) {
+  transaction.set_dmi_allowed(false);
   if (!valid(transaction)) return;
   unsigned char* data = transaction.get_data_ptr();
   if (transaction.is_read()) {
@@ -92,6 +97,10 @@ unsigned memory_target::transport_dbg(tlm::tlm_generic_payload& transaction) {
   const std::uint64_t address = transaction.get_address();
   if (address >= size_) {
     transaction.set_response_status(tlm::TLM_ADDRESS_ERROR_RESPONSE);
+    return 0;
+  }
+  if (transaction.get_data_ptr() == nullptr) {
+    transaction.set_response_status(tlm::TLM_GENERIC_ERROR_RESPONSE);
     return 0;
   }
   const auto bytes = static_cast<unsigned>(std::min<std::uint64_t>(transaction.get_data_length(), size_ - address));

@@ -21,7 +21,7 @@ namespace vmxsys::cpu {
 ///
 /// The whole base protocol is answered: byte enables, streaming, TLM_IGNORE_COMMAND. Errors: address beyond `size`
 /// (TLM_ADDRESS_ERROR_RESPONSE), no bytes or no streaming width (TLM_BURST_ERROR_RESPONSE), byte enables
-/// without length.
+/// without length (TLM_BYTE_ENABLE_ERROR_RESPONSE), no data pointer (TLM_GENERIC_ERROR_RESPONSE).
 class memory_target : public sc_core::sc_module, private watched_page_listener {
  public:
   /// Addresses are offsets from `base` of machine memory, or physical addresses with the default base 0.

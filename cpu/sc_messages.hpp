@@ -22,4 +22,7 @@ inline constexpr char bus_error[] = "/vmxsys/cpu/physical_cpu/bus_error";
 /// SC_WARNING: a well-formed write to the MSI window that interrupts nobody.
 inline constexpr char lost_interrupt[] = "/vmxsys/cpu/interrupt_port/lost";
 
+/// SC_WARNING: an interrupt-remapping unit blocked a message; the text has the reason.
+inline constexpr char remapping_fault[] = "/vmxsys/cpu/remapping_unit/fault";
+
 }  // namespace vmxsys::cpu::message

@@ -167,17 +167,26 @@ void timeline_module::take_writes(cycles now) {
   if (!writes_.empty()) machine_.time().arm(write_slot_, writes_.front().at, phase::message);
 }
 
-void timeline_module::read(physical_address from, void* to, std::size_t bytes) {
-  const cycles here = clock().cycle_of(sc_time_stamp());
-  run(here + cycles{1});
+void timeline_module::catch_up() {
+  clock();
+  run(here() + cycles{1});
   schedule();
+}
+
+void timeline_module::act_at(slot which, cycles at) {
+  machine_.time().arm(which, at, phase::message);
+  schedule();
+}
+
+void timeline_module::read(physical_address from, void* to, std::size_t bytes) {
+  catch_up();
   machine_.physical().read(from, to, bytes);
-  overlay(from, to, bytes, here + cycles{1});
+  overlay(from, to, bytes, here() + cycles{1});
 }
 
 void timeline_module::peek(physical_address from, void* to, std::size_t bytes) const {
   machine_.physical().read(from, to, bytes);
-  overlay(from, to, bytes, clock_ ? clock_->cycle_of(sc_time_stamp()) + cycles{1} : cycles{0});
+  overlay(from, to, bytes, clock_ ? here() + cycles{1} : cycles{0});
 }
 
 void timeline_module::overlay(physical_address from, void* to, std::size_t bytes, cycles until) const {
@@ -201,36 +210,17 @@ void timeline_module::attach(unsigned cpu, bus_master& master) {
     masters_[cpu] = &master;
 }
 
-// In one of the machine's events, possibly ahead of kernel time. What the access causes can come back one cycle after
-// the kernel time at which it is carried, so the machine must not run past that.
+// In one of the machine's events, possibly ahead of kernel time.
 bool timeline_module::issue(const bus_request& request, cycles now) {
   const bus_master* master = masters_[request.cpu];
   if (master == nullptr || !master->connected()) return false;
-  const sc_time due = clock_->time_of(now);
-  const sc_time here = sc_time_stamp();
-  const bool in_time = due <= here;
-  accesses_.push_back({request, now, in_time});
-  machine_.time().end_no_later_than(clock_->cycle_of(due) + cycles{1});
-  bridge_wake_.notify(in_time ? sc_core::SC_ZERO_TIME : due - here);
+  accesses_.push(request, now, machine_.time(), *clock_);
   return true;
 }
 
-// The bridge. A transaction starts one delta cycle into its instant whether the machine issued it ahead of time or at
-// that instant: so what other processes do in the first delta cycle is before it for every quantum.
+// The bridge.
 void timeline_module::carry() {
-  for (;;) {
-    bool settled = false;
-    while (accesses_.empty()) {
-      wait(bridge_wake_);
-      settled = !accesses_.empty() && accesses_.front().issued_in_time;
-    }
-    const sc_time due = clock_->time_of(accesses_.front().at);
-    if (due > sc_time_stamp()) wait(due - sc_time_stamp());
-    if (due == sc_time_stamp() && !settled) wait(sc_core::SC_ZERO_TIME);
-    const bus_request request = accesses_.front().request;
-    accesses_.pop_front();
-    transport(request);
-  }
+  for (;;) transport(accesses_.take());
 }
 
 void timeline_module::transport(const bus_request& request) {

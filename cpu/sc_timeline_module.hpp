@@ -8,6 +8,7 @@
 #include "bus.hpp"
 #include "machine.hpp"
 #include "sc_cycle_clock.hpp"
+#include "sc_departures.hpp"
 #include "sc_messages.hpp"
 #include "sc_portability.hpp"
 
@@ -90,6 +91,16 @@ class timeline_module : public sc_core::sc_module, private bus_if {
   /// Reads what is in memory, with outside writes on top, without letting the machine catch up: for debuggers.
   void peek(physical_address from, void* to, std::size_t bytes) const;
 
+  /// The cycle floor(T); 0 before the end of elaboration.
+  cycles here() const { return clock_ ? clock_->cycle_of(sc_core::sc_time_stamp()) : cycles{0}; }
+  /// Lets the machine execute every event up to `here()`, as a read does.
+  void catch_up();
+  /// A slot of the timeline for something that acts inside the machine; see `arrivals`. Call while modules are
+  /// constructed.
+  slot add_slot(void* context, timeline::callback act) { return machine_.time().add_slot(context, act); }
+  /// Arms such a slot at a cycle that lies not before `arrival()`, in phase message.
+  void act_at(slot which, cycles at);
+
   void attach(unsigned cpu, bus_master& master);
 
  private:
@@ -99,12 +110,6 @@ class timeline_module : public sc_core::sc_module, private bus_if {
     physical_address to;
     std::vector<unsigned char> bytes;
   };
-  struct pending_access {
-    bus_request request;
-    cycles at;
-    bool issued_in_time;  // kernel time was the cycle's when it was issued
-  };
-
   void construct();
   void end_of_elaboration() override;
 
@@ -135,8 +140,7 @@ class timeline_module : public sc_core::sc_module, private bus_if {
   std::deque<outside_write> writes_;  // by (at, sender), then as they came
 
   std::vector<bus_master*> masters_;  // by CPU
-  sc_core::sc_event bridge_wake_{"bridge_wake"};
-  std::deque<pending_access> accesses_;
+  departures<bus_request> accesses_{"bridge_wake"};
   tlm::tlm_generic_payload payload_;
   unsigned char data_[8] = {};
 };

@@ -65,7 +65,7 @@ struct somebody_else : sc_core::sc_module {
   }
   void act() {
     wait(3, sc_core::SC_US);
-    write(interrupts, msi_window, 0x51);  // vector 51H to CPU 0
+    write(interrupts, apic::msi_window, 0x51);  // vector 51H to CPU 0
     wait(4, sc_core::SC_US);
     write(out, bell_address, 1);
   }

@@ -212,7 +212,7 @@ class foreign : public sc_core::sc_module {
       if (at > sc_core::sc_time_stamp()) wait(at - sc_core::sc_time_stamp());
       switch (a.what) {
         case foreign_action::kind::interrupt:
-          access(interrupts, true, msi_window | a.cpu << 12, 0xC0 + a.cpu, 4, a.delay);
+          access(interrupts, true, apic::msi_window | a.cpu << 12, 0xC0 + a.cpu, 4, a.delay);
           break;
         case foreign_action::kind::bell:
           access(memory, true, bell_address, ++bell, 8, a.delay);
