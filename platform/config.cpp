@@ -1,7 +1,10 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include <vmxsys/models/hypervisor/interrupt_path.hpp>
 #include <vmxsys/models/hypervisor/spin_policy.hpp>
+#include <vmxsys/models/hypervisor/timer_backend.hpp>
+#include <vmxsys/models/kernel/apic_driver.hpp>
 #include <vmxsys/platform/config.hpp>
 #include <vmxsys/platform/preset.hpp>
 #include <vmxsys/vmx/capability.hpp>
@@ -54,6 +57,30 @@ std::vector<choice> spin_policy_choices() {
   for (const models::spin_policy_entry& p : models::spin_policies())
     result.push_back(
         {p.name, std::string{p.description} + (*p.kernel == '\0' ? "" : std::string{" (Linux "} + p.kernel + ")")});
+  return result;
+}
+
+std::vector<choice> interrupt_path_choices() {
+  std::vector<choice> result;
+  for (const models::interrupt_path_entry& p : models::interrupt_paths()) result.push_back({p.name, p.description});
+  return result;
+}
+
+std::vector<choice> timer_backend_choices() {
+  std::vector<choice> result;
+  for (const models::timer_backend_entry& t : models::timer_backends()) result.push_back({t.name, t.description});
+  return result;
+}
+
+std::vector<choice> timer_advance_choices() {
+  return {{"off", "at their deadline"},
+          {"fixed", "by `lead`; the entry then waits for the deadline"},
+          {"adaptive", "by 1 us at first, adjusted to how early or late the entry was (Linux v5.3 and later)"}};
+}
+
+std::vector<choice> apic_choices() {
+  std::vector<choice> result;
+  for (const models::apic_driver_entry& a : models::apic_drivers()) result.push_back({a.name, a.description});
   return result;
 }
 
@@ -142,6 +169,78 @@ void check_distribution(const distribution& d, const std::string& path, std::uin
   }
 }
 
+/// What a choice needs of the processor, and which presets would have it.
+void check_controls(const std::vector<models::required_control>& needed, const run_config& config,
+                    const std::string& path, const std::string& value, combinations& found) {
+  const auto missing_from = [&](const preset& p) -> const vmx::control_info* {
+    const vmx::capability_row* row = vmx::find_capability_row(p.capabilities);
+    return row == nullptr ? nullptr : models::first_missing(needed, row->values);
+  };
+  const preset* hardware = find_preset(config.machine.preset);
+  const vmx::control_info* missing = hardware == nullptr ? nullptr : missing_from(*hardware);
+  if (missing == nullptr) return;
+  std::string others;
+  for (const preset& p : presets())
+    if (missing_from(p) == nullptr) others += (others.empty() ? "" : ", ") + p.name;
+  found.fault(path, '"' + value + '"',
+              "preset \"" + hardware->name + "\" (capabilities \"" + hardware->capabilities + "\") has no \"" +
+                  missing->name + "\"; presets that have what it needs: " + (others.empty() ? "none" : others),
+              {"machine.preset"});
+}
+
+void check_apic(const std::string& name, std::uint64_t cpus, const std::string& path,
+                const std::vector<std::string>& depends, combinations& found) {
+  const models::apic_driver_entry* driver = models::find_apic_driver(name);
+  if (driver != nullptr && cpus > driver->most_cpus)
+    found.fault(path, '"' + name + '"',
+                "addresses at most " + std::to_string(driver->most_cpus) + " CPUs, not " + std::to_string(cpus), depends);
+}
+
+/// Interrupt path and timer backend: of each other, of the processor and of the machines' shape.
+void check_interrupts(const run_config& config, combinations& found) {
+  const host_config& host = config.host;
+  const models::interrupt_path_entry* path = models::find_interrupt_path(host.interrupt_path);
+  const models::timer_backend_entry* timers = models::find_timer_backend(host.timer_backend);
+  if (path != nullptr) check_controls(path->needs, config, "host.interrupt_path", host.interrupt_path, found);
+  if (timers != nullptr) check_controls(timers->needs, config, "host.timer_backend", host.timer_backend, found);
+  const bool posts = path != nullptr && path->posts;
+  std::string posting;
+  for (const models::interrupt_path_entry& p : models::interrupt_paths())
+    if (p.posts) posting += (posting.empty() ? "" : ", ") + std::string{p.name};
+  if (path != nullptr && timers != nullptr && timers->needs_posting && !posts)
+    found.fault("host.timer_backend", '"' + host.timer_backend + '"',
+                "needs an interrupt_path that posts (" + posting + "), not \"" + host.interrupt_path + '"',
+                {"host.interrupt_path"});
+  if (path != nullptr && host.exit_fast_paths && !posts)
+    found.fault("host.exit_fast_paths", "true",
+                "needs an interrupt_path that posts (" + posting + "), not \"" + host.interrupt_path + '"',
+                {"host.interrupt_path"});
+  if (host.housekeeping_cpu >= logical_cpus(config.machine))
+    found.fault("host.housekeeping_cpu", std::to_string(host.housekeeping_cpu),
+                "the machine has " + std::to_string(logical_cpus(config.machine)) + " logical CPUs, numbered from 0",
+                {"machine"});
+  if (path == nullptr || !path->pinned) return;
+  if (host.placement != "spread")
+    found.fault("host.placement", '"' + host.placement + '"',
+                "interrupt_path \"" + host.interrupt_path + "\" needs \"spread\": vCPU i on CPU i",
+                {"host.interrupt_path"});
+  if (config.vms.size() > 1)
+    found.fault("vms", std::to_string(config.vms.size()) + " virtual machines",
+                "interrupt_path \"" + host.interrupt_path + "\" is for one that has its CPUs to itself",
+                {"host.interrupt_path"});
+  for (std::size_t i = 0; i < config.vms.size(); ++i) {
+    const std::string vm = "vms[" + std::to_string(i) + ']';
+    if (config.vms[i].vcpus > logical_cpus(config.machine))
+      found.fault(vm + ".vcpus", std::to_string(config.vms[i].vcpus),
+                  "interrupt_path \"" + host.interrupt_path + "\" needs a CPU for each of them", {"machine"});
+    const models::apic_driver_entry* driver = models::find_apic_driver(config.vms[i].guest.apic);
+    if (driver != nullptr && driver->mode != apic::apic_mode::x2apic)
+      found.fault(vm + ".guest.apic", '"' + config.vms[i].guest.apic + '"',
+                  "interrupt_path \"" + host.interrupt_path + "\" needs a guest in x2APIC mode",
+                  {"host.interrupt_path"});
+  }
+}
+
 }  // namespace
 
 void check_combinations(const run_config& config, const std::vector<config_error>& already,
@@ -183,6 +282,9 @@ void check_combinations(const run_config& config, const std::vector<config_error
     }
   }
 
+  check_apic(config.host.apic, cpus, "host.apic", {"machine"}, found);
+  check_interrupts(config, found);
+
   if (config.host.ple_window_max < config.host.ple_window) {
     found.fault("host.ple_window_max", std::to_string(config.host.ple_window_max),
                 "smaller than ple_window (" + std::to_string(config.host.ple_window) + ")", {"host.ple_window"});
@@ -211,6 +313,7 @@ void check_combinations(const run_config& config, const std::vector<config_error
       }
     }
     check_scheduler(vm.guest.scheduler, path + ".guest.scheduler");
+    check_apic(vm.guest.apic, vm.vcpus, path + ".guest.apic", {path + ".vcpus"}, found);
     const workload_config& w = vm.workload;
     const bool locks = w.name == "lock_bound" || w.name == "user_spin";
     const bool unmaps = w.name == "tlb_shootdown";

@@ -26,6 +26,10 @@ std::vector<choice> gap_measure_choices();
 std::vector<choice> scheduler_choices();
 std::vector<choice> scheduler_profile_choices();
 std::vector<choice> spin_policy_choices();
+std::vector<choice> interrupt_path_choices();
+std::vector<choice> timer_backend_choices();
+std::vector<choice> timer_advance_choices();
+std::vector<choice> apic_choices();
 std::vector<choice> placement_choices();
 std::vector<choice> lock_choices();
 std::vector<choice> user_lock_choices();
@@ -201,6 +205,28 @@ inline constexpr auto parameters_of<spin_policy_config> = std::array{
         .name = "name", .unit = "name", .description = "handling of a PAUSE-loop exit", .choices = spin_policy_choices},
 };
 
+/// How early the hypervisor lets timers of guests expire, in TSC-deadline mode.
+struct timer_advance_config {
+  std::string name = "off";
+  duration lead = duration::us(1);
+};
+BOOST_DESCRIBE_STRUCT(timer_advance_config, (), (name, lead))
+template <>
+inline constexpr std::string_view shorthand_of<timer_advance_config> = "name";
+template <>
+inline constexpr auto parameters_of<timer_advance_config> = std::array{
+    parameter{.name = "name",
+              .unit = "name",
+              .description = "how early timers of guests are let expire",
+              .choices = timer_advance_choices},
+    parameter{.name = "lead",
+              .unit = "duration",
+              .description = "time by which every timer expires early, as lapic_timer_advance_ns in KVM",
+              .lowest = 1000,
+              .highest = ten_seconds,
+              .only_for = "fixed"},
+};
+
 /// The host kernel and its hypervisor.
 struct host_config {
   std::uint32_t hz = 250;
@@ -211,12 +237,20 @@ struct host_config {
   std::uint32_t ple_window_grow = 2;
   std::uint32_t ple_window_shrink = 0;
   std::uint32_t ple_window_max = 4294967295;
+  std::string interrupt_path = "injected";
+  bool exit_fast_paths = false;
+  std::string timer_backend = "preemption_timer";
+  timer_advance_config timer_advance;
+  std::uint32_t housekeeping_cpu = 0;
+  std::string apic = "x2apic_physical";
+  bool ipi_shorthands = false;
   std::string placement = "free";
   bool tracing = false;
 };
 BOOST_DESCRIBE_STRUCT(host_config, (),
                       (hz, scheduler, spin_policy, ple_gap, ple_window, ple_window_grow, ple_window_shrink,
-                       ple_window_max, placement, tracing))
+                       ple_window_max, interrupt_path, exit_fast_paths, timer_backend, timer_advance, housekeeping_cpu, apic,
+                       ipi_shorthands, placement, tracing))
 template <>
 inline constexpr auto parameters_of<host_config> = std::array{
     parameter{
@@ -235,6 +269,32 @@ inline constexpr auto parameters_of<host_config> = std::array{
               .description =
                   "ple_window when the vCPU is scheduled in: below 1 reset, below ple_window divided, else subtracted"},
     parameter{.name = "ple_window_max", .unit = "cycles", .description = "ple_window never grows beyond"},
+    parameter{.name = "interrupt_path",
+              .unit = "name",
+              .description = "how interrupts get into a guest",
+              .choices = interrupt_path_choices},
+    parameter{.name = "exit_fast_paths",
+              .unit = "flag",
+              .description = "IPIs, deadlines and timer exits go back into the guest with interrupts off, as in Linux "
+                             "v6.12; only with an interrupt path that posts"},
+    parameter{.name = "timer_backend",
+              .unit = "name",
+              .description = "what waits for the deadlines of guests' local APIC timers",
+              .choices = timer_backend_choices},
+    parameter{.name = "timer_advance",
+              .unit = "object",
+              .description = "how early the hypervisor lets guests' timers expire"},
+    parameter{.name = "housekeeping_cpu",
+              .unit = "CPU",
+              .description = "CPU of the host on which timer_backend \"posted\" has its timers",
+              .highest = 1023},
+    parameter{.name = "apic",
+              .unit = "name",
+              .description = "how the host's kernel drives its local APICs",
+              .choices = apic_choices},
+    parameter{.name = "ipi_shorthands",
+              .unit = "flag",
+              .description = "call all other CPUs by one ICR write with a shorthand, as Linux does since v5.4"},
     parameter{
         .name = "placement", .unit = "name", .description = "where vCPU threads may run", .choices = placement_choices},
     parameter{.name = "tracing",
@@ -248,8 +308,10 @@ struct guest_config {
   std::uint32_t hz = 250;
   scheduler_config scheduler;
   std::string lock = "queued";
+  std::string apic = "x2apic_physical";
+  bool ipi_shorthands = false;
 };
-BOOST_DESCRIBE_STRUCT(guest_config, (), (hz, scheduler, lock))
+BOOST_DESCRIBE_STRUCT(guest_config, (), (hz, scheduler, lock, apic, ipi_shorthands))
 template <>
 inline constexpr auto parameters_of<guest_config> = std::array{
     parameter{
@@ -259,6 +321,13 @@ inline constexpr auto parameters_of<guest_config> = std::array{
               .unit = "name",
               .description = "kind of spinlock the guest kernel uses",
               .choices = lock_choices},
+    parameter{.name = "apic",
+              .unit = "name",
+              .description = "how the guest's kernel drives its local APICs",
+              .choices = apic_choices},
+    parameter{.name = "ipi_shorthands",
+              .unit = "flag",
+              .description = "call all other CPUs by one ICR write with a shorthand, as Linux does since v5.4"},
 };
 
 /// What the threads of a virtual machine do.

@@ -15,6 +15,8 @@ namespace {
 constexpr physical_address host_memory = 0x100'0000;
 constexpr std::uint64_t host_memory_bytes = 0x2000'0000;
 constexpr physical_address first_vm_memory = 0x4000'0000;
+/// Where the guest's IPIs reach physical CPUs, its vectors are none of the host's.
+constexpr std::uint8_t guest_vector_shift = 0x20;
 
 models::duration_distribution to_model(const distribution& d, std::uint64_t tsc_khz) {
   using shape = models::duration_distribution::shape;
@@ -28,6 +30,13 @@ models::duration_distribution to_model(const distribution& d, std::uint64_t tsc_
 
 std::uint64_t nanoseconds_of(duration d, std::uint64_t tsc_khz) {
   return d.in_cycles() ? d.count() * 1'000'000 / tsc_khz : d.count() / 1000;
+}
+
+models::timer_advance_rules to_model(const timer_advance_config& a, std::uint64_t tsc_khz) {
+  using kind = models::timer_advance_rules::kind;
+  if (a.name == "off") return {};
+  if (a.name == "adaptive") return {kind::adaptive, models::timer_advance::initial_ns};
+  return {kind::fixed, static_cast<std::uint32_t>(nanoseconds_of(a.lead, tsc_khz))};
 }
 
 std::string detector_name(const detector_config& d) {
@@ -77,11 +86,14 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     hw.observers.push_back({[name = o.name] { return vmx::make_spin_detector(name); }, o.gap, o.window});
   hw.overcommitted = [this](unsigned cpu) { return host_ && host_->nr_running(cpu) > 1; };
   hw.stepped = config.machine.stepped;
+  hw.boot_apic = models::find_apic_driver(config.host.apic)->mode;
   hardware_ = std::make_unique<cpu::machine>(std::move(hw));
 
   models::kernel_config host = kernel_settings(config.host.scheduler, hardware_->cpus(), config.host.hz);
   host.name = "host";
   host.tracing = config.host.tracing;
+  host.apic = config.host.apic;
+  host.ipi_shorthands = config.host.ipi_shorthands;
   host.memory_base = host_memory;
   host.memory_bytes = host_memory_bytes;
   host_ = std::make_unique<models::kernel>(*hardware_, std::move(host));
@@ -92,6 +104,11 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   kvm.ple_gap = config.host.ple_gap;
   kvm.ple_window = {config.host.ple_window, config.host.ple_window_grow, config.host.ple_window_shrink,
                     config.host.ple_window_max};
+  kvm.interrupt_path = config.host.interrupt_path;
+  kvm.fast_paths = config.host.exit_fast_paths;
+  kvm.housekeeping_cpu = config.host.housekeeping_cpu;
+  kvm.timer_backend = config.host.timer_backend;
+  kvm.timer_advance = to_model(config.host.timer_advance, preset_.tsc_khz);
   kvm.costs = preset_.kvm;
   kvm_ = std::make_unique<models::kvm>(*host_, std::move(kvm));
 
@@ -101,6 +118,9 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     models::kernel_config g = kernel_settings(vm.guest.scheduler, vm.vcpus, vm.guest.hz);
     g.name = vm.name;
     g.locks = *models::lock_kind_named(vm.guest.lock);
+    g.apic = vm.guest.apic;
+    g.ipi_shorthands = vm.guest.ipi_shorthands;
+    if (models::find_interrupt_path(config.host.interrupt_path)->pinned) g.ipi_vector_shift = guest_vector_shift;
     g.memory_base = memory;
     g.memory_bytes = vm.memory.bytes;
     memory += (vm.memory.bytes + 0xFFF) & ~std::uint64_t{0xFFF};
@@ -113,6 +133,7 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     models::virtual_machine_config v;
     v.name = vm.name;
     v.vcpus = vm.vcpus;
+    v.apic = guest.apic().mode();
     v.boot = [&guest](unsigned index) -> cpu::strand& { return guest.boot_cpu(index); };
     for (unsigned i = 0; i < vm.vcpus; ++i)
       v.affinity.push_back(placement_of(config.host.placement, hardware_->cpus(), first_vcpu, i));

@@ -106,6 +106,13 @@ constexpr capabilities make_sapphire_rapids() {
   return c;
 }
 
+/// No processor in particular: what a later one may have besides.
+constexpr capabilities make_apic_timer() {
+  capabilities c = make_sapphire_rapids();
+  c.tertiary = bit(4) | bit(8);
+  return c;
+}
+
 constexpr std::uint64_t exit_nehalem = 0x007F'FFFF;
 constexpr std::uint64_t entry_nehalem = 0x0000'FFFF;
 constexpr std::uint64_t exit_skylake = 0x01FF'FFFF;
@@ -146,6 +153,7 @@ constexpr capability_row table[] = {
     {"cascade_lake_sp", "Xeon Gold 6252N, the complete set of a real part (region size apart)",
      make({0x4, 0xFF, 0x25F'7FFF, exit_skylake, entry_skylake, 0x7004'C1E7, 0x77'67FF, 0x2E, ept_skylake, 46})},
     {"sapphire_rapids", "Xeon Scalable, fourth generation: IPI virtualization; typical values", make_sapphire_rapids()},
+    {"apic_timer", "sapphire_rapids with APIC-timer virtualization: no processor in particular", make_apic_timer()},
 };
 
 }  // namespace

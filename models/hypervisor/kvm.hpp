@@ -5,13 +5,19 @@
 #include <string>
 #include <vector>
 
+#include <vmxsys/apic/interrupt_remapping.hpp>
 #include <vmxsys/apic/local_apic.hpp>
 #include <vmxsys/models/kernel/kernel.hpp>
 
+#include "interrupt_path.hpp"
 #include "kvm_costs.hpp"
 #include "kvm_facts.hpp"
 #include "ple_window.hpp"
+#include "posted_vcpu.hpp"
+#include "posting_protocol.hpp"
 #include "spin_policy.hpp"
+#include "timer_advance.hpp"
+#include "timer_backend.hpp"
 
 namespace vmxsys::models {
 
@@ -23,6 +29,14 @@ struct kvm_config {
   spin_policy_maker make_policy;              ///< when set, makes the policy instead of the name
   std::uint32_t ple_gap = 128;                ///< TSC cycles; 0 turns PAUSE-loop exiting off
   ple_window_parameters ple_window;           ///< window, grow, shrink, max
+  std::string interrupt_path = "injected";         ///< a name of interrupt_paths()
+  std::string timer_backend = "preemption_timer";  ///< a name of timer_backends()
+  timer_advance_rules timer_advance;               ///< in TSC-deadline mode
+  unsigned housekeeping_cpu = 0;                   ///< where the timer backend `posted` has its timers
+  /// Exits by a fixed unicast IPI, a TSC deadline or the preemption timer go back into the guest with interrupts off,
+  /// without the usual way out (handle_fastpath_set_msr_irqoff, handle_fastpath_preemption_timer; as v6.12). Only where
+  /// interrupts are posted.
+  bool fast_paths = false;
   kvm_costs costs;
 };
 
@@ -47,22 +61,44 @@ class vcpu final : public switch_notifier {
   bool ready() const { return ready_; }
   bool blocking() const { return blocking_; }
   bool in_guest_mode() const { return mode_ != run_mode::outside_guest; }
+  std::uint32_t timer_advance_ns() const { return advance_ ? advance_->nanoseconds() : 0; }
 
   cpu::program sched_out(models::thread& self) override;
   cpu::program sched_in(models::thread& self) override;
+
+  // -- for timer backends (kvm_timer.cpp) -----------------------------------------------------------------------------
+  /// When its local APIC timer expires next.
+  cycles timer_deadline() const { return apic_.next_timer_event(); }
+  /// How much earlier it is let expire.
+  cycles timer_lead() const;
+  /// A timer of the host; it calls the backend when it expires.
+  timer_event& software_timer() { return software_timer_; }
+  /// The virtual timer expires if its deadline, less the lead and what a backend counts too coarsely, is reached.
+  /// `on_time`: no entry is left that could wait for the deadline, so this does.
+  cpu::program timer_expired(cycles early = cycles{0}, bool on_time = false);
+  /// The same in the handler of the software timer, and gets the vCPU to notice.
+  cpu::program software_timer_expired();
+  /// Loads the VMX-preemption timer with the deadline.
+  cpu::program load_preemption_timer();
+  /// A software timer has expired while the vCPU is not to be interrupted by posting: it looks at its next entry.
+  cpu::program note_timer();
+  /// The vector of the LVT timer, 0 if it is masked.
+  std::uint8_t timer_vector() const;
 
  private:
   friend class kvm;
   friend class on_spin_context;
   friend class virtual_machine;
+  friend class injected_path;
+  friend class direct_path;
+  friend class posted_path;
 
   enum class mp_state : std::uint8_t { uninitialized, runnable, halted };
-  enum class run_mode : std::uint8_t { outside_guest, in_guest, exiting };
+  using run_mode = vcpu_mode;
 
-  /// The virtual timer's backend while the vCPU blocks.
-  class block_timer final : public timer_event {
+  class lapic_timer final : public timer_event {
    public:
-    explicit block_timer(vcpu& of) : of_{of} {}
+    explicit lapic_timer(vcpu& of) : of_{of} {}
     cpu::program expire() override;
 
    private:
@@ -78,6 +114,7 @@ class vcpu final : public switch_notifier {
     vcpu& of_;
   };
 
+  void make_virtual_apic();
   // kvm_run.cpp
   cpu::program run();
   cpu::program create();
@@ -86,12 +123,18 @@ class vcpu final : public switch_notifier {
   cpu::vm_entry_instruction entry_instruction();
   cpu::program prepare_entry();
   cpu::program inject();
-  cpu::program program_preemption_timer();
   cpu::program skip_instruction(std::uint32_t length);
   cpu::program load_on(unsigned cpu);
+  cpu::program announce_entry();
   cpu::program handle_exit(const vmx::exit_info& exit);
+  cpu::program announce_exit(const vmx::exit_info& exit);
   cpu::program block();
+  cpu::program wait_for_event();
   bool runnable() const;
+  bool event_pending() const;
+  bool interrupt_pending() const;
+  /// Interrupts are posted to it.
+  bool posts() const { return virtual_apic_ && virtual_apic_->info != nullptr; }
   // kvm_handlers.cpp
   cpu::program handle_external_interrupt(const vmx::exit_info& exit);
   cpu::program handle_pause();
@@ -99,9 +142,30 @@ class vcpu final : public switch_notifier {
   cpu::program handle_cpuid();
   cpu::program handle_hypercall();
   cpu::program handle_hlt();
+  // kvm_timer.cpp
   cpu::program handle_preemption_timer();
+  cpu::program wait_for_deadline();
+  cpu::program settle_deadline();
+  cpu::program act_on(const apic::register_outcome& outcome);
   cpu::program send_interrupts(const apic::interrupt_command& command);
   cpu::program kick();
+  // kvm_apic.cpp
+  cpu::program handle_apic_access(const vmx::exit_info& exit);
+  cpu::program handle_apic_write(const vmx::exit_info& exit);
+  cpu::program handle_virtualized_eoi(const vmx::exit_info& exit);
+  cpu::program update_tpr_threshold();
+  void show_registers();
+  void show_register(std::uint32_t msr);
+  // kvm_posting.cpp
+  cpu::program enter_posted();
+  cpu::task<bool> fast_path();
+  cpu::program enter_from_posting();
+  cpu::program serve_requests();
+  cpu::program load_posting();
+  cpu::program put_posting(bool preempted);
+  cpu::program deliver_accepted();
+  std::uint8_t deliverable() const;
+  bool interrupt_posted() const;
   ple_window_fact window_fact(const ple_window_change& change) const;
   /// The CPU of the host that its thread runs on, or 0.
   unsigned host_cpu() const;
@@ -113,7 +177,7 @@ class vcpu final : public switch_notifier {
   apic::local_apic apic_;
   physical_address vmcs_;
   cpu::word* line_;  // what siblings look at: one line per vCPU
-  block_timer block_timer_{*this};
+  lapic_timer software_timer_{*this};
   sleep_timer sleep_timer_{*this};
 
   mp_state state_ = mp_state::uninitialized;
@@ -121,8 +185,8 @@ class vcpu final : public switch_notifier {
   bool start_pending_ = false;           // a SIPI arrived
   bool halted_with_interrupts_ = false;  // RFLAGS.IF at the HLT
   bool launched_ = false;
-  bool window_exiting_ = false;        // "interrupt-window exiting" is set in the VMCS
-  bool preemption_timer_set_ = false;  // the VMCS holds something else than the largest value
+  bool window_exiting_ = false;                 // "interrupt-window exiting" is set in the VMCS
+  preemption_timer_load preemption_timer_{true};  // the VMCS is made with the longest value
   bool preempted_ = false;
   bool ready_ = false;
   bool preempted_in_kernel_ = false;
@@ -132,12 +196,15 @@ class vcpu final : public switch_notifier {
   int loaded_on_ = -1;  // the CPU on which the VMCS is active
   models::ple_window window_;
   std::uint32_t primary_controls_ = 0;
+  std::unique_ptr<timer_advance> advance_;  // none: deadlines are met as they are
+  std::unique_ptr<virtual_apic_memory> virtual_apic_;  // none: the processor knows nothing of the local APIC
 };
 
 struct virtual_machine_config {
   std::string name;
   unsigned vcpus = 1;
   guest_boot boot;
+  apic::apic_mode apic = apic::apic_mode::x2apic;  ///< in which the guest finds its local APICs
   std::vector<std::vector<unsigned>> affinity;  ///< of the vCPU threads, by index; empty: free
 };
 
@@ -151,15 +218,34 @@ class virtual_machine {
   vcpu& cpu(unsigned i) { return *vcpus_[i]; }
   unsigned vcpus() const { return static_cast<unsigned>(vcpus_.size()); }
   unsigned last_boosted() const { return last_boosted_; }
+  apic::apic_mode apic_mode() const { return config_.apic; }
+  const virtual_machine_config& config() const { return config_; }
+
+  /// Gives the VM an interrupt of a device, while the machine is built. The answer is the entry of an
+  /// interrupt-remapping table that makes the device's messages arrive as `vector` at virtual CPU `vcpu`: in posted
+  /// format if interrupts are posted and `bypass` asks for it (vmx_pi_update_irte); else the message interrupts CPU
+  /// `host_cpu` of the host, whose handler passes it on (irqfd_wakeup). The requester is the caller's to fill in.
+  /// std::out_of_range for a virtual CPU that is not there, std::length_error when the host has no vector left.
+  apic::remapping_entry connect_device_interrupt(unsigned vcpu, std::uint8_t vector, bool bypass = true,
+                                                 unsigned host_cpu = 0);
+
+  /// Hears of EOIs of the vectors in the EOI-exit bitmaps: a virtual I/O APIC. Runs on the vCPU's thread.
+  std::function<cpu::program(unsigned vcpu, std::uint8_t vector)> on_eoi;
 
  private:
   friend class kvm;
   friend class vcpu;
+  friend class direct_path;
+  friend class posted_path;
   friend class on_spin_context;
   kvm& kvm_;
   unsigned number_;
   virtual_machine_config config_;
   unsigned last_boosted_ = 0;
+  unsigned started_ = 1;               // vCPUs that run or have been told to
+  physical_address msr_bitmap_ = 0;    // of its own; 0: everything exits
+  physical_address pid_table_ = 0;     // posted-interrupt descriptors by APIC ID
+  bool devices_post_ = false;          // into its descriptors
   std::vector<std::unique_ptr<vcpu>> vcpus_;
 };
 
@@ -177,20 +263,54 @@ class kvm {
   const kvm_config& config() const { return config_; }
   const kvm_costs& costs() const { return config_.costs; }
   models::spin_policy& policy() { return *policy_; }
+  const models::timer_backend& timers() const { return *timers_; }
+  const models::interrupt_path& path() const { return *path_; }
   const std::vector<std::unique_ptr<virtual_machine>>& vms() const { return vms_; }
   bool pause_loop_exiting() const { return config_.ple_gap != 0 && policy_->wants_exits(); }
 
  private:
   friend class vcpu;
+  friend class virtual_machine;
+  friend class direct_path;
+  friend class posted_path;
+  /// vCPUs that are blocked and were on this CPU last: the wake-up vector's list.
+  struct waiters {
+    std::unique_ptr<spinlock> lock;
+    std::vector<std::uint16_t> vcpus;
+  };
+  /// What a vector of the host's means that a device of a VM has.
+  struct device_interrupt {
+    vcpu* target;
+    std::uint8_t vector;
+  };
+  static constexpr std::uint8_t first_device_vector = 0x30;
+  static constexpr std::size_t device_vectors = 0x80;
   cpu::program enable_on(unsigned cpu);
+  cpu::program host_interrupt(unsigned cpu, std::uint8_t vector);
+  /// Carries out steps of the posting protocol until the machine has finished.
+  template <class Machine>
+  cpu::program run(Machine& machine) {
+    while (!machine.finished()) {
+      const std::uint64_t result = co_await perform(machine.next());
+      machine.done(result);
+    }
+  }
+  cpu::task<std::uint64_t> perform(posting_action action);
 
   kernel& host_;
   kvm_config config_;
   std::unique_ptr<models::spin_policy> policy_;
+  std::unique_ptr<models::interrupt_path> path_;
+  std::unique_ptr<models::timer_backend> timers_;
   std::vector<std::unique_ptr<virtual_machine>> vms_;
   std::vector<physical_address> vmxon_regions_;  // by CPU
   std::vector<physical_address> current_vmcs_;   // by CPU
   physical_address msr_bitmap_ = 0;
+  std::vector<vcpu*> numbered_;           // vCPUs of all VMs, as the posting protocol names them
+  std::vector<std::uint16_t> running_;    // by CPU: the vCPU that is loaded, or no_vcpu; empty if nothing is posted
+  std::vector<waiters> waiting_;          // by CPU
+  std::vector<device_interrupt> device_interrupts_;  // by vector of the host, from first_device_vector
+  std::vector<vcpu*> dedicated_;          // by CPU, on the direct path: the vCPU that alone runs there
 };
 
 }  // namespace vmxsys::models

@@ -24,6 +24,13 @@ inline constexpr auto vcpu_load = kvm_text("vmx_vcpu_load", 0xb000, cpu::bucket:
 inline constexpr auto vcpu_put = kvm_text("vmx_vcpu_put", 0xc000, cpu::bucket::vcpu_switch);
 inline constexpr auto inject_interrupt = kvm_text("vmx_inject_irq", 0xd000, cpu::bucket::exit_handling);
 inline constexpr auto apic_timer_fn = kvm_text("apic_timer_fn", 0xe000, cpu::bucket::handle_timer);
+inline constexpr auto wait_lapic_expire = kvm_text("__kvm_wait_lapic_expire", 0xe800, cpu::bucket::handle_timer);
+inline constexpr auto deliver_posted_interrupt =
+    kvm_text("vmx_deliver_posted_interrupt", 0x11000, cpu::bucket::exit_handling);
+inline constexpr auto pi_wakeup_handler = kvm_text("pi_wakeup_handler", 0x12000, cpu::bucket::interrupt);
+inline constexpr auto handle_apic_access = kvm_text("handle_apic_access", 0x13000, cpu::bucket::handle_msr);
+inline constexpr auto handle_apic_write = kvm_text("handle_apic_write", 0x14000, cpu::bucket::handle_msr);
+inline constexpr auto handle_apic_eoi_induced = kvm_text("handle_apic_eoi_induced", 0x15000, cpu::bucket::handle_msr);
 inline constexpr auto hardware_enable = kvm_text("kvm_arch_hardware_enable", 0xf000, cpu::bucket::kernel);
 
 }  // namespace vmxsys::models::code

@@ -20,6 +20,10 @@ struct kvm_costs {
   cycles emulate_hlt{100};
   cycles apic_send{150};      ///< virtual ICR: destination lookup, per delivery
   cycles apic_inject{120};    ///< pick a vector and write the entry interruption information
+  cycles emulate_mmio{900};   ///< an APIC-access exit: the instruction fetched, decoded and emulated
+  cycles apic_write{150};     ///< an APIC-write exit, and an APIC-access exit by an EOI
+  cycles post{80};            ///< vmx_deliver_posted_interrupt around its locked instructions
+  cycles fast_path{150};      ///< an exit that goes back in without the usual way out: decode and table lookup
   cycles program_timer{150};  ///< arm the backend of the virtual LAPIC timer
   cycles vcpu_put{300};       ///< kvm_arch_vcpu_put without the extended state
   cycles vcpu_load{400};      ///< kvm_arch_vcpu_load without the extended state
@@ -28,7 +32,8 @@ struct kvm_costs {
 };
 BOOST_DESCRIBE_STRUCT(kvm_costs, (),
                       (entry_prepare, exit_dispatch, handle_pause, on_spin, candidate, yield_target, emulate_msr,
-                       emulate_cpuid, emulate_hypercall, emulate_hlt, apic_send, apic_inject, program_timer, vcpu_put,
+                       emulate_cpuid, emulate_hypercall, emulate_hlt, apic_send, apic_inject,
+                       emulate_mmio, apic_write, post, fast_path, program_timer, vcpu_put,
                        vcpu_load, block, sleep_on_spin))
 
 }  // namespace vmxsys::models

@@ -43,6 +43,29 @@ struct ple_window_fact {
 };
 BOOST_DESCRIBE_STRUCT(ple_window_fact, (), (vm, vcpu, from, to))
 
+/// kvm_wait_lapic_expire: a timer that was let expire early is entered with at `delta` guest TSC cycles after its
+/// deadline; before it, if negative: the entry is then put off.
+struct wait_lapic_expire_fact {
+  static constexpr const char* fact_name = "kvm_wait_lapic_expire";
+  std::uint16_t vm;
+  std::uint16_t vcpu;
+  std::int64_t delta;
+};
+BOOST_DESCRIBE_STRUCT(wait_lapic_expire_fact, (), (vm, vcpu, delta))
+
+/// Software has posted an interrupt (vmx_deliver_posted_interrupt). `notified`: the notification was sent; `woken`: the
+/// vCPU waited and was woken. Neither: it was posted already, or the vCPU will look before it enters.
+struct post_fact {
+  static constexpr const char* fact_name = "kvm_post";
+  std::uint16_t vm;
+  std::uint16_t vcpu;
+  std::uint8_t vector;
+  std::uint16_t cpu;  ///< of the sender
+  std::uint8_t notified;
+  std::uint8_t woken;
+};
+BOOST_DESCRIBE_STRUCT(post_fact, (), (vm, vcpu, vector, cpu, notified, woken))
+
 struct inject_fact {
   static constexpr const char* fact_name = "kvm_inj_virq";
   std::uint16_t vm;

@@ -1,6 +1,9 @@
 #include <algorithm>
 
+#include <utility>
+
 #include <vmxsys/apic/destination.hpp>
+#include <vmxsys/apic/register_map.hpp>
 #include <vmxsys/vmx/control.hpp>
 #include <vmxsys/vmx/event.hpp>
 
@@ -19,18 +22,19 @@ namespace {
 constexpr std::uint64_t hypercall_unknown = static_cast<std::uint64_t>(-1000);  // -KVM_ENOSYS
 }
 
+cpu::program vcpu::announce_exit(const vmx::exit_info& exit) {
+  kernel& host = vm_.kvm_.host_;
+  const unsigned cpu = host.index_of(co_await isa::this_cpu());
+  const vmx::vmcs& active = *host.hardware().active_vmcs().find(vmcs_);
+  host.state(cpu,
+             kvm_exit_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
+                           static_cast<std::uint16_t>(cpu), thread_->pid, exit.reason, active.read(field::guest_rip),
+                           exit.qualification, exit.interruption_information},
+             thread_->strand.on_cpu()->last_cause());
+  co_await host.trace();
+}
+
 cpu::program vcpu::handle_exit(const vmx::exit_info& exit) {
-  {
-    kernel& host = vm_.kvm_.host_;
-    const unsigned cpu = host.index_of(co_await isa::this_cpu());
-    const vmx::vmcs& active = *host.hardware().active_vmcs().find(vmcs_);
-    host.state(cpu,
-               kvm_exit_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
-                             static_cast<std::uint16_t>(cpu), thread_->pid, exit.reason, active.read(field::guest_rip),
-                             exit.qualification, exit.interruption_information},
-               thread_->strand.on_cpu()->last_cause());
-    co_await host.trace();
-  }
   co_await isa::compute(vm_.kvm_.costs().exit_dispatch);
   // With interrupts still off: the interrupt that the exit acknowledged.
   if (exit.reason == vmx::exit_reason::external_interrupt) co_await handle_external_interrupt(exit);
@@ -63,6 +67,17 @@ cpu::program vcpu::handle_exit(const vmx::exit_info& exit) {
       window_exiting_ = false;
       co_await isa::vmwrite(field::primary_processor_based_controls, primary_controls_);
       break;
+    case vmx::exit_reason::tpr_below_threshold:
+      break;  // the next entry looks what may be injected now
+    case vmx::exit_reason::apic_access:
+      co_await handle_apic_access(exit);
+      break;
+    case vmx::exit_reason::apic_write:
+      co_await handle_apic_write(exit);
+      break;
+    case vmx::exit_reason::virtualized_eoi:
+      co_await handle_virtualized_eoi(exit);
+      break;
     default:
       throw cpu::invariant_error(std::string{"KVM has no handler for the exit '"} + vmx::name_of(exit.reason) + "'",
                                  vm_.kvm_.host_.hardware().time().now());
@@ -82,16 +97,6 @@ cpu::program vcpu::skip_instruction(std::uint32_t length) {
 cpu::program vcpu::handle_external_interrupt(const vmx::exit_info& exit) {
   auto here = co_await isa::in(code::handle_external_interrupt);
   co_await vm_.kvm_.host_.handle_irq(static_cast<std::uint8_t>(exit.interruption_information));
-}
-
-cpu::program vcpu::handle_preemption_timer() {
-  auto here = co_await isa::in(code::handle_preemption_timer);
-  co_await isa::compute(vm_.kvm_.costs().program_timer);
-  // The timer counts in steps of 2^shift cycles and is early by less than one.
-  const cycles now = vm_.kvm_.host_.hardware().time().now();
-  const cycles due = apic_.next_timer_event();
-  const cycles step{std::uint64_t{1} << vm_.kvm_.host_.hardware().config().capabilities.preemption_timer_shift()};
-  if (due != cycles::never() && due <= now + step) apic_.timer_fire(max(now, due));
 }
 
 cpu::program vcpu::handle_hlt() {
@@ -135,25 +140,37 @@ cpu::program vcpu::handle_msr(bool write) {
     guest_->reg(gpr::rax) = outcome.value & 0xFFFFFFFF;
     guest_->reg(gpr::rdx) = outcome.value >> 32;
   }
-  if (outcome.timer_rearmed) co_await isa::compute(vm_.kvm_.costs().program_timer);
-  if (outcome.ipi) co_await send_interrupts(*outcome.ipi);
+  if (write && virtual_apic_ && apic::is_x2apic_msr(msr)) {
+    if (msr != apic::msr::icr) show_register(msr);
+    if (msr == apic::msr::lvt_timer) co_await vm_.kvm_.timers_->configured(*this);
+  }
+  co_await act_on(outcome);
   co_await skip_instruction(2);
+}
+
+// What a write of a register of the virtual local APIC brings about.
+cpu::program vcpu::act_on(const apic::register_outcome& outcome) {
+  if (outcome.timer_rearmed) co_await vm_.kvm_.timers_->rearmed(*this);
+  if (outcome.ipi) co_await send_interrupts(*outcome.ipi);
+  if (outcome.eoi && vm_.on_eoi) co_await vm_.on_eoi(index_, outcome.eoi->vector);
+  if (posts()) co_await deliver_accepted();
 }
 
 // kvm_irq_delivery_to_apic: every vCPU that the command addresses.
 cpu::program vcpu::send_interrupts(const apic::interrupt_command& command) {
   const apic::interrupt_command sent = command;
   for (auto& target : vm_.vcpus_) {
-    if (!apic::addresses(sent, index_, target->index_)) continue;
+    if (!apic::addresses(sent, index_, target->apic_.address())) continue;
     co_await isa::compute(vm_.kvm_.costs().apic_send);
     switch (sent.mode) {
       case apic::delivery_mode::fixed:
       case apic::delivery_mode::lowest_priority:
-        target->apic_.accept(sent.vector);
-        break;
+        co_await vm_.kvm_.path_->accept(*target, sent.vector);
+        continue;
       case apic::delivery_mode::startup:
         if (target->state_ != mp_state::uninitialized) continue;
-        target->start_pending_ = true;
+        if (!std::exchange(target->start_pending_, true) && ++vm_.started_ == vm_.vcpus())
+          vm_.kvm_.path_->all_started(vm_);
         break;
       default:
         continue;  // INIT: a vCPU that waits for its SIPI already
@@ -165,6 +182,12 @@ cpu::program vcpu::send_interrupts(const apic::interrupt_command& command) {
 // kvm_vcpu_kick: out of its sleep, or out of the guest.
 cpu::program vcpu::kick() {
   kernel& host = vm_.kvm_.host_;
+  if (posts()) {
+    const unsigned cpu = host.index_of(co_await isa::this_cpu());
+    posting_kick kick{virtual_apic_->number, cpu, vm_.kvm_.running_[cpu]};
+    co_await vm_.kvm_.run(kick);
+    co_return;
+  }
   if (blocking_) {
     if (thread_->state == thread_state::sleeping) {
       ready_ = true;
@@ -206,6 +229,7 @@ class on_spin_context final : public spin_context {
     c.blocking = v.blocking_;
     c.runnable = v.runnable();
     c.in_spin_loop = v.in_spin_loop_;
+    c.pending_posted_interrupt = v.posts() && v.interrupt_posted();
     co_return c;
   }
 
@@ -228,7 +252,7 @@ class on_spin_context final : public spin_context {
     co_await isa::cli();
     co_await host.arm(me_.sleep_timer_, host.hardware().time().now() + host.from_ns(ns));
     me_.blocking_ = true;
-    if (me_.apic_.highest_request() < 0) {
+    if (!me_.interrupt_pending()) {
       host.prepare_to_sleep(me_.thread());
       co_await host.schedule();
     }

@@ -13,16 +13,14 @@ namespace vmxsys::models {
 namespace isa = cpu::isa;
 using vmx::field;
 
-namespace {
-constexpr std::uint32_t longest_preemption_timer = ~std::uint32_t{0};
-}
-
 cpu::program vcpu::run() {
   kernel& host = vm_.kvm_.host_;
   co_await create();
   for (;;) {
     if (state_ != mp_state::runnable) {
       co_await block();
+    } else if (posts()) {
+      co_await enter_posted();
     } else {
       co_await enter_guest();
     }
@@ -43,12 +41,13 @@ cpu::program vcpu::create() {
   options.guest_rsp = guest_->rsp();
   options.guest_rflags = vmx::rflags_bits::one;
   options.host_rsp = thread_->strand.rsp();
-  options.pin = vmx::pin_based::external_interrupt_exiting | vmx::pin_based::nmi_exiting |
-                vmx::pin_based::activate_vmx_preemption_timer;
+  options.pin = vmx::pin_based::external_interrupt_exiting | vmx::pin_based::nmi_exiting;
   options.primary = vmx::primary::hlt_exiting | vmx::primary::use_msr_bitmaps;
   options.secondary = k.pause_loop_exiting() ? vmx::secondary::pause_loop_exiting : 0;
   options.ple_gap = k.config_.ple_gap;
   options.ple_window = window_.value();
+  k.path_->ask_for(options, vm_.apic_mode());
+  k.timers_->ask_for(options);
 
   const bool enabled = co_await k.host_.irq_save();
   hw.physical().write<std::uint32_t>(vmcs_, caps.revision());
@@ -58,8 +57,12 @@ cpu::program vcpu::create() {
     co_await isa::vmwrite(f, value);
     if (f == field::primary_processor_based_controls) primary_controls_ = static_cast<std::uint32_t>(value);
   }
-  co_await isa::vmwrite(field::msr_bitmap_address, k.msr_bitmap_);
-  co_await isa::vmwrite(field::vmx_preemption_timer_value, longest_preemption_timer);
+  co_await isa::vmwrite(field::msr_bitmap_address, vm_.msr_bitmap_ != 0 ? vm_.msr_bitmap_ : k.msr_bitmap_);
+  if ((options.pin & vmx::pin_based::activate_vmx_preemption_timer) != 0)
+    co_await isa::vmwrite(field::vmx_preemption_timer_value, preemption_timer_load::longest);
+  co_await k.path_->set_up(*this);
+  co_await k.timers_->set_up(*this);
+  if (posts()) co_await load_posting();
   co_await k.host_.irq_restore(enabled);
 }
 
@@ -102,6 +105,7 @@ cpu::program vcpu::sched_out(models::thread& self) {
     preempted_in_kernel_ = v != nullptr && (v->read(field::guest_ss_access_rights) >> 5 & 3) == 0;
   }
   co_await isa::compute(vm_.kvm_.costs().vcpu_put);
+  if (posts()) co_await put_posting(self.state == thread_state::runnable);
   co_await isa::store(*line_, 1);
 }
 
@@ -115,7 +119,9 @@ cpu::program vcpu::sched_in(models::thread&) {
     if (change.changed()) vm_.kvm_.host_.state(host_cpu(), window_fact(change));
   }
   co_await isa::compute(vm_.kvm_.costs().vcpu_load);
-  if (guest_ != nullptr) co_await load_on(vm_.kvm_.host_.index_of(co_await isa::this_cpu()));
+  if (guest_ == nullptr) co_return;
+  co_await load_on(vm_.kvm_.host_.index_of(co_await isa::this_cpu()));
+  if (posts()) co_await load_posting();
 }
 
 ple_window_fact vcpu::window_fact(const ple_window_change& change) const {
@@ -137,6 +143,7 @@ cpu::program vcpu::enter_guest() {
   const vmx::exit_info exit = co_await entry_instruction();
   mode_ = run_mode::outside_guest;
   guest_ = thread_->strand.passenger();
+  co_await announce_exit(exit);
   co_await handle_exit(exit);
 }
 
@@ -158,12 +165,20 @@ cpu::task<bool> vcpu::get_ready() {
     co_return false;
   }
   mode_ = run_mode::in_guest;
+  co_await announce_entry();
+  co_return true;
+}
+
+// From here on nothing keeps it from entering.
+cpu::program vcpu::announce_entry() {
+  kernel& host = vm_.kvm_.host_;
+  const unsigned cpu = host.index_of(co_await isa::this_cpu());
   const vmx::vmcs& active = *(co_await isa::this_cpu()).vmx_state().current;
   host.state(cpu, kvm_entry_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
                                  static_cast<std::uint16_t>(cpu), thread_->pid, active.read(field::guest_rip)});
   co_await host.trace();
-  co_await program_preemption_timer();  // the last thing before the entry: it counts from there
-  co_return true;
+  co_await vm_.kvm_.timers_->before_entry(*this);  // the last thing before the entry: it may count from there
+  if (advance_) co_await wait_for_deadline();
 }
 
 // vcpu_enter_guest with interrupts off: what must be in the VMCS before the entry.
@@ -176,25 +191,9 @@ cpu::program vcpu::prepare_entry() {
     co_await isa::vmwrite(field::guest_rflags, vmx::rflags_bits::one);
   }
   if (window_.take_dirty() && vm_.kvm_.pause_loop_exiting()) co_await isa::vmwrite(field::ple_window, window_.value());
+  if (virtual_apic_ && !posts()) apic_.set_task_priority(virtual_apic_->page.vtpr());
   if (apic_.highest_request() >= 0) co_await inject();
-}
-
-// The virtual LAPIC timer while the vCPU runs: the VMX-preemption timer (vmx_set_hv_timer).
-cpu::program vcpu::program_preemption_timer() {
-  const cycles deadline = apic_.next_timer_event();
-  if (deadline == cycles::never()) {
-    if (!preemption_timer_set_) co_return;
-    preemption_timer_set_ = false;
-    co_await isa::vmwrite(field::vmx_preemption_timer_value, longest_preemption_timer);
-    co_return;
-  }
-  const cpu::machine& hw = vm_.kvm_.host_.hardware();
-  const cycles now = vm_.kvm_.host_.hardware().time().now();
-  const unsigned shift = hw.config().capabilities.preemption_timer_shift();
-  const std::uint64_t ticks = deadline > now ? (deadline - now).count() >> shift : 0;
-  preemption_timer_set_ = true;
-  co_await isa::vmwrite(field::vmx_preemption_timer_value,
-                        ticks < longest_preemption_timer ? ticks : longest_preemption_timer);
+  if (virtual_apic_ && !posts()) co_await update_tpr_threshold();
 }
 
 // Injects the highest pending interrupt, or asks for the window in which it can be (inject_pending_event).
@@ -226,8 +225,15 @@ cpu::program vcpu::inject() {
 
 // A halted guest with interrupts off wakes for nothing that this APIC can bring.
 bool vcpu::runnable() const {
-  return state_ == mp_state::runnable || start_pending_ ||
-         (apic_.highest_request() >= 0 && (state_ != mp_state::halted || halted_with_interrupts_));
+  return state_ == mp_state::runnable || event_pending() ||
+         (interrupt_pending() && (state_ != mp_state::halted || halted_with_interrupts_));
+}
+
+bool vcpu::event_pending() const { return start_pending_ || (posts() && virtual_apic_->timer_pending); }
+
+bool vcpu::interrupt_pending() const {
+  if (!posts()) return apic_.highest_request() >= 0;
+  return state_ != mp_state::uninitialized && (deliverable() != 0 || interrupt_posted());
 }
 
 // kvm_vcpu_block: sleeps until something is there to run for.
@@ -237,11 +243,23 @@ cpu::program vcpu::block() {
   const cycles began = host.hardware().time().now();
   co_await isa::compute(vm_.kvm_.costs().block);
   co_await isa::cli();
-  const cycles deadline = state_ == mp_state::halted ? apic_.next_timer_event() : cycles::never();
-  if (deadline != cycles::never()) {
-    co_await isa::compute(vm_.kvm_.costs().program_timer);
-    co_await host.arm(block_timer_, deadline);
+  if (state_ == mp_state::halted) co_await vm_.kvm_.timers_->before_block(*this);
+  if (posts()) {
+    posting_block wait{virtual_apic_->number};
+    co_await vm_.kvm_.run(wait);
+  } else {
+    co_await wait_for_event();
   }
+  blocking_ = false;
+  co_await vm_.kvm_.timers_->after_block(*this);
+  state_ = mp_state::runnable;
+  host.state(host_cpu(), vcpu_block_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
+                                         host.hardware().time().now() - began});
+  co_await isa::sti();
+}
+
+cpu::program vcpu::wait_for_event() {
+  kernel& host = vm_.kvm_.host_;
   while (!runnable()) {
     blocking_ = true;
     host.prepare_to_sleep(*thread_);
@@ -251,19 +269,6 @@ cpu::program vcpu::block() {
     }
     co_await host.schedule();
   }
-  blocking_ = false;
-  host.cancel(block_timer_);
-  state_ = mp_state::runnable;
-  host.state(host_cpu(), vcpu_block_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
-                                         host.hardware().time().now() - began});
-  co_await isa::sti();
-}
-
-cpu::program vcpu::block_timer::expire() {
-  auto here = co_await isa::in(code::apic_timer_fn);
-  co_await isa::compute(of_.vm_.kvm_.costs().program_timer);
-  of_.apic_.timer_fire(of_.vm_.kvm_.host_.hardware().time().now());
-  co_await of_.kick();
 }
 
 cpu::program vcpu::sleep_timer::expire() { co_await of_.vm_.kvm_.host_.wake_up(*of_.thread_); }

@@ -1,6 +1,8 @@
 #include "kernel.hpp"
 
 #include <algorithm>
+#include <stdexcept>
+#include <utility>
 
 #include "code.hpp"
 #include "kernel_facts.hpp"
@@ -12,15 +14,23 @@ namespace isa = cpu::isa;
 namespace {
 constexpr std::uint32_t msr_eoi = 0x80B;
 constexpr std::uint32_t msr_spurious = 0x80F;
-constexpr std::uint32_t msr_icr = 0x830;
 constexpr std::uint32_t msr_lvt_timer = 0x832;
-constexpr std::uint64_t apic_software_enable = 0x1FF;
-constexpr std::uint64_t lvt_tsc_deadline = 2u << 17;
-constexpr std::uint64_t icr_init = 0x4500;
-constexpr std::uint64_t icr_startup = 0x4600;
+constexpr std::uint32_t apic_software_enable = 0x1FF;
+constexpr std::uint32_t lvt_tsc_deadline = 2u << 17;
+constexpr std::uint32_t icr_init = 0x4500;
+constexpr std::uint32_t icr_startup = 0x4600;
 constexpr std::uint8_t trampoline_page = 0x99;
 constexpr cycles bring_up_work{20'000};
 constexpr cycles bring_up_poll{2'000};
+
+std::unique_ptr<apic_driver> make_driver(const std::string& name, unsigned cpus) {
+  const apic_driver_entry* found = find_apic_driver(name);
+  if (found == nullptr) throw std::invalid_argument("unknown APIC driver '" + name + "'");
+  if (cpus > found->most_cpus)
+    throw std::invalid_argument("APIC driver '" + name + "' addresses " + std::to_string(found->most_cpus) +
+                                " CPUs, not " + std::to_string(cpus));
+  return found->make(cpus);
+}
 }  // namespace
 
 /// What the locks of a kernel need of it.
@@ -43,6 +53,7 @@ kernel::kernel(cpu::machine& hw, kernel_config config)
       memory_{config_.memory_base, config_.memory_bytes},
       locks_{std::make_unique<environment>(*this)},
       policy_{config_.make_scheduler(config_.cpus)},
+      apic_{make_driver(config_.apic, config_.cpus)},
       cpus_(config_.cpus) {
   for (unsigned i = 0; i < config_.cpus; ++i) {
     per_cpu& p = cpus_[i];
@@ -124,17 +135,17 @@ cpu::program kernel::bring_up(unsigned index) {
   cpus_[index].idle->on_cpu = true;
   co_await isa::compute(bring_up_work);
   for (unsigned leaf = 0; leaf < boot_cpuids; ++leaf) co_await isa::cpuid(leaf);
-  co_await isa::wrmsr(msr_spurious, apic_software_enable);
-  co_await isa::wrmsr(msr_lvt_timer, lvt_tsc_deadline | vector::local_timer);
+  co_await apic_->prepare(index);
+  co_await apic_->write(msr_spurious, apic_software_enable);
+  co_await apic_->write(msr_lvt_timer, lvt_tsc_deadline | vector::local_timer);
   if (on_cpu_up) co_await on_cpu_up(index);
   cpus_[index].online = true;
   ++online_;
   if (index == 0) {
     for (unsigned other = 1; other < config_.cpus; ++other) {
-      const std::uint64_t to = std::uint64_t{other} << 32;
-      co_await isa::wrmsr(msr_icr, to | icr_init);
+      co_await apic_->command(other, icr_init);
       co_await isa::compute(bring_up_poll);
-      co_await isa::wrmsr(msr_icr, to | icr_startup | trampoline_page);
+      co_await apic_->command(other, icr_startup | trampoline_page);
     }
     while (online_ < config_.cpus) {
       co_await isa::sti();  // a guest's start-up may need this CPU's host to take interrupts
@@ -209,10 +220,6 @@ isa::conditional<isa::located_compute> kernel::trace() {
   return isa::when(config_.tracing, isa::compute_at(code::trace_event, costs().tracepoint));
 }
 
-isa::operation<void> kernel::send_ipi(unsigned cpu, std::uint8_t vec) {
-  return isa::wrmsr(msr_icr, std::uint64_t{cpu} << 32 | vec);
-}
-
 cpu::program kernel::load_extended_state(thread& self) {
   if (!self.extended_state || self.extended_state_loaded) co_return;
   auto here = co_await isa::in(code::fpu_switch);
@@ -243,8 +250,10 @@ cpu::program kernel::handle_irq(std::uint8_t vec) {
   const unsigned cpu = index_of(co_await isa::this_cpu());
   per_cpu& p = cpus_[cpu];
   co_await isa::compute(costs().interrupt_entry);
-  co_await isa::wrmsr(msr_eoi, 0);
-  switch (vec) {
+  co_await apic_->write(msr_eoi, 0);
+  // Linux' number of it, for IPIs and the timer alike.
+  const bool timer = vec == vector::local_timer;
+  switch (timer ? vec : vec + config_.ipi_vector_shift) {
     case vector::local_timer:
       co_await timer_interrupt();
       break;
@@ -252,6 +261,7 @@ cpu::program kernel::handle_irq(std::uint8_t vec) {
       break;  // need_resched says it all
     case vector::call_function_single:
       co_await run_calls(p, code::call_function_single_interrupt);
+      if (std::exchange(p.deadline_moved, false)) co_await program_deadline(p);
       break;
     case vector::call_function:
       co_await run_calls(p, code::call_function_interrupt);
@@ -335,6 +345,23 @@ cpu::program kernel::arm(timer_event& timer, cycles due) {
   if (timer.number_ == 0) timer.number_ = ++timers_known_;
   p.timers.push_back(&timer);
   if (due < p.armed_deadline) co_await program_deadline(p);
+}
+
+cpu::program kernel::arm_on(unsigned cpu, timer_event& timer, cycles due) {
+  const unsigned here = index_of(co_await isa::this_cpu());
+  if (cpu == here) {
+    co_await arm(timer, due);
+    co_return;
+  }
+  cancel(timer);
+  per_cpu& p = cpus_[cpu];
+  timer.due_ = due;
+  timer.cpu_ = cpu;
+  if (timer.number_ == 0) timer.number_ = ++timers_known_;
+  p.timers.push_back(&timer);
+  if (due >= p.armed_deadline || p.deadline_moved) co_return;
+  p.deadline_moved = true;
+  co_await send_ipi(cpu, ipi(vector::call_function_single));
 }
 
 void kernel::cancel(timer_event& timer) {

@@ -14,6 +14,8 @@
 #include <vmxsys/models/schedulers/scheduler.hpp>
 #include <vmxsys/models/schedulers/yield_to.hpp>
 
+#include "apic_driver.hpp"
+#include "irq_save.hpp"
 #include "kernel_costs.hpp"
 #include "spinlock.hpp"
 #include "thread.hpp"
@@ -36,26 +38,14 @@ class timer_event {
 
   bool armed() const { return due_ != cycles::never(); }
   cycles due() const { return due_; }
+  /// The CPU on which it was armed last.
+  unsigned cpu() const { return cpu_; }
 
  private:
   friend class kernel;
   cycles due_ = cycles::never();
   unsigned cpu_ = 0;
   std::uint64_t number_ = 0;  // timers due together expire in the order in which they were first armed
-};
-
-/// CLI where interrupts are on; whether they were is the result. Nothing is issued where they are off.
-struct irq_save_operation : cpu::isa::operation<void> {
-  irq_save_operation() : operation{cpu::opcode::cli} {}
-  template <class P>
-  bool await_suspend(std::coroutine_handle<P> self) {
-    enabled = self.promise().on->on_cpu()->interrupts_enabled();
-    if (enabled) instruction::await_suspend(self);
-    return enabled;
-  }
-  bool await_resume() const { return enabled; }
-
-  bool enabled = false;
 };
 
 struct kernel_config {
@@ -65,6 +55,13 @@ struct kernel_config {
   std::uint64_t tsc_khz = 2'300'000;
   kernel_costs costs;
   lock_kind locks = lock_kind::queued;           ///< of its run queues and of the locks it hands out
+  std::string apic = "x2apic_physical";          ///< a name of apic_drivers()
+  /// Calls of all other CPUs go out by one ICR write with a shorthand (native_send_call_func_ipi, Linux v5.4 and later
+  /// with every present CPU online).
+  bool ipi_shorthands = false;
+  /// By how much its IPI vectors are below Linux': for a guest whose IPIs reach physical CPUs as they are, where the
+  /// host's own vectors are taken.
+  std::uint8_t ipi_vector_shift = 0;
   bool tracing = false;                          ///< tracepoints are enabled and cost time
   physical_address memory_base = 0x1'0000'0000;  ///< where its shared words live
   std::uint64_t memory_bytes = 64u << 20;
@@ -110,6 +107,7 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   unsigned cpus() const { return config_.cpus; }
   models::scheduler& policy() { return *policy_; }
   lock_environment& locks() { return *locks_; }
+  const apic_driver& apic() const { return *apic_; }
   cpu::region_allocator& memory() { return memory_; }
   const std::vector<std::unique_ptr<thread>>& threads() const { return threads_; }
   thread& idle_thread(unsigned cpu) { return *cpus_[cpu].idle; }
@@ -159,21 +157,26 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   cpu::program flush_tlb(std::uint32_t address_space);
   /// Arms or re-arms a timer on the current CPU.
   cpu::program arm(timer_event& timer, cycles due);
+  /// Arms or re-arms a timer on another CPU, which is interrupted if that is sooner than what it waits for. Interrupts
+  /// are off.
+  cpu::program arm_on(unsigned cpu, timer_event& timer, cycles due);
   /// Disarms a timer, on whatever CPU it is.
   void cancel(timer_event& timer);
   /// Asks for a reschedule of another CPU, by interrupt unless one is pending.
   cpu::program resched(unsigned cpu);
-  /// Sends an interrupt to a CPU of this kernel through its local APIC.
-  cpu::isa::operation<void> send_ipi(unsigned cpu, std::uint8_t vector);
+  /// Sends an interrupt to a CPU of this kernel through the local APIC.
+  cpu::program send_ipi(unsigned cpu, std::uint8_t vector) { return apic_->send(cpu, vector); }
+  /// What it uses for one of Linux' IPI vectors.
+  std::uint8_t ipi(std::uint8_t linux_vector) const {
+    return static_cast<std::uint8_t>(linux_vector - config_.ipi_vector_shift);
+  }
   /// What the IDT does for a vector, for hypervisors that acknowledged it at the exit; interrupts off.
   cpu::program handle_irq(std::uint8_t vector);
   /// Makes the extended state of the current thread the one in the registers.
   cpu::program load_extended_state(thread& self);
   /// Interrupts off; the answer is what to pass to `irq_restore`.
-  irq_save_operation irq_save() { return {}; }
-  cpu::isa::conditional<cpu::isa::operation<void>> irq_restore(bool enabled) {
-    return cpu::isa::when(enabled, cpu::isa::sti());
-  }
+  irq_save_operation irq_save() { return models::irq_save(); }
+  cpu::isa::conditional<cpu::isa::operation<void>> irq_restore(bool enabled) { return models::irq_restore(enabled); }
 
   // cpu::interrupt_table
   cpu::program entry(cpu::logical_cpu& cpu, std::uint8_t vector) override;
@@ -201,6 +204,7 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
     bool preempt_requested = false;  // need_resched was set by somebody else, not by the thread itself
     bool online = false;
     bool tick_armed = false;
+    bool deadline_moved = false;  // by another CPU, whose interrupt is on its way
     cycles tick_due{0};
     cycles armed_deadline = cycles::never();
     std::vector<timer_event*> timers;
@@ -237,6 +241,7 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   cpu::program start_tick(per_cpu& p);
   cpu::program program_deadline(per_cpu& p);
   cpu::program run_calls(per_cpu& p, const cpu::code_location& handler);
+  cpu::program interrupt(const std::vector<unsigned>& targets);
   bool online(unsigned cpu) const { return cpu < config_.cpus && cpus_[cpu].online; }
   cpu::program run_here(const std::function<cpu::program()>& call);
   bool queue_call(unsigned on, call_single_data call);
@@ -259,6 +264,7 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   cpu::region_allocator memory_;
   std::unique_ptr<lock_environment> locks_;
   std::unique_ptr<models::scheduler> policy_;
+  std::unique_ptr<apic_driver> apic_;
   std::vector<per_cpu> cpus_;
   std::vector<std::unique_ptr<thread>> threads_;
   std::uint32_t next_pid_ = 1;

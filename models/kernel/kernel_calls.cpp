@@ -4,7 +4,7 @@
 #include "kernel.hpp"
 
 // Calls between the CPUs of one kernel, and what is built on them. Source: kernel/smp.c and arch/x86/mm/tlb.c, v6.1.
-// An x2APIC in physical mode takes one ICR write per target; the queue's own line is not modelled.
+// How many ICR writes interrupt several CPUs is the APIC driver's; the queue's own line is not modelled.
 namespace vmxsys::models {
 
 namespace isa = cpu::isa;
@@ -34,7 +34,7 @@ cpu::program kernel::call_on(unsigned cpu, std::function<cpu::program()> call) {
   cpu::word& lock = call_lock(calls_of(self).lock);
   co_await isa::store(lock, 1);
   const bool alone = queue_call(cpu, {&call, &lock});
-  if (alone) co_await send_ipi(cpu, vector::call_function_single);
+  if (alone) co_await send_ipi(cpu, ipi(vector::call_function_single));
   co_await isa::spin_while(lock, while_locked, code::csd_lock_wait_single, &calls_of(cpus_[cpu]).occupant);
 }
 
@@ -57,11 +57,22 @@ cpu::program kernel::call_on(cpu::cpu_set cpus, std::function<cpu::program()> ca
     const bool alone = queue_call(target, {&call, &lock});
     if (alone) to_interrupt.push_back(target);
   }
-  const std::uint8_t how = to_interrupt.size() == 1 ? vector::call_function_single : vector::call_function;
-  for (const unsigned target : to_interrupt) co_await send_ipi(target, how);
+  co_await interrupt(to_interrupt);
   if (cpus.test(self.index)) co_await run_here(call);
   for (const unsigned target : others)
     co_await isa::spin_while(*locks[target], while_locked, code::csd_lock_wait_many, &calls_of(cpus_[target]).occupant);
+}
+
+// arch_send_call_function_single_ipi, arch_send_call_function_ipi_mask.
+cpu::program kernel::interrupt(const std::vector<unsigned>& targets) {
+  if (targets.empty()) co_return;
+  if (targets.size() == 1) {
+    co_await apic_->send(targets.front(), ipi(vector::call_function_single));
+  } else if (config_.ipi_shorthands && targets.size() + 1 == online_) {
+    co_await apic_->send_to_others(ipi(vector::call_function));
+  } else {
+    co_await apic_->send(targets, ipi(vector::call_function));
+  }
 }
 
 cpu::program kernel::run_here(const std::function<cpu::program()>& call) {

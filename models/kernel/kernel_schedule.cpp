@@ -86,7 +86,7 @@ cpu::program kernel::resched(unsigned cpu) {
   if (p.need_resched) co_return;
   p.need_resched = true;
   p.preempt_requested = true;
-  if (cpu != index_of(co_await isa::this_cpu())) co_await send_ipi(cpu, vector::reschedule);
+  if (cpu != index_of(co_await isa::this_cpu())) co_await send_ipi(cpu, ipi(vector::reschedule));
 }
 
 unsigned kernel::select_cpu(thread& t, unsigned this_cpu, unsigned& looked_at) {

@@ -14,7 +14,8 @@ namespace vmxsys::models::testing {
 
 using kvm_facts =
     fact_record<sched_switch_fact, sched_wakeup_fact, sched_migrate_fact, yield_to_fact, kvm_entry_fact, kvm_exit_fact,
-                ple_window_fact, inject_fact, on_spin_fact, vcpu_block_fact, cpu::vm_entry_fact, cpu::vm_exit_fact,
+                ple_window_fact, inject_fact, post_fact, wait_lapic_expire_fact, on_spin_fact, vcpu_block_fact,
+                cpu::virtual_interrupt_fact, cpu::posting_step_fact, cpu::ipi_step_fact, cpu::timer_fired_fact, cpu::vm_entry_fact, cpu::vm_exit_fact,
                 cpu::ipi_sent_fact, cpu::ipi_arrived_fact, cpu::interrupt_fact, cpu::spin_fact, cpu::switch_fact>;
 
 /// What must hold at each entry and exit.
@@ -110,19 +111,22 @@ struct kvm_setup {
   scheduler_maker host_scheduler = fair();
   std::function<void(kernel_config&)> change_host = {};
   bool stepped = false;
+  std::function<void(kvm_config&)> change_kvm = {};
+  std::function<void(cpu::machine_config&)> change_hardware = {};
 };
 
 struct vm_setup {
   unsigned vcpus = 1;
   std::vector<std::vector<unsigned>> on = {};  ///< CPUs of each vCPU thread; none: free
   unsigned hz = 250;
+  std::function<void(kernel_config&)> change_guest = {};
 };
 
 class kvm_rig {
  public:
   using body = std::function<cpu::program(thread&)>;
 
-  kvm_rig(const kvm_setup& setup, const std::vector<vm_setup>& vms) : hw{bare_hardware(setup.cpus, setup.stepped)} {
+  kvm_rig(const kvm_setup& setup, const std::vector<vm_setup>& vms) : hw{hardware_of(setup)} {
     hw.facts().attach(log);
     hw.facts().attach(hash);
     kernel_config c = kernel_settings(setup.cpus, [this, make = setup.host_scheduler](unsigned n) {
@@ -136,18 +140,21 @@ class kvm_rig {
     k.spin_policy = setup.policy;
     k.ple_gap = setup.ple_gap;
     k.ple_window = setup.window;
+    if (setup.change_kvm) setup.change_kvm(k);
     kvm_ = std::make_unique<kvm>(*host_, std::move(k));
     for (std::size_t i = 0; i < vms.size(); ++i) {
       kernel_config g = kernel_settings(vms[i].vcpus, fair());
       g.name = "vm" + std::to_string(i);
       g.hz = vms[i].hz;
       g.memory_base = 0x4000'0000 + i * 0x1000'0000;
+      if (vms[i].change_guest) vms[i].change_guest(g);
       guests_.push_back(std::make_unique<kernel>(hw, std::move(g)));
       kernel& guest = *guests_.back();
       guest.boot_cpuids = 4;
       virtual_machine_config v;
       v.name = guest.config().name;
       v.vcpus = vms[i].vcpus;
+      v.apic = guest.apic().mode();
       v.boot = [&guest](unsigned index) -> cpu::strand& { return guest.boot_cpu(index); };
       v.affinity = vms[i].on;
       kvm_->add(std::move(v));
@@ -155,6 +162,11 @@ class kvm_rig {
     checker_.emplace(*kvm_);
     hw.facts().attach(*checker_);
     hw.connect(*host_);
+  }
+
+  ~kvm_rig() {
+    for (auto& guest : guests_) guest->abandon_threads();
+    host_->abandon_threads();
   }
 
   kernel& host() { return *host_; }
@@ -214,6 +226,11 @@ class kvm_rig {
   spying_scheduler* spy = nullptr;
 
  private:
+  static cpu::machine_config hardware_of(const kvm_setup& setup) {
+    cpu::machine_config c = bare_hardware(setup.cpus, setup.stepped);
+    if (setup.change_hardware) setup.change_hardware(c);
+    return c;
+  }
   std::unique_ptr<kernel> host_;
   std::unique_ptr<models::kvm> kvm_;
   std::vector<std::unique_ptr<kernel>> guests_;

@@ -312,6 +312,49 @@ TEST(config_fault, scheduler_constants) {
              "greater than latency (1ms)");
 }
 
+TEST(config_fault, interrupt_paths_need_their_processor) {
+  EXPECT_TRUE(load(good, {"host.interrupt_path=posted"}).ok()) << "Haswell-EP has all it takes";
+  const std::string fault = fault_of("host.interrupt_path=ipi_virtualized");
+  EXPECT_HAS(fault, "preset \"haswell_ep\" (capabilities \"haswell_ep\") has no");
+  EXPECT_HAS(fault, "presets that have what it needs: apic_timer, sapphire_rapids_sp");
+  const std::vector<std::string> later{"host.interrupt_path=ipi_virtualized", "machine.preset=sapphire_rapids_sp"};
+  EXPECT_TRUE(load(good, later).ok());
+  EXPECT_HAS(only(load(good, {"host.timer_backend=apic_timer_virtualization", "host.interrupt_path=posted"})),
+             "presets that have what it needs: apic_timer");
+}
+
+TEST(config_fault, interrupt_paths_and_timers_need_each_other) {
+  EXPECT_HAS(fault_of("host.timer_backend=posted"), "needs an interrupt_path that posts (posted, ipi_virtualized)");
+  EXPECT_TRUE(load(good, {"host.timer_backend=posted", "host.interrupt_path=posted"}).ok());
+  EXPECT_TRUE(load(good, {"host.timer_backend=hrtimer"}).ok());
+  EXPECT_HAS(fault_of("host.exit_fast_paths=true"), "needs an interrupt_path that posts");
+  EXPECT_TRUE(load(good, {"host.exit_fast_paths=true", "host.interrupt_path=posted"}).ok());
+  EXPECT_HAS(fault_of("host.housekeeping_cpu=4"), "4 logical CPUs");
+  EXPECT_TRUE(load(good, {"host.housekeeping_cpu=3"}).ok());
+  EXPECT_TRUE(load(good, {"host.timer_advance=adaptive"}).ok());
+  EXPECT_TRUE(load(good, {"host.timer_advance.name=fixed", "host.timer_advance.lead=2us"}).ok());
+  EXPECT_FALSE(load(good, {"host.timer_advance.name=adaptive", "host.timer_advance.lead=2us"}).ok());
+}
+
+TEST(config_fault, a_guest_with_the_icr_has_its_cpus_to_itself) {
+  const auto direct = [](std::vector<std::string> more) {
+    more.push_back("host.interrupt_path=direct");
+    return load(R"({"machine": {"cores": 4}, "vms": [{"name": "a", "vcpus": 4}]})", more);
+  };
+  EXPECT_TRUE(direct({"host.placement=spread"}).ok()) << direct({"host.placement=spread"}).report();
+  EXPECT_HAS(only(direct({})), "needs \"spread\"");
+  EXPECT_HAS(only(direct({"host.placement=spread", "vms[0].vcpus=5"})), "needs a CPU for each");
+  EXPECT_HAS(only(direct({"host.placement=spread", "vms[0].guest.apic=xapic"})), "x2APIC mode");
+  EXPECT_HAS(only(load(good, {"host.interrupt_path=direct", "host.placement=spread"})), "2 virtual machines");
+}
+
+TEST(config_fault, xapic_ids_have_eight_bits) {
+  const std::vector<std::string> many{"machine.sockets=1", "machine.cores=256", "host.apic=xapic"};
+  EXPECT_HAS(only(load(good, many)), "addresses at most 255 CPUs, not 256");
+  EXPECT_HAS(only(load(good, {"vms[1].vcpus=256", "vms[1].guest.apic=xapic"})), "vms[1].guest.apic");
+  EXPECT_TRUE(load(good, {"vms[1].vcpus=255", "vms[1].guest.apic=xapic", "host.apic=x2apic_cluster"}).ok());
+}
+
 TEST(config_fault, no_false_alarm_after_a_fault) {
   // The size is unreadable, so nothing can be said about the sum.
   EXPECT_EQ(load(good, {"vms[0].memory=lots"}).errors.size(), 1u);

@@ -1,0 +1,245 @@
+#include "kvm_rig.hpp"
+
+#include <vmxsys/models/hypervisor/timer_backend.hpp>
+
+#include <string>
+
+// Virtual local APIC timers: where each backend makes the guest exit, that it is never early, and how late it is.
+namespace vmxsys::models::testing {
+namespace {
+
+using reason = vmx::exit_reason;
+
+struct variant {
+  std::string backend;
+  std::string path = "injected";
+  bool fast_paths = false;
+  timer_advance_rules advance{};
+};
+
+std::string name_of(const variant& v) { return v.backend + ", " + v.path + (v.fast_paths ? ", fast paths" : ""); }
+
+std::vector<variant> all_variants() {
+  return {{"preemption_timer"},
+          {"hrtimer"},
+          {"preemption_timer", "posted"},
+          {"preemption_timer", "posted", true},
+          {"hrtimer", "posted"},
+          {"posted", "posted"},
+          {"posted", "ipi_virtualized", true},
+          {"apic_timer_virtualization", "posted"},
+          {"apic_timer_virtualization", "ipi_virtualized"}};
+}
+
+kvm_setup setup_of(const variant& v, unsigned cpus, bool stepped = false) {
+  kvm_setup s;
+  s.cpus = cpus;
+  s.stepped = stepped;
+  s.change_hardware = [](cpu::machine_config& c) {
+    c.capabilities = vmx::find_capability_row("apic_timer")->values;
+  };
+  s.change_kvm = [v, cpus](kvm_config& k) {
+    k.interrupt_path = v.path;
+    k.timer_backend = v.backend;
+    k.fast_paths = v.fast_paths;
+    k.timer_advance = v.advance;
+    k.housekeeping_cpu = cpus - 1;
+  };
+  return s;
+}
+
+class guest_timer final : public timer_event {
+ public:
+  explicit guest_timer(std::function<cpu::program()> then) : then_{std::move(then)} {}
+  cpu::program expire() override { co_await then_(); }
+
+ private:
+  std::function<cpu::program()> then_;
+};
+
+/// One vCPU whose guest arms a timer again and again, and computes or halts until it expires.
+struct armed {
+  armed(const variant& v, bool halts, unsigned how_many = 60, bool stepped = false, unsigned cpus = 2)
+      : r{setup_of(v, cpus, stepped), {{.vcpus = 1, .on = {{0}}, .hz = 10}}} {
+    waiter = &r.add("waiter", {0}, [this, halts, how_many](thread& self) -> cpu::program {
+      auto here = co_await isa::in(kernel_text);
+      co_await until(20 * ms);
+      from = r.now();
+      for (unsigned i = 0; i < how_many; ++i) {
+        co_await isa::cli();
+        due.push_back(r.now() + 200 * us + cycles{std::uint64_t{i} * 1'237});
+        co_await r.guest().arm(timer, due.back());
+        if (halts) {
+          while (fired.size() <= i) {
+            r.guest().prepare_to_sleep(self);
+            co_await r.guest().schedule();
+          }
+        }
+        co_await isa::sti();
+        while (fired.size() <= i) co_await isa::compute(10 * us);
+      }
+      to = r.now();
+      co_await compute_for_ever();
+    });
+    r.run_until(60 * ms);
+    EXPECT_EQ(fired.size(), how_many);
+  }
+  ~armed() {
+    r.guest().abandon_threads();
+    r.host().abandon_threads();
+  }
+  cycles latest() const {
+    cycles most{0};
+    for (std::size_t i = 0; i < fired.size(); ++i) most = max(most, fired[i] - due[i]);
+    return most;
+  }
+  std::map<reason, unsigned> exits_per_timer() const {
+    std::map<reason, unsigned> found, rounded;
+    for (const auto& x : r.exits(std::nullopt, 0, 0, {from, to})) ++found[x->reason];
+    const auto n = static_cast<unsigned>(fired.size());
+    for (const auto& [why, count] : found)
+      if ((count + n / 5) / n != 0) rounded[why] = (count + n / 5) / n;
+    return rounded;
+  }
+
+  guest_timer timer{[this]() -> cpu::program {
+    fired.push_back(r.now());
+    if (waiter->state == thread_state::sleeping) co_await r.guest().wake_up(*waiter);
+  }};
+  thread* waiter = nullptr;
+  std::vector<cycles> due, fired;
+  cycles from{0}, to{0};
+  kvm_rig r;
+};
+
+void never_early(const armed& a) {
+  for (std::size_t i = 0; i < a.fired.size(); ++i) EXPECT_GE(a.fired[i], a.due[i]) << i;
+}
+
+TEST(timer_backend, arms_and_fires_with_the_exits_it_needs) {
+  using exits = std::map<reason, unsigned>;
+  // The guest writes its deadline twice for each timer: to arm it, and in the handler, for the next one.
+  const std::vector<std::pair<variant, exits>> table{
+      {{"preemption_timer"}, {{reason::preemption_timer, 1}, {reason::wrmsr, 3}}},
+      {{"hrtimer"}, {{reason::external_interrupt, 1}, {reason::wrmsr, 3}}},
+      {{"preemption_timer", "posted"}, {{reason::preemption_timer, 1}, {reason::wrmsr, 2}}},
+      {{"preemption_timer", "posted", true}, {{reason::preemption_timer, 1}, {reason::wrmsr, 2}}},
+      {{"hrtimer", "posted"}, {{reason::external_interrupt, 1}, {reason::wrmsr, 2}}},
+      {{"posted", "posted"}, {{reason::wrmsr, 2}}},
+      {{"posted", "ipi_virtualized", true}, {{reason::wrmsr, 2}}},
+      {{"apic_timer_virtualization", "posted"}, {}},
+      {{"apic_timer_virtualization", "ipi_virtualized"}, {}},
+  };
+  for (const auto& [v, expected] : table) {
+    SCOPED_TRACE(name_of(v));
+    armed a{v, false};
+    EXPECT_EQ(a.exits_per_timer(), expected);
+    never_early(a);
+    EXPECT_LT(a.latest(), 10 * us);
+  }
+}
+
+TEST(timer_backend, wakes_a_halted_vcpu_at_its_time) {
+  for (const variant& v : all_variants()) {
+    SCOPED_TRACE(name_of(v));
+    armed a{v, true};
+    never_early(a);
+    EXPECT_LT(a.latest(), 40 * us);
+    EXPECT_GE(a.r.facts<vcpu_block_fact>().size(), 60u);
+  }
+}
+
+TEST(timer_backend, ticks_of_vcpus_that_wander_and_share_cpus_go_on) {
+  for (const variant& v : all_variants()) {
+    SCOPED_TRACE(name_of(v));
+    kvm_rig r{setup_of(v, 2), {{.vcpus = 2, .hz = 1000}, {.vcpus = 2, .hz = 1000}}};
+    for (unsigned vm : {0u, 1u})
+      for (unsigned i : {0u, 1u}) r.hog(i, user_text, vm);
+    r.run_until(200 * ms);
+    EXPECT_GT(r.entries(), 100u);
+    unsigned timers = 0;
+    for (const auto& i : r.facts<inject_fact>()) timers += i->vector == vector::local_timer;
+    for (const auto& i : r.facts<cpu::virtual_interrupt_fact>()) timers += i->vector == vector::local_timer;
+    EXPECT_GT(timers, 200u) << "four vCPUs on two CPUs for 200 ms, a tick each millisecond that they run";
+  }
+}
+
+TEST(timer_backend, stepped_and_fast_runs_state_the_same_facts) {
+  for (const variant& v : all_variants()) {
+    SCOPED_TRACE(name_of(v));
+    const armed fast{v, true, 20};
+    const armed stepped{v, true, 20, true};
+    EXPECT_EQ(fast.r.hash.value(), stepped.r.hash.value());
+  }
+}
+
+// -- advance ----------------------------------------------------------------------------------------------------------
+
+constexpr timer_advance_rules fixed_at(std::uint32_t ns) { return {timer_advance_rules::kind::fixed, ns}; }
+constexpr timer_advance_rules adaptive{timer_advance_rules::kind::adaptive, timer_advance::initial_ns};
+
+TEST(timer_backend, an_advance_takes_the_way_into_the_guest_out_of_the_latency) {
+  for (const variant& v : {variant{"preemption_timer"}, variant{"hrtimer"}, variant{"preemption_timer", "posted"},
+                           variant{"hrtimer", "posted"}}) {
+    SCOPED_TRACE(name_of(v));
+    const armed as_it_is{v, false};
+    variant advanced = v;
+    advanced.advance = fixed_at(5000);
+    const armed early{advanced, false};
+    never_early(early);
+    EXPECT_LT(early.latest(), as_it_is.latest());
+    const auto waits = early.r.facts<wait_lapic_expire_fact>({early.from, early.to});
+    EXPECT_GE(waits.size(), 60u);
+    for (const auto& w : waits) EXPECT_LT(w->delta, 0) << "5 us are more than the way";
+  }
+}
+
+// apic_timer_expired: there is no entry that could wait, so whoever posts does, on its own CPU.
+TEST(timer_backend, an_advanced_timer_that_posts_waits_before_it_posts) {
+  variant v{"posted", "posted"};
+  const armed as_it_is{v, false};
+  v.advance = fixed_at(3000);
+  armed early{v, false};
+  never_early(early);
+  EXPECT_LT(early.latest(), as_it_is.latest());
+  EXPECT_EQ(early.exits_per_timer(), (std::map<reason, unsigned>{{reason::wrmsr, 2}}));
+  const auto waits = early.r.facts<wait_lapic_expire_fact>({early.from, early.to});
+  EXPECT_GE(waits.size(), 60u);
+  for (const auto& w : waits) EXPECT_LT(w->delta, 0);
+}
+
+TEST(timer_backend, an_adaptive_advance_settles_where_the_entry_is_in_time) {
+  variant v{"preemption_timer"};
+  v.advance = adaptive;
+  armed a{v, false};
+  never_early(a);
+  const auto waits = a.r.facts<wait_lapic_expire_fact>({a.from, a.to});
+  ASSERT_GE(waits.size(), 60u);
+  const auto late = [](std::int64_t delta) { return delta < 0 ? -delta : delta; };
+  EXPECT_LT(late(waits.back()->delta), 150);
+  EXPECT_NE(a.r.vcpu(0).timer_advance_ns(), timer_advance::initial_ns) << "it has been adjusted";
+}
+
+TEST(timer_backend, says_what_it_needs) {
+  const auto refusal = [](const variant& v, const char* row) -> std::string {
+    kvm_setup s = setup_of(v, 2);
+    s.change_hardware = [row](cpu::machine_config& c) { c.capabilities = vmx::find_capability_row(row)->values; };
+    try {
+      kvm_rig r{s, {{.vcpus = 1}}};
+    } catch (const std::invalid_argument& e) {
+      return e.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(refusal({"hrtimer"}, "core2"), "");
+  EXPECT_NE(refusal({"preemption_timer"}, "core2").find("activate VMX-preemption timer"), std::string::npos);
+  EXPECT_NE(refusal({"posted"}, "cascade_lake_sp").find("a path that posts"), 0u);
+  EXPECT_NE(refusal({"posted"}, "cascade_lake_sp"), "");
+  EXPECT_EQ(refusal({"posted", "posted"}, "cascade_lake_sp"), "");
+  EXPECT_NE(refusal({"apic_timer_virtualization", "posted"}, "sapphire_rapids").find("APIC-timer virtualization"),
+            std::string::npos);
+  EXPECT_NE(refusal({"hourglass"}, "cascade_lake_sp").find("'hourglass'"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace vmxsys::models::testing
