@@ -61,6 +61,8 @@ class vcpu final : public switch_notifier {
   bool ready() const { return ready_; }
   bool blocking() const { return blocking_; }
   bool in_guest_mode() const { return mode_ != run_mode::outside_guest; }
+  /// Interrupts are posted to it.
+  bool posts() const { return virtual_apic_ && virtual_apic_->info != nullptr; }
   std::uint32_t timer_advance_ns() const { return advance_ ? advance_->nanoseconds() : 0; }
 
   cpu::program sched_out(models::thread& self) override;
@@ -133,8 +135,6 @@ class vcpu final : public switch_notifier {
   bool runnable() const;
   bool event_pending() const;
   bool interrupt_pending() const;
-  /// Interrupts are posted to it.
-  bool posts() const { return virtual_apic_ && virtual_apic_->info != nullptr; }
   // kvm_handlers.cpp
   cpu::program handle_external_interrupt(const vmx::exit_info& exit);
   cpu::program handle_pause();
@@ -161,6 +161,7 @@ class vcpu final : public switch_notifier {
   cpu::task<bool> fast_path();
   cpu::program enter_from_posting();
   cpu::program serve_requests();
+  cpu::program wait_for_posting();
   cpu::program load_posting();
   cpu::program put_posting(bool preempted);
   cpu::program deliver_accepted();

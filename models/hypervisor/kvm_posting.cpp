@@ -200,6 +200,11 @@ cpu::task<bool> vcpu::fast_path() {
   co_return true;
 }
 
+cpu::program vcpu::wait_for_posting() {
+  posting_block wait{virtual_apic_->number};
+  co_await vm_.kvm_.run(wait);
+}
+
 // What the emulated local APIC has accepted goes the way of all interrupts.
 cpu::program vcpu::deliver_accepted() {
   while (apic_.highest_request() >= 0) {

@@ -22,7 +22,11 @@ class preemption_timer_backend final : public timer_backend {
   void ask_for(vmx::minimal_vmcs_options& options) const override {
     options.pin |= vmx::pin_based::activate_vmx_preemption_timer;
   }
-  cpu::program rearmed(vcpu& v) const override { return pay(v); }
+  // start_hv_timer: what is due is posted here; who injects leaves it to the exit that a timer of 0 makes.
+  cpu::program rearmed(vcpu& v) const override {
+    co_await pay(v);
+    if (v.posts()) co_await v.timer_expired();
+  }
   cpu::program before_entry(vcpu& v) const override { return v.load_preemption_timer(); }
   cpu::program before_block(vcpu& v) const override {
     const cycles deadline = v.timer_deadline();
