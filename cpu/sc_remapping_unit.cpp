@@ -46,7 +46,7 @@ void remapping_unit::act(const request& r, cycles now) {
     if (outcome.result() != remapping_result::posts) lost(r);
     return;
   }
-  if (out_.deliver(*command, now, cause) == 0) lost(r);
+  if (out_.deliver(*command, now, cause) == 0 && (!command->level_triggered || command->assert_level)) lost(r);
 }
 
 std::uint64_t remapping_unit::faults() const {

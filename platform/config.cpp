@@ -106,7 +106,15 @@ std::vector<choice> workload_choices() {
   return {{"lock_bound", "compute, then a critical section under a shared kernel spinlock, again and again"},
           {"tlb_shootdown", "compute, then unmap memory: every CPU with a thread of the program flushes its TLB"},
           {"user_spin", "compute, then a critical section under a spinlock of the program, all in user mode"},
-          {"cpu_bound", "compute in user mode without end"}};
+          {"cpu_bound", "compute in user mode without end"},
+          {"ipi", "a microbenchmark: CPU 0 interrupts others, round after round, and they note when it reached them"},
+          {"timer", "a microbenchmark: CPU 0 arms a timer and waits for it, round after round"}};
+}
+
+std::vector<choice> ipi_send_choices() {
+  return {{"interrupt", "one interrupt for each target, as the kernel's APIC driver sends it; the sender goes on"},
+          {"shorthand", "one write of the ICR for all others; the sender goes on"},
+          {"call", "a function call on all targets, for which the sender waits (smp_call_function)"}};
 }
 
 std::vector<choice> distribution_choices() {
@@ -298,6 +306,11 @@ void check_combinations(const run_config& config, const std::vector<config_error
   };
   check_scheduler(config.host.scheduler, "host.scheduler");
 
+  if (config.bare_metal && (config.vms.size() != 1 || config.vms[0].vcpus != cpus)) {
+    found.fault("bare_metal", "true",
+                "one VM with a vCPU for each of the " + std::to_string(cpus) + " CPUs of the machine is needed",
+                {"machine.sockets", "machine.cores", "machine.threads", "vms"});
+  }
   if (config.vms.empty()) {
     found.fault("vms", "[]", "at least one virtual machine is needed, e.g. \"vms\": [{\"name\": \"a\", \"vcpus\": 4}]");
   }
@@ -318,7 +331,15 @@ void check_combinations(const run_config& config, const std::vector<config_error
     const workload_config& w = vm.workload;
     const bool locks = w.name == "lock_bound" || w.name == "user_spin";
     const bool unmaps = w.name == "tlb_shootdown";
-    if (locks || unmaps) check_distribution(w.work, path + ".workload.work", tsc_khz, found);
+    const bool rounds = w.name == "ipi" || w.name == "timer";
+    if (w.name == "ipi" && w.targets >= vm.vcpus) {
+      found.fault(path + ".workload.targets", std::to_string(w.targets),
+                  "more CPUs than the " + std::to_string(vm.vcpus - 1) + " others of the VM", {path + ".vcpus"});
+    }
+    if (w.name == "ipi" && vm.vcpus < 2) {
+      found.fault(path + ".vcpus", std::to_string(vm.vcpus), "the workload ipi needs a CPU to send to");
+    }
+    if (locks || unmaps || rounds) check_distribution(w.work, path + ".workload.work", tsc_khz, found);
     if (locks) check_distribution(w.hold, path + ".workload.hold", tsc_khz, found);
     if (unmaps) check_distribution(w.unmap, path + ".workload.unmap", tsc_khz, found);
   }

@@ -34,6 +34,7 @@ std::vector<choice> placement_choices();
 std::vector<choice> lock_choices();
 std::vector<choice> user_lock_choices();
 std::vector<choice> workload_choices();
+std::vector<choice> ipi_send_choices();
 std::vector<choice> distribution_choices();
 
 /// A random length of time: fixed needs `mean`, uniform needs `min` and `max`, exponential needs `mean` and may be cut
@@ -341,8 +342,13 @@ struct workload_config {
   distribution unmap = distribution::fixed(duration::ns(500));
   std::uint32_t user_share = 50;
   duration chunk = duration::ms(1);
+  std::string send = "interrupt";
+  std::uint32_t targets = 1;
+  duration ahead = duration::us(10);
+  bool halted = false;
 };
-BOOST_DESCRIBE_STRUCT(workload_config, (), (name, threads, locks, work, hold, lock, unmap, user_share, chunk))
+BOOST_DESCRIBE_STRUCT(workload_config, (),
+                      (name, threads, locks, work, hold, lock, unmap, user_share, chunk, send, targets, ahead, halted))
 template <>
 inline constexpr std::string_view shorthand_of<workload_config> = "name";
 template <>
@@ -361,8 +367,8 @@ inline constexpr auto parameters_of<workload_config> = std::array{
         .only_for = "lock_bound, user_spin"},
     parameter{.name = "work",
               .unit = "duration",
-              .description = "computing between two critical sections, or between two shootdowns",
-              .only_for = "lock_bound, user_spin, tlb_shootdown"},
+              .description = "computing between two critical sections, two shootdowns, or two rounds",
+              .only_for = "lock_bound, user_spin, tlb_shootdown, ipi, timer"},
     parameter{.name = "hold",
               .unit = "duration",
               .description = "length of a critical section",
@@ -387,6 +393,26 @@ inline constexpr auto parameters_of<workload_config> = std::array{
               .lowest = 1000,
               .highest = one_hour,
               .only_for = "cpu_bound"},
+    parameter{.name = "send",
+              .unit = "name",
+              .description = "how CPU 0 interrupts its targets",
+              .choices = ipi_send_choices,
+              .only_for = "ipi"},
+    parameter{.name = "targets",
+              .unit = "CPUs",
+              .description = "CPUs 1 to this one are interrupted; 0 is all others",
+              .highest = 1023,
+              .only_for = "ipi"},
+    parameter{.name = "ahead",
+              .unit = "duration",
+              .description = "how far ahead of the present a timer is armed",
+              .lowest = 1,
+              .highest = ten_seconds,
+              .only_for = "timer"},
+    parameter{.name = "halted",
+              .unit = "flag",
+              .description = "whoever is to be interrupted has nothing to do meanwhile; otherwise it computes",
+              .only_for = "ipi, timer"},
 };
 
 /// One virtual machine.
@@ -419,8 +445,9 @@ struct run_config {
   machine_config machine;
   host_config host;
   std::vector<vm_config> vms;
+  bool bare_metal = false;
 };
-BOOST_DESCRIBE_STRUCT(run_config, (), (seed, until, measure_from, machine, host, vms))
+BOOST_DESCRIBE_STRUCT(run_config, (), (seed, until, measure_from, machine, host, vms, bare_metal))
 template <>
 inline constexpr auto parameters_of<run_config> = std::array{
     parameter{.name = "seed",
@@ -434,6 +461,9 @@ inline constexpr auto parameters_of<run_config> = std::array{
     parameter{.name = "machine", .unit = "object", .description = "the hardware"},
     parameter{.name = "host", .unit = "object", .description = "the host kernel and its hypervisor"},
     parameter{.name = "vms", .unit = "list", .description = "the virtual machines", .highest = 64},
+    parameter{.name = "bare_metal",
+              .unit = "flag",
+              .description = "the kernel of the only VM runs on the machine itself, without host and hypervisor"},
 };
 
 /// Logical CPUs of a machine.

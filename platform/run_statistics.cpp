@@ -303,8 +303,9 @@ void run_statistics::sum_up_vms(run_result& r) const {
     vm_row row;
     row.name = of_.config().vms[vm].name;
     row.work = work_[vm];
-    row.least_vcpu_ns = ~std::uint64_t{0};
-    for (unsigned i = 0; i < of_.config().vms[vm].vcpus; ++i) {
+    const unsigned vcpus = vm < first_of_vm_.size() ? of_.config().vms[vm].vcpus : 0;  // none on bare metal
+    row.least_vcpu_ns = vcpus == 0 ? 0 : ~std::uint64_t{0};
+    for (unsigned i = 0; i < vcpus; ++i) {
       const vcpu_record& v = vcpus_[first_of_vm_[vm] + i];
       const std::uint64_t t = ns(v.guest_cycles);
       row.guest_ns += t;

@@ -85,8 +85,8 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   for (const observer_config& o : config.machine.observers)
     hw.observers.push_back({[name = o.name] { return vmx::make_spin_detector(name); }, o.gap, o.window});
   hw.overcommitted = [this](unsigned cpu) { return host_ && host_->nr_running(cpu) > 1; };
+  hw.boot_apic = models::find_apic_driver(config.bare_metal ? config.vms[0].guest.apic : config.host.apic)->mode;
   hw.stepped = config.machine.stepped;
-  hw.boot_apic = models::find_apic_driver(config.host.apic)->mode;
   hardware_ = std::make_unique<cpu::machine>(std::move(hw));
 
   models::kernel_config host = kernel_settings(config.host.scheduler, hardware_->cpus(), config.host.hz);
@@ -129,6 +129,7 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     guest.boot_cpuids = 4;
 
     workloads_.push_back(make_workload(guest, vm.workload));
+    if (config.bare_metal) continue;
 
     models::virtual_machine_config v;
     v.name = vm.name;
@@ -140,7 +141,8 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     first_vcpu += vm.vcpus;
     kvm_->add(std::move(v));
   }
-  hardware_->connect(*host_);
+  // On bare metal the host stays switched off.
+  hardware_->connect(config.bare_metal ? *guests_.front() : *host_);
 }
 
 std::unique_ptr<models::workload> simulation::make_workload(models::kernel& guest, const workload_config& w) const {
@@ -164,6 +166,20 @@ std::unique_ptr<models::workload> simulation::make_workload(models::kernel& gues
                                   .work = length(w.work),
                                   .hold = length(w.hold)},
                                  config_.seed);
+  if (w.name == "ipi") {
+    using how = models::ipi_send;
+    return models::add_ipi(guest,
+                           {.send = w.send == "shorthand" ? how::shorthand
+                                    : w.send == "call"    ? how::call
+                                                          : how::interrupt,
+                            .targets = w.targets,
+                            .work = length(w.work),
+                            .halted_targets = w.halted},
+                           config_.seed);
+  }
+  if (w.name == "timer")
+    return models::add_timer(guest, {.ahead = to_cycles(w.ahead), .work = length(w.work), .halted = w.halted},
+                             config_.seed);
   return models::add_cpu_bound(guest, {.threads = w.threads, .chunk = to_cycles(w.chunk)});
 }
 

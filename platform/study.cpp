@@ -3,7 +3,9 @@
 #include <ostream>
 
 #include "study_detectors.hpp"
+#include "study_ipi_ladder.hpp"
 #include "study_ple_storm.hpp"
+#include "study_timer_ladder.hpp"
 #include "workers.hpp"
 
 namespace vmxsys::platform {
@@ -19,6 +21,11 @@ struct study {
 constexpr study studies[] = {
     {"ple_storm", "excessive PAUSE-loop exiting under KVM's spin policies (KVM Forum 2021, VEE '21)", study_ple_storm},
     {"detectors", "every spin detector watching the same runs, scored wait by wait against the truth", study_detectors},
+    {"ipi_ladder",
+     "interrupts between CPUs on bare metal and through each generation of APIC virtualization (NSDI '19)",
+     study_ipi_ladder},
+    {"timer_ladder", "a kernel's TSC-deadline timer on bare metal and with every backend of a hypervisor",
+     study_timer_ladder},
 };
 
 }  // namespace

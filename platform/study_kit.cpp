@@ -29,6 +29,17 @@ void refuse_override(const std::vector<std::string>& overrides, const std::strin
   }
 }
 
+void check_study_cases(const std::vector<run_config>& cases, std::vector<config_error>& errors) {
+  for (const run_config& c : cases) {
+    std::vector<config_error> found;
+    check_combinations(c, {}, found);
+    for (config_error& e : found) {
+      const auto known = [&](const config_error& other) { return other.message() == e.message(); };
+      if (std::none_of(errors.begin(), errors.end(), known)) errors.push_back(std::move(e));
+    }
+  }
+}
+
 std::vector<std::string> run_study_jobs(std::size_t count, const options& what, std::ostream& err,
                                         const std::function<std::string(std::size_t)>& job) {
   const bool show = !what.quiet && isatty(STDERR_FILENO) != 0;

@@ -20,6 +20,9 @@ std::string_view study_configuration(std::string_view key);
 void refuse_override(const std::vector<std::string>& overrides, const std::string& path, bool changed,
                      std::string_view above, std::vector<config_error>& errors);
 
+/// Adds what is wrong with the configurations that a study has made of a legal one, each fault once.
+void check_study_cases(const std::vector<run_config>& cases, std::vector<config_error>& errors);
+
 /// `job(0)` to `job(count - 1)` in worker processes, with progress on `err` where that is a terminal. Throws
 /// worker_error.
 std::vector<std::string> run_study_jobs(std::size_t count, const options& what, std::ostream& err,

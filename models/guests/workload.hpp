@@ -44,6 +44,31 @@ struct user_spin_parameters {
   duration_distribution hold;                ///< of a critical section
 };
 
+/// How the workload `ipi` interrupts its targets.
+enum class ipi_send : std::uint8_t {
+  interrupt,  ///< an interrupt to each, by what the kernel's APIC driver needs for it; the sender goes on
+  shorthand,  ///< one ICR write: all excluding self; the sender goes on
+  call,       ///< a function call on all of them, for which the sender waits
+};
+
+/// A microbenchmark of interrupts between the CPUs of a kernel. A kernel thread on CPU 0 sends rounds to CPUs 1 ..
+/// `targets`; each target states when its handler begins and when it has run (`ipi_bench_fact`). A round begins when
+/// the one before it is over everywhere.
+struct ipi_parameters {
+  ipi_send send = ipi_send::interrupt;
+  unsigned targets = 1;         ///< 0: all others
+  duration_distribution work;   ///< of the sender between two rounds
+  bool halted_targets = false;  ///< targets have nothing to do; otherwise they compute in user mode
+};
+
+/// A microbenchmark of timers: a kernel thread on CPU 0 arms a timer of its kernel, waits for it, computing or asleep,
+/// and states each step (`timer_bench_fact`).
+struct timer_parameters {
+  cycles ahead{10'000};        ///< of the present is the deadline
+  duration_distribution work;  ///< between two rounds
+  bool halted = false;         ///< the CPU idles while it waits
+};
+
 /// The threads of a workload and what they share. Thread i of one-per-CPU workloads is bound to CPU i. Each finished
 /// round or chunk is stated as a `work_fact`.
 class workload {
@@ -55,6 +80,9 @@ class workload {
 std::unique_ptr<workload> add_lock_bound(kernel& on, const lock_bound_parameters& parameters, std::uint64_t seed);
 std::unique_ptr<workload> add_cpu_bound(kernel& on, const cpu_bound_parameters& parameters);
 std::unique_ptr<workload> add_tlb_shootdown(kernel& on, const tlb_shootdown_parameters& parameters, std::uint64_t seed);
+/// Throws std::invalid_argument for a kernel with one CPU.
+std::unique_ptr<workload> add_ipi(kernel& on, const ipi_parameters& parameters, std::uint64_t seed);
+std::unique_ptr<workload> add_timer(kernel& on, const timer_parameters& parameters, std::uint64_t seed);
 /// Throws std::invalid_argument for a queued lock.
 std::unique_ptr<workload> add_user_spin(kernel& on, const user_spin_parameters& parameters, std::uint64_t seed);
 

@@ -247,8 +247,10 @@ cpu::program kernel::cond_resched() {
 
 cpu::program kernel::handle_irq(std::uint8_t vec) {
   auto here = co_await isa::in(code::irq_enter);
-  const unsigned cpu = index_of(co_await isa::this_cpu());
+  const cpu::logical_cpu& on = co_await isa::this_cpu();
+  const unsigned cpu = index_of(on);
   per_cpu& p = cpus_[cpu];
+  if (on_interrupt) on_interrupt(on, cpu, vec);
   co_await isa::compute(costs().interrupt_entry);
   co_await apic_->write(msr_eoi, 0);
   // Linux' number of it, for IPIs and the timer alike.

@@ -96,6 +96,8 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   std::function<cpu::program(unsigned cpu)> on_cpu_up;
   /// Runs in interrupt context for vectors the kernel does not know.
   std::function<cpu::program(unsigned cpu, std::uint8_t vector)> on_vector;
+  /// Told at the first instruction of every interrupt handler. For instruments: it takes no time.
+  std::function<void(const cpu::logical_cpu& on, unsigned cpu, std::uint8_t vector)> on_interrupt;
   /// A guest's kernel learns the frequency and features of its CPUs by CPUID while it boots.
   unsigned boot_cpuids = 0;
 

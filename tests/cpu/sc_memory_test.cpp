@@ -332,7 +332,8 @@ TEST(sc_interrupt_port, errors_and_lost_messages) {
     EXPECT_EQ(read.get_response_status(), tlm::TLM_COMMAND_ERROR_RESPONSE);
     EXPECT_EQ(p.msi(0xFEE0'9000, 0x41), tlm::TLM_OK_RESPONSE);  // no such CPU
     EXPECT_EQ(p.msi(0xFEE0'0010, 0x41), tlm::TLM_OK_RESPONSE);
-    EXPECT_EQ(p.msi(0xFEE0'0000, 0x241), tlm::TLM_OK_RESPONSE);  // SMI
+    EXPECT_EQ(p.msi(0xFEE0'0000, 0x241), tlm::TLM_OK_RESPONSE);   // SMI
+    EXPECT_EQ(p.msi(0xFEE0'0000, 0x8041), tlm::TLM_OK_RESPONSE);  // a level that de-asserts: nothing, quietly
   });
   EXPECT_TRUE(r.seen.all.empty());
   EXPECT_EQ(sc_core::sc_report_handler::get_count(message::lost_interrupt), 3);

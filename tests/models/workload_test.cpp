@@ -1,9 +1,12 @@
 #include "kvm_rig.hpp"
 
+#include <vmxsys/models/guests/bench_facts.hpp>
 #include <vmxsys/models/guests/user_lock.hpp>
 #include <vmxsys/models/guests/workload.hpp>
 
 #include <algorithm>
+#include <iterator>
+#include <map>
 #include <set>
 
 // What workloads do to their kernel, with every length stated, on bare machines and in a virtual one.
@@ -260,6 +263,70 @@ TEST(user_spin, in_an_overcommitted_guest_spins_in_vain_and_does_not_exit) {
     for (const auto& x : g.r.exits(vmx::exit_reason::pause, v)) EXPECT_GT(x->rip, user_half);
 }
 
+// -- ipi, timer -------------------------------------------------------------------------------------------------------
+
+std::unique_ptr<workload> sending(kernel& k, ipi_send how, unsigned targets, bool halted = false) {
+  return add_ipi(k, {.send = how, .targets = targets, .work = exponential(20 * us), .halted_targets = halted}, seed);
+}
+std::unique_ptr<workload> arming(kernel& k, bool halted) {
+  return add_timer(k, {.ahead = cycles{5'000}, .work = exponential(4 * us), .halted = halted}, seed);
+}
+
+TEST(ipi, every_round_reaches_each_target_once_in_order) {
+  for (const ipi_send how : {ipi_send::interrupt, ipi_send::shorthand, ipi_send::call}) {
+    for (const unsigned targets : {1u, 2u, 3u}) {
+      for (const bool halted : {false, true}) {
+        fact_record<ipi_bench_fact> steps;
+        bare_run w{4, [&](kernel& k) { return sending(k, how, targets, halted); }};
+        w.r.hw.facts().attach(steps);
+        w.r.run_until(5 * ms);
+        const unsigned reached = how == ipi_send::shorthand ? 3 : targets;
+        std::map<std::uint64_t, std::map<std::pair<ipi_step, unsigned>, unsigned>> rounds;
+        std::map<std::uint64_t, std::pair<cycles, cycles>> issued;  // and the last handled
+        for (const auto& f : steps.of<ipi_bench_fact>()) {
+          ++rounds[f->round][{f->step, f->cpu}];
+          EXPECT_EQ(f->on, f->cpu) << "on bare metal";
+          if (f->step == ipi_step::issued) issued[f->round].first = f.at();
+          if (f->step == ipi_step::handled) issued[f->round].second = f.at();
+        }
+        ASSERT_GT(rounds.size(), 50u);
+        rounds.erase(std::prev(rounds.end()));  // not over yet
+        for (auto& [round, counts] : rounds) {
+          EXPECT_EQ((counts[{ipi_step::issued, 0}]), 1u) << round;
+          EXPECT_EQ((counts[{ipi_step::left, 0}]), 1u) << round;
+          EXPECT_EQ((counts[{ipi_step::answered, 0}]), how == ipi_send::call ? 1u : 0u) << round;
+          for (unsigned t = 1; t < 4; ++t) {
+            EXPECT_EQ((counts[{ipi_step::entered, t}]), t <= reached ? 1u : 0u) << round << ' ' << t;
+            EXPECT_EQ((counts[{ipi_step::handled, t}]), t <= reached ? 1u : 0u) << round << ' ' << t;
+          }
+          if (issued.count(round + 1) != 0) EXPECT_GT(issued[round + 1].first, issued[round].second) << round;
+        }
+      }
+    }
+  }
+  EXPECT_THROW(bare_run(1, [](kernel& k) { return sending(k, ipi_send::call, 1); }), std::invalid_argument);
+}
+
+TEST(timer, never_fires_early_and_fires_once_a_round) {
+  for (const bool halted : {false, true}) {
+    fact_record<timer_bench_fact> steps;
+    bare_run w{2, [&](kernel& k) { return arming(k, halted); }};
+    w.r.hw.facts().attach(steps);
+    w.r.run_until(5 * ms);
+    std::map<std::uint64_t, std::map<timer_step, unsigned>> rounds;
+    for (const auto& f : steps.of<timer_bench_fact>()) {
+      ++rounds[f->round][f->step];
+      if (f->step == timer_step::entered || f->step == timer_step::expired) EXPECT_GE(f.at(), f->due);
+      if (f->step == timer_step::arming) EXPECT_EQ(f.at() + cycles{5'000}, f->due);
+    }
+    ASSERT_GT(rounds.size(), 100u);
+    rounds.erase(std::prev(rounds.end()));
+    for (auto& [round, counts] : rounds)
+      for (const timer_step s : {timer_step::arming, timer_step::armed, timer_step::entered, timer_step::expired})
+        EXPECT_EQ(counts[s], 1u) << round;
+  }
+}
+
 // -- fast and stepped -------------------------------------------------------------------------------------------------
 
 struct named_workload {
@@ -272,6 +339,11 @@ const named_workload all_workloads[] = {
     {"user_test_and_set", spinning(lock_kind::test_and_set)},
     {"user_ticket", spinning(lock_kind::ticket)},
     {"user_ticket_of_more_threads_than_cpus", spinning(lock_kind::ticket, 7)},
+    {"ipi", [](kernel& k) { return sending(k, ipi_send::interrupt, 2); }},
+    {"ipi_by_shorthand_to_halted_cpus", [](kernel& k) { return sending(k, ipi_send::shorthand, 0, true); }},
+    {"ipi_by_call", [](kernel& k) { return sending(k, ipi_send::call, 2); }},
+    {"timer", [](kernel& k) { return arming(k, false); }},
+    {"timer_while_halted", [](kernel& k) { return arming(k, true); }},
 };
 class every_workload : public ::testing::TestWithParam<named_workload> {};
 INSTANTIATE_TEST_SUITE_P(workload, every_workload, ::testing::ValuesIn(all_workloads),

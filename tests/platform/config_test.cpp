@@ -128,6 +128,9 @@ TEST(config, every_workload_has_its_parameters) {
   const std::string unmapping = workload(R"({"name": "tlb_shootdown", "work": "50us", "unmap": "3us"})");
   for (const char* given : {"\"work\"", "\"unmap\""}) EXPECT_HAS(unmapping, given);
   for (const char* other : {"\"locks\"", "\"hold\"", "\"lock\""}) EXPECT_FALSE(has(unmapping, other)) << other;
+  const std::string timer = workload(R"({"name": "timer", "ahead": "3000cycles", "halted": true})");
+  for (const char* given : {"\"work\"", "\"ahead\": \"3000cycles\"", "\"halted\": true"}) EXPECT_HAS(timer, given);
+  for (const char* other : {"\"send\"", "\"targets\"", "\"hold\""}) EXPECT_FALSE(has(timer, other)) << other;
 }
 
 TEST(config, configuration_made_in_code) {
@@ -148,8 +151,8 @@ TEST(config, integers_may_be_written_with_an_exponent) {
 
 TEST(config_fault, unknown_key_names_the_nearest) {
   EXPECT_EQ(only(load(with(R"("untill":"1ms")"))),
-            "test.json: untill = \"1ms\": unknown key; known here: seed, until, measure_from, machine, host, vms (did "
-            "you mean \"until\"?)");
+            "test.json: untill = \"1ms\": unknown key; known here: seed, until, measure_from, machine, host, vms, "
+            "bare_metal (did you mean \"until\"?)");
   EXPECT_HAS(fault_of("host.schedular=cfs"), "did you mean \"scheduler\"?");
   EXPECT_HAS(fault_of("vms[0].gest.hz=100"), "did you mean \"guest\"?");
 }
@@ -257,6 +260,26 @@ TEST(config_fault, measuring_must_begin_before_the_end) {
 TEST(config_fault, too_many_cpus) {
   EXPECT_HAS(only(load(good, {"machine.sockets=8", "machine.cores=256"})),
              "machine = 2048 logical CPUs: sockets * cores * threads must be 1 .. 1024");
+}
+
+TEST(config_fault, an_ipi_needs_cpus_to_go_to) {
+  const auto ipi = [](int vcpus, int targets) {
+    return load(R"({"vms": [{"vcpus": )" + std::to_string(vcpus) + R"(, "workload": {"name": "ipi", "targets": )" +
+                std::to_string(targets) + "}}]}");
+  };
+  EXPECT_TRUE(ipi(4, 3).ok());
+  EXPECT_TRUE(ipi(4, 0).ok());
+  EXPECT_HAS(only(ipi(4, 4)), "more CPUs than the 3 others of the VM");
+  EXPECT_HAS(only(ipi(1, 0)), "needs a CPU to send to");
+}
+
+TEST(config_fault, bare_metal_takes_one_kernel_of_the_machines_size) {
+  const auto bare = [](const char* vms) {
+    return load(R"({"bare_metal": true, "machine": {"cores": 3}, "vms": )" + std::string{vms} + "}");
+  };
+  EXPECT_TRUE(bare(R"([{"vcpus": 3}])").ok());
+  EXPECT_HAS(only(bare(R"([{"vcpus": 2}])")), "a vCPU for each of the 3 CPUs");
+  EXPECT_HAS(only(bare(R"([{"vcpus": 3}, {"name": "b", "vcpus": 3}])")), "one VM");
 }
 
 TEST(config_fault, window_limits) {

@@ -1,0 +1,145 @@
+#include <cmath>
+#include <gtest/gtest.h>
+#include <map>
+#include <sstream>
+
+#include <vmxsys/platform/command_line.hpp>
+#include <vmxsys/platform/config_loader.hpp>
+#include <vmxsys/platform/study_ipi_ladder.hpp>
+#include <vmxsys/platform/study_kit.hpp>
+
+// The study of interprocessor interrupts on short runs and a smaller machine: exits are what the mechanisms say, to the
+// last one, and their costs add up.
+namespace vmxsys::platform {
+namespace {
+
+constexpr std::uint32_t vcpus = 40;  // as in short_base
+
+run_config short_base() {
+  const std::vector<std::string> overrides{"until=6ms", "measure_from=3ms", "machine.cores=20", "vms[0].vcpus=40"};
+  const loaded_config c = load_config_text(study_configuration("ipi_ladder"), overrides);
+  EXPECT_TRUE(c.ok()) << c.report();
+  return c.config;
+}
+
+struct expected_exits {
+  std::string unicast;      ///< at the sender
+  std::uint32_t multicast;  ///< to 39 targets in three clusters of 16 CPUs
+  std::uint32_t broadcast;
+  std::string receiving;
+};
+const std::map<std::string, expected_exits> expectations{
+    {"bare metal, xAPIC", {"", 0, 0, ""}},
+    {"bare metal, x2APIC physical", {"", 0, 0, ""}},
+    {"bare metal, x2APIC cluster", {"", 0, 0, ""}},
+    {"injected, xAPIC", {"3 x APIC_ACCESS", 3 * 39, 2, "EXTERNAL_INTERRUPT, APIC_ACCESS"}},
+    {"injected, x2APIC physical", {"MSR_WRITE", 39, 1, "EXTERNAL_INTERRUPT, MSR_WRITE"}},
+    {"injected, x2APIC cluster", {"MSR_WRITE", 3, 1, "EXTERNAL_INTERRUPT, MSR_WRITE"}},
+    {"direct, x2APIC physical", {"", 0, 0, "EXTERNAL_INTERRUPT, MSR_WRITE"}},
+    {"posted, xAPIC", {"APIC_WRITE", 39, 1, ""}},
+    {"posted, x2APIC physical", {"MSR_WRITE", 39, 1, ""}},
+    {"posted, x2APIC cluster", {"MSR_WRITE", 3, 1, ""}},
+    {"posted, fast path", {"MSR_WRITE", 39, 1, ""}},
+    {"IPI-virtualized", {"", 0, 1, ""}},
+};
+
+const ipi_ladder_output& climbed() {
+  static const ipi_ladder_output all = [] {
+    ipi_ladder_output s;
+    s.rungs = ipi_rungs(short_base());
+    for (const ipi_rung& r : s.rungs)
+      s.results.push_back({run_ipi(with_fan(r.config, ipi_fan::unicast), true),
+                           run_ipi(with_fan(r.config, ipi_fan::multicast), true),
+                           run_ipi(with_fan(r.config, ipi_fan::broadcast), true)});
+    return s;
+  }();
+  return all;
+}
+
+TEST(study_ipi_ladder, every_rung_exits_as_its_mechanism_says) {
+  const ipi_ladder_output& s = climbed();
+  ASSERT_EQ(s.rungs.size(), expectations.size());
+  for (std::size_t i = 0; i < s.rungs.size(); ++i) {
+    const std::string& name = s.rungs[i].name;
+    ASSERT_EQ(expectations.count(name), 1u) << name;
+    const expected_exits& e = expectations.at(name);
+    const ipi_rung_results& r = s.results[i];
+    EXPECT_EQ(r.unicast.sending.reasons, e.unicast) << name;
+    EXPECT_EQ(r.multicast.sending.usual, e.multicast) << name;
+    EXPECT_EQ(r.broadcast.sending.usual, e.broadcast) << name;
+    for (const ipi_timing_result* fan : {&r.unicast, &r.multicast, &r.broadcast}) {
+      EXPECT_GT(fan->rounds, 10u) << name;
+      EXPECT_EQ(fan->receiving.reasons, e.receiving) << name;
+      EXPECT_GT(fan->receiving.share, 0.95) << name;
+      EXPECT_GT(fan->sending.share, 0.8) << name;
+      EXPECT_EQ(fan->latency.count, fan->flight.count) << name;
+    }
+    EXPECT_EQ(r.unicast.send.median + r.unicast.flight.median + r.unicast.receive.median, r.unicast.latency.median)
+        << name;
+    EXPECT_GE(r.multicast.latency.count, (vcpus - 1) * (r.multicast.rounds - 1)) << name;
+  }
+}
+
+TEST(study_ipi_ladder, exits_of_sender_and_receiver_add_up) {
+  const auto a = climbed().additivity();
+  ASSERT_TRUE(a.has_value());
+  EXPECT_LT(std::fabs(a->error), 0.03) << a->predicted << " predicted, " << a->both << " with both";
+  EXPECT_EQ(a->neither, 1993) << "fitted: Kaffes et al., Shinjuku, NSDI '19, no exits";
+  EXPECT_LT(a->neither, a->sender);
+  EXPECT_LT(a->neither, a->receiver);
+}
+
+TEST(study_ipi_ladder, calls_take_an_exit_for_each_icr_write) {
+  std::map<std::string, std::uint32_t> all;
+  for (ipi_call_case c : ipi_call_cases(short_base())) {
+    const ipi_timing_result r = run_ipi(c.config, true);
+    EXPECT_GT(r.rounds, 5u) << c.name;
+    if (c.all)
+      all[c.name] = r.sending.usual;
+    else
+      EXPECT_EQ(r.sending.usual, 1u) << c.name;
+  }
+  EXPECT_EQ(all["x2apic_physical"], 79u);
+  EXPECT_EQ(all["x2apic_cluster"], 5u);
+}
+
+TEST(study_ipi_ladder, findings_and_picture_are_made_from_the_numbers) {
+  const ipi_ladder_output& s = climbed();
+  const std::string picture = ipi_ladder_picture(s);
+  for (std::size_t i = 0; i < s.rungs.size(); ++i) {
+    EXPECT_NE(picture.find(">" + s.rungs[i].name + "<"), std::string::npos);
+    EXPECT_NE(picture.find(">" + std::to_string(s.results[i].unicast.latency.median) + "<"), std::string::npos);
+  }
+  const std::vector<std::string> sentences = ipi_ladder_findings(s);
+  ASSERT_FALSE(sentences.empty());
+  EXPECT_EQ(sentences.front().rfind("Exits add up", 0), 0u) << sentences.front();
+}
+
+TEST(study_ipi_ladder, stepped_and_fast_are_the_same) {
+  for (const ipi_rung& r : ipi_rungs(short_base())) {
+    for (run_config c : {with_fan(r.config, ipi_fan::unicast), with_fan(r.config, ipi_fan::multicast)}) {
+      c.until = duration::us(4'500);
+      const std::string fast = run_ipi(c, true).fact_hash;
+      c.machine.stepped = true;
+      EXPECT_EQ(run_ipi(c, true).fact_hash, fast) << r.name;
+    }
+  }
+}
+
+TEST(study_ipi_ladder, what_it_sets_itself_cannot_be_set) {
+  for (const std::string assignment :
+       {"bare_metal=true", "host.interrupt_path=posted", "vms[0].guest.apic=xapic", "vms[0].workload.targets=3"}) {
+    std::ostringstream out, err;
+    EXPECT_EQ(command_line_main({"study", "ipi_ladder", "-q", "-p", assignment}, out, err), exit_usage) << assignment;
+    EXPECT_NE(err.str().find("the study runs every value"), std::string::npos) << err.str();
+  }
+}
+
+TEST(study_ipi_ladder, a_machine_on_which_a_rung_cannot_stand_is_refused) {
+  std::ostringstream out, err;
+  EXPECT_EQ(command_line_main({"study", "ipi_ladder", "-q", "-p", "vms[0].vcpus=5"}, out, err), exit_usage);
+  EXPECT_NE(err.str().find("bare_metal"), std::string::npos) << err.str();
+}
+
+}  // namespace
+}  // namespace vmxsys::platform
