@@ -201,7 +201,8 @@ void check_apic(const std::string& name, std::uint64_t cpus, const std::string& 
   const models::apic_driver_entry* driver = models::find_apic_driver(name);
   if (driver != nullptr && cpus > driver->most_cpus)
     found.fault(path, '"' + name + '"',
-                "addresses at most " + std::to_string(driver->most_cpus) + " CPUs, not " + std::to_string(cpus), depends);
+                "addresses at most " + std::to_string(driver->most_cpus) + " CPUs, not " + std::to_string(cpus),
+                depends);
 }
 
 /// Interrupt path and timer backend: of each other, of the processor and of the machines' shape.

@@ -250,8 +250,8 @@ struct host_config {
 };
 BOOST_DESCRIBE_STRUCT(host_config, (),
                       (hz, scheduler, spin_policy, ple_gap, ple_window, ple_window_grow, ple_window_shrink,
-                       ple_window_max, interrupt_path, exit_fast_paths, timer_backend, timer_advance, housekeeping_cpu, apic,
-                       ipi_shorthands, placement, tracing))
+                       ple_window_max, interrupt_path, exit_fast_paths, timer_backend, timer_advance, housekeeping_cpu,
+                       apic, ipi_shorthands, placement, tracing))
 template <>
 inline constexpr auto parameters_of<host_config> = std::array{
     parameter{

@@ -44,10 +44,10 @@ class injected_path : public interrupt_path {
   }
 };
 
-/// The guest has the ICR: its IPIs leave without an exit and address physical CPUs. They take a vCPU out of its guest as
-/// any interrupt does, and are injected. Only for vCPUs that have their CPUs to themselves, which is not checked while
-/// they run: a guest can interrupt whom it likes. As Dune lets a process (Belay et al., OSDI '12) and Shinjuku its
-/// dispatcher (Kaffes et al., NSDI '19) send.
+/// The guest has the ICR: its IPIs leave without an exit and address physical CPUs. They take a vCPU out of its guest
+/// as any interrupt does, and are injected. Only for vCPUs that have their CPUs to themselves, which is not checked
+/// while they run: a guest can interrupt whom it likes. As Dune lets a process (Belay et al., OSDI '12) and Shinjuku
+/// its dispatcher (Kaffes et al., NSDI '19) send.
 class direct_path final : public injected_path {
  public:
   const char* name() const noexcept override { return "direct"; }
@@ -122,8 +122,8 @@ class posted_path final : public interrupt_path {
     const virtual_apic_memory& m = *v.virtual_apic_;
     co_await isa::vmwrite(field::virtual_apic_address, m.page.address());
     co_await isa::vmwrite(field::tpr_threshold, 0);
-    for (const field f : {field::eoi_exit_bitmap_0, field::eoi_exit_bitmap_1, field::eoi_exit_bitmap_2,
-                          field::eoi_exit_bitmap_3})
+    for (const field f :
+         {field::eoi_exit_bitmap_0, field::eoi_exit_bitmap_1, field::eoi_exit_bitmap_2, field::eoi_exit_bitmap_3})
       co_await isa::vmwrite(f, 0);
     co_await isa::vmwrite(field::guest_interrupt_status, 0);
     co_await isa::vmwrite(field::posted_interrupt_notification_vector, posting_vector::notification);
@@ -140,8 +140,12 @@ class posted_path final : public interrupt_path {
     const unsigned cpu = k.host_.index_of(co_await isa::this_cpu());
     co_await isa::compute(k.costs().post);
     posting_sender sender{target.virtual_apic_->number, vector, cpu, k.running_[cpu]};
-    post_fact fact{static_cast<std::uint16_t>(target.vm_.number_), static_cast<std::uint16_t>(target.index_), vector,
-                   static_cast<std::uint16_t>(cpu), 0, 0};
+    post_fact fact{static_cast<std::uint16_t>(target.vm_.number_),
+                   static_cast<std::uint16_t>(target.index_),
+                   vector,
+                   static_cast<std::uint16_t>(cpu),
+                   0,
+                   0};
     while (!sender.finished()) {
       const posting_action action = sender.next();
       const std::uint64_t result = co_await k.perform(action);
@@ -178,11 +182,19 @@ std::span<const interrupt_path_entry> interrupt_paths() {
     return all;
   }();
   static const std::vector<interrupt_path_entry> all{
-      {"injected", "every access to the local APIC exits; interrupts are injected at VM entry", {}, false, false,
+      {"injected",
+       "every access to the local APIC exits; interrupts are injected at VM entry",
+       {},
+       false,
+       false,
        [] { return std::make_unique<injected_path>(); }},
       {"direct",
-       "the guest writes the physical ICR; receivers exit and are injected. Only for vCPU i bound to CPU i, alone there",
-       {}, false, true, [] { return std::make_unique<direct_path>(); }},
+       "the guest writes the physical ICR; receivers exit and are injected. Only for vCPU i bound to CPU i, alone "
+       "there",
+       {},
+       false,
+       true,
+       [] { return std::make_unique<direct_path>(); }},
       {"posted", "APIC virtualization and posted interrupts: senders exit, receivers do not", posted, true, false,
        [] { return std::make_unique<posted_path>(false); }},
       {"ipi_virtualized", "as posted, and unicast IPIs of guests are posted by the processor: nobody exits",

@@ -25,10 +25,10 @@ class kvm;
 class virtual_machine;
 
 struct kvm_config {
-  std::string spin_policy = "ipi_receivers";  ///< a name of spin_policies()
-  spin_policy_maker make_policy;              ///< when set, makes the policy instead of the name
-  std::uint32_t ple_gap = 128;                ///< TSC cycles; 0 turns PAUSE-loop exiting off
-  ple_window_parameters ple_window;           ///< window, grow, shrink, max
+  std::string spin_policy = "ipi_receivers";       ///< a name of spin_policies()
+  spin_policy_maker make_policy;                   ///< when set, makes the policy instead of the name
+  std::uint32_t ple_gap = 128;                     ///< TSC cycles; 0 turns PAUSE-loop exiting off
+  ple_window_parameters ple_window;                ///< window, grow, shrink, max
   std::string interrupt_path = "injected";         ///< a name of interrupt_paths()
   std::string timer_backend = "preemption_timer";  ///< a name of timer_backends()
   timer_advance_rules timer_advance;               ///< in TSC-deadline mode
@@ -61,6 +61,8 @@ class vcpu final : public switch_notifier {
   bool ready() const { return ready_; }
   bool blocking() const { return blocking_; }
   bool in_guest_mode() const { return mode_ != run_mode::outside_guest; }
+  /// Interrupts are posted to it.
+  bool posts() const { return virtual_apic_ && virtual_apic_->info != nullptr; }
   std::uint32_t timer_advance_ns() const { return advance_ ? advance_->nanoseconds() : 0; }
 
   cpu::program sched_out(models::thread& self) override;
@@ -133,8 +135,6 @@ class vcpu final : public switch_notifier {
   bool runnable() const;
   bool event_pending() const;
   bool interrupt_pending() const;
-  /// Interrupts are posted to it.
-  bool posts() const { return virtual_apic_ && virtual_apic_->info != nullptr; }
   // kvm_handlers.cpp
   cpu::program handle_external_interrupt(const vmx::exit_info& exit);
   cpu::program handle_pause();
@@ -161,6 +161,7 @@ class vcpu final : public switch_notifier {
   cpu::task<bool> fast_path();
   cpu::program enter_from_posting();
   cpu::program serve_requests();
+  cpu::program wait_for_posting();
   cpu::program load_posting();
   cpu::program put_posting(bool preempted);
   cpu::program deliver_accepted();
@@ -185,7 +186,7 @@ class vcpu final : public switch_notifier {
   bool start_pending_ = false;           // a SIPI arrived
   bool halted_with_interrupts_ = false;  // RFLAGS.IF at the HLT
   bool launched_ = false;
-  bool window_exiting_ = false;                 // "interrupt-window exiting" is set in the VMCS
+  bool window_exiting_ = false;                   // "interrupt-window exiting" is set in the VMCS
   preemption_timer_load preemption_timer_{true};  // the VMCS is made with the longest value
   bool preempted_ = false;
   bool ready_ = false;
@@ -196,7 +197,7 @@ class vcpu final : public switch_notifier {
   int loaded_on_ = -1;  // the CPU on which the VMCS is active
   models::ple_window window_;
   std::uint32_t primary_controls_ = 0;
-  std::unique_ptr<timer_advance> advance_;  // none: deadlines are met as they are
+  std::unique_ptr<timer_advance> advance_;             // none: deadlines are met as they are
   std::unique_ptr<virtual_apic_memory> virtual_apic_;  // none: the processor knows nothing of the local APIC
 };
 
@@ -205,7 +206,7 @@ struct virtual_machine_config {
   unsigned vcpus = 1;
   guest_boot boot;
   apic::apic_mode apic = apic::apic_mode::x2apic;  ///< in which the guest finds its local APICs
-  std::vector<std::vector<unsigned>> affinity;  ///< of the vCPU threads, by index; empty: free
+  std::vector<std::vector<unsigned>> affinity;     ///< of the vCPU threads, by index; empty: free
 };
 
 class virtual_machine {
@@ -242,10 +243,10 @@ class virtual_machine {
   unsigned number_;
   virtual_machine_config config_;
   unsigned last_boosted_ = 0;
-  unsigned started_ = 1;               // vCPUs that run or have been told to
-  physical_address msr_bitmap_ = 0;    // of its own; 0: everything exits
-  physical_address pid_table_ = 0;     // posted-interrupt descriptors by APIC ID
-  bool devices_post_ = false;          // into its descriptors
+  unsigned started_ = 1;             // vCPUs that run or have been told to
+  physical_address msr_bitmap_ = 0;  // of its own; 0: everything exits
+  physical_address pid_table_ = 0;   // posted-interrupt descriptors by APIC ID
+  bool devices_post_ = false;        // into its descriptors
   std::vector<std::unique_ptr<vcpu>> vcpus_;
 };
 
@@ -306,11 +307,11 @@ class kvm {
   std::vector<physical_address> vmxon_regions_;  // by CPU
   std::vector<physical_address> current_vmcs_;   // by CPU
   physical_address msr_bitmap_ = 0;
-  std::vector<vcpu*> numbered_;           // vCPUs of all VMs, as the posting protocol names them
-  std::vector<std::uint16_t> running_;    // by CPU: the vCPU that is loaded, or no_vcpu; empty if nothing is posted
-  std::vector<waiters> waiting_;          // by CPU
+  std::vector<vcpu*> numbered_;         // vCPUs of all VMs, as the posting protocol names them
+  std::vector<std::uint16_t> running_;  // by CPU: the vCPU that is loaded, or no_vcpu; empty if nothing is posted
+  std::vector<waiters> waiting_;        // by CPU
   std::vector<device_interrupt> device_interrupts_;  // by vector of the host, from first_device_vector
-  std::vector<vcpu*> dedicated_;          // by CPU, on the direct path: the vCPU that alone runs there
+  std::vector<vcpu*> dedicated_;                     // by CPU, on the direct path: the vCPU that alone runs there
 };
 
 }  // namespace vmxsys::models

@@ -81,18 +81,16 @@ cpu::program vcpu::update_tpr_threshold() {
 // The processor answers reads from the page, so that what is emulated has to stand there, too.
 void vcpu::show_register(std::uint32_t msr) {
   const cycles now = vm_.kvm_.host_.hardware().time().now();
-  const apic::register_outcome seen = apic_.mode() == apic::apic_mode::x2apic
-                                          ? apic_.read_msr(msr, now)
-                                          : apic_.read_page(offset_of(msr), 4, now);
+  const apic::register_outcome seen =
+      apic_.mode() == apic::apic_mode::x2apic ? apic_.read_msr(msr, now) : apic_.read_page(offset_of(msr), 4, now);
   if (!seen.fault) virtual_apic_->page.write_32(offset_of(msr), static_cast<std::uint32_t>(seen.value));
 }
 
 void vcpu::show_registers() {
-  for (const std::uint32_t msr :
-       {apic::msr::id, apic::msr::version, apic::msr::ldr, first_msr + 0xE, apic::msr::svr, apic::msr::esr,
-        apic::msr::lvt_cmci, apic::msr::lvt_timer, apic::msr::lvt_thermal, apic::msr::lvt_performance,
-        apic::msr::lvt_lint0, apic::msr::lvt_lint1, apic::msr::lvt_error, apic::msr::initial_count,
-        apic::msr::divide_configuration})
+  for (const std::uint32_t msr : {apic::msr::id, apic::msr::version, apic::msr::ldr, first_msr + 0xE, apic::msr::svr,
+                                  apic::msr::esr, apic::msr::lvt_cmci, apic::msr::lvt_timer, apic::msr::lvt_thermal,
+                                  apic::msr::lvt_performance, apic::msr::lvt_lint0, apic::msr::lvt_lint1,
+                                  apic::msr::lvt_error, apic::msr::initial_count, apic::msr::divide_configuration})
     show_register(msr);
 }
 

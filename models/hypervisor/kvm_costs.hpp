@@ -32,8 +32,7 @@ struct kvm_costs {
 };
 BOOST_DESCRIBE_STRUCT(kvm_costs, (),
                       (entry_prepare, exit_dispatch, handle_pause, on_spin, candidate, yield_target, emulate_msr,
-                       emulate_cpuid, emulate_hypercall, emulate_hlt, apic_send, apic_inject,
-                       emulate_mmio, apic_write, post, fast_path, program_timer, vcpu_put,
-                       vcpu_load, block, sleep_on_spin))
+                       emulate_cpuid, emulate_hypercall, emulate_hlt, apic_send, apic_inject, emulate_mmio, apic_write,
+                       post, fast_path, program_timer, vcpu_put, vcpu_load, block, sleep_on_spin))
 
 }  // namespace vmxsys::models

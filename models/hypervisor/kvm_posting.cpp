@@ -30,10 +30,10 @@ cpu::task<std::uint64_t> kvm::perform(posting_action a) {
     }
     case op::set_on:
       result = co_await isa::fetch_or(*m.info, layout::on);
-      co_return result & layout::on;
+      co_return result& layout::on;
     case op::clear_on:
       result = co_await isa::fetch_and(*m.info, ~layout::on);
-      co_return result & layout::on;
+      co_return result& layout::on;
     case op::set_sn:
       result = co_await isa::fetch_or(*m.info, layout::sn);
       co_return (result & layout::sn) != 0;
@@ -137,9 +137,9 @@ cpu::task<std::uint64_t> kvm::perform(posting_action a) {
     case op::set_request:
       break;
   }
-  throw cpu::invariant_error(std::string{"the posting protocol asks for "} + name_of(a.what) +
-                                 ", which is not for virtual APICs",
-                             host_.hardware().time().now());
+  throw cpu::invariant_error(
+      std::string{"the posting protocol asks for "} + name_of(a.what) + ", which is not for virtual APICs",
+      host_.hardware().time().now());
 }
 
 // vcpu_enter_guest, with the loop of fast paths inside.
@@ -200,6 +200,11 @@ cpu::task<bool> vcpu::fast_path() {
   co_return true;
 }
 
+cpu::program vcpu::wait_for_posting() {
+  posting_block wait{virtual_apic_->number};
+  co_await vm_.kvm_.run(wait);
+}
+
 // What the emulated local APIC has accepted goes the way of all interrupts.
 cpu::program vcpu::deliver_accepted() {
   while (apic_.highest_request() >= 0) {
@@ -236,7 +241,8 @@ cpu::program vcpu::put_posting(bool preempted) {
 
 bool vcpu::interrupt_posted() const {
   const virtual_apic_memory& m = *virtual_apic_;
-  return has_pending_interrupt(m.info->peek(), {m.pir[0]->peek(), m.pir[1]->peek(), m.pir[2]->peek(), m.pir[3]->peek()});
+  return has_pending_interrupt(m.info->peek(),
+                               {m.pir[0]->peek(), m.pir[1]->peek(), m.pir[2]->peek(), m.pir[3]->peek()});
 }
 
 /// What an entry would deliver, or what ends a halt: 0 if there is nothing (kvm_vcpu_has_events).

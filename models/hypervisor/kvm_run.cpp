@@ -245,8 +245,7 @@ cpu::program vcpu::block() {
   co_await isa::cli();
   if (state_ == mp_state::halted) co_await vm_.kvm_.timers_->before_block(*this);
   if (posts()) {
-    posting_block wait{virtual_apic_->number};
-    co_await vm_.kvm_.run(wait);
+    co_await wait_for_posting();
   } else {
     co_await wait_for_event();
   }

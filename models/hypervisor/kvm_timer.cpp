@@ -91,8 +91,8 @@ cpu::program vcpu::settle_deadline() {
   const unsigned cpu = host.index_of(co_await isa::this_cpu());
   const cycles now = host.hardware().time().now();
   const std::int64_t delta = static_cast<std::int64_t>(now.count()) - static_cast<std::int64_t>(deadline->count());
-  host.state(cpu, wait_lapic_expire_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_),
-                                         delta});
+  host.state(
+      cpu, wait_lapic_expire_fact{static_cast<std::uint16_t>(vm_.number_), static_cast<std::uint16_t>(index_), delta});
   const cycles left = advance_->settle(now, host.config().tsc_khz);
   if (left != cycles{0}) co_await isa::compute(left);
 }

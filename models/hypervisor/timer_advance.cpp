@@ -21,8 +21,7 @@ cycles timer_advance::settle(cycles now, std::uint64_t tsc_khz) {
 }
 
 std::optional<preemption_deadline> set_preemption_deadline(std::uint64_t guest_deadline, std::uint64_t guest_tsc,
-                                                           std::uint64_t host_tsc, std::uint64_t lead,
-                                                           unsigned shift) {
+                                                           std::uint64_t host_tsc, std::uint64_t lead, unsigned shift) {
   std::uint64_t left = guest_deadline > guest_tsc ? guest_deadline - guest_tsc : 0;
   left = left > lead ? left - lead : 0;
   if (left >> (32 + shift) != 0) return std::nullopt;
@@ -30,7 +29,7 @@ std::optional<preemption_deadline> set_preemption_deadline(std::uint64_t guest_d
 }
 
 std::optional<std::uint32_t> preemption_timer_load::at_entry(std::optional<std::uint64_t> deadline,
-                                                              std::uint64_t host_tsc, unsigned shift, bool at_once) {
+                                                             std::uint64_t host_tsc, unsigned shift, bool at_once) {
   if (!deadline && !at_once) {
     if (soft_disabled_) return std::nullopt;
     soft_disabled_ = true;

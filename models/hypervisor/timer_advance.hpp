@@ -8,8 +8,8 @@
 // what to load into the VMX-preemption timer. Pure arithmetic; times in TSC cycles unless they say otherwise.
 namespace vmxsys::models {
 
-/// How early a timer of a guest is let expire (arch/x86/kvm/lapic.c: lapic_timer_advance_ns, -1 adaptive, 0 off, above 0
-/// fixed, v5.3 to v6.1).
+/// How early a timer of a guest is let expire (arch/x86/kvm/lapic.c: lapic_timer_advance_ns, -1 adaptive, 0 off, above
+/// 0 fixed, v5.3 to v6.1).
 struct timer_advance_rules {
   enum class kind : std::uint8_t { off, fixed, adaptive };
   kind how = kind::off;
@@ -19,9 +19,9 @@ struct timer_advance_rules {
 /// The advance of one vCPU, and the deadline that expired early and has still to be waited for.
 class timer_advance {
  public:
-  static constexpr std::uint32_t initial_ns = 1000;  ///< LAPIC_TIMER_ADVANCE_NS_INIT
-  static constexpr std::uint32_t most_ns = 5000;     ///< LAPIC_TIMER_ADVANCE_NS_MAX
-  static constexpr std::int64_t least_delta = 100;   ///< below: a fluctuation, in guest TSC cycles
+  static constexpr std::uint32_t initial_ns = 1000;   ///< LAPIC_TIMER_ADVANCE_NS_INIT
+  static constexpr std::uint32_t most_ns = 5000;      ///< LAPIC_TIMER_ADVANCE_NS_MAX
+  static constexpr std::int64_t least_delta = 100;    ///< below: a fluctuation, in guest TSC cycles
   static constexpr std::int64_t most_delta = 10'000;  ///< above: a spike
   static constexpr std::uint32_t step = 8;            ///< part of the error that is corrected at once
 

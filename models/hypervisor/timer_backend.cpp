@@ -22,7 +22,11 @@ class preemption_timer_backend final : public timer_backend {
   void ask_for(vmx::minimal_vmcs_options& options) const override {
     options.pin |= vmx::pin_based::activate_vmx_preemption_timer;
   }
-  cpu::program rearmed(vcpu& v) const override { return pay(v); }
+  // start_hv_timer: what is due is posted here; who injects leaves it to the exit that a timer of 0 makes.
+  cpu::program rearmed(vcpu& v) const override {
+    co_await pay(v);
+    if (v.posts()) co_await v.timer_expired();
+  }
   cpu::program before_entry(vcpu& v) const override { return v.load_preemption_timer(); }
   cpu::program before_block(vcpu& v) const override {
     const cycles deadline = v.timer_deadline();
@@ -78,8 +82,8 @@ class hrtimer_backend final : public timer_backend {
 };
 
 /// A timer of the host on a housekeeping CPU. It posts: the CPU on which the guest runs hears of its expiry by the
-/// notification only (pi_inject_timer, v5.3 and later). Linux leaves a timer on the CPU that arms it if the housekeeping
-/// CPU has nothing earlier to do; here it is always moved, by an interrupt to that CPU if need be.
+/// notification only (pi_inject_timer, v5.3 and later). Linux leaves a timer on the CPU that arms it if the
+/// housekeeping CPU has nothing earlier to do; here it is always moved, by an interrupt to that CPU if need be.
 class posted_timer_backend final : public timer_backend {
  public:
   const char* name() const noexcept override { return "posted"; }
@@ -167,9 +171,15 @@ std::span<const timer_backend_entry> timer_backends() {
        {{vmx::control_word::pin, vmx::pin_based::activate_vmx_preemption_timer}},
        false,
        [] { return std::make_unique<preemption_timer_backend>(); }},
-      {"hrtimer", "a timer of the host, which interrupts the CPU on which the vCPU runs", {}, false,
+      {"hrtimer",
+       "a timer of the host, which interrupts the CPU on which the vCPU runs",
+       {},
+       false,
        [] { return std::make_unique<hrtimer_backend>(); }},
-      {"posted", "a timer of the host on a housekeeping CPU, which posts", {}, true,
+      {"posted",
+       "a timer of the host on a housekeeping CPU, which posts",
+       {},
+       true,
        [] { return std::make_unique<posted_timer_backend>(); }},
       {"apic_timer_virtualization",
        "the processor keeps the guest's deadline; nothing exits",

@@ -10,14 +10,14 @@ namespace isa = cpu::isa;
 namespace {
 
 constexpr std::uint32_t msr_icr = 0x830;
-constexpr std::uint32_t logical = 1u << 11;            // ICR bit 11: destination mode
-constexpr std::uint32_t all_but_self = 3u << 18;       // ICR bits 19:18: destination shorthand
-constexpr std::uint32_t delivery_pending = 1u << 12;   // ICR bit 12, xAPIC only
+constexpr std::uint32_t logical = 1u << 11;           // ICR bit 11: destination mode
+constexpr std::uint32_t all_but_self = 3u << 18;      // ICR bits 19:18: destination shorthand
+constexpr std::uint32_t delivery_pending = 1u << 12;  // ICR bit 12, xAPIC only
 constexpr physical_address page = 0xFEE0'0000;
 constexpr physical_address icr_low = page + 0x300;
 constexpr physical_address icr_high = page + 0x310;
-constexpr unsigned xapic_destination_shift = 24;       // of LDR and of the high half of the ICR
-constexpr unsigned flat_cpus = 8;                      // one bit of the logical destination each
+constexpr unsigned xapic_destination_shift = 24;  // of LDR and of the high half of the ICR
+constexpr unsigned flat_cpus = 8;                 // one bit of the logical destination each
 
 isa::operation<void> x2apic_icr(std::uint32_t destination, std::uint32_t low) {
   return isa::wrmsr(msr_icr, std::uint64_t{destination} << 32 | low);

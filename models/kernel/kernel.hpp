@@ -54,8 +54,8 @@ struct kernel_config {
   unsigned hz = 250;
   std::uint64_t tsc_khz = 2'300'000;
   kernel_costs costs;
-  lock_kind locks = lock_kind::queued;           ///< of its run queues and of the locks it hands out
-  std::string apic = "x2apic_physical";          ///< a name of apic_drivers()
+  lock_kind locks = lock_kind::queued;   ///< of its run queues and of the locks it hands out
+  std::string apic = "x2apic_physical";  ///< a name of apic_drivers()
   /// Calls of all other CPUs go out by one ICR write with a shorthand (native_send_call_func_ipi, Linux v5.4 and later
   /// with every present CPU online).
   bool ipi_shorthands = false;
