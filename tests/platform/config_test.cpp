@@ -360,9 +360,10 @@ TEST(config_fault, interrupt_paths_and_timers_need_each_other) {
 }
 
 TEST(config_fault, a_guest_with_the_icr_has_its_cpus_to_itself) {
-  const auto direct = [](std::vector<std::string> more) {
-    more.push_back("host.interrupt_path=direct");
-    return load(R"({"machine": {"cores": 4}, "vms": [{"name": "a", "vcpus": 4}]})", more);
+  const auto direct = [](const std::vector<std::string>& more) {
+    return load(R"({"machine": {"cores": 4}, "host": {"interrupt_path": "direct"},
+                    "vms": [{"name": "a", "vcpus": 4}]})",
+                more);
   };
   EXPECT_TRUE(direct({"host.placement=spread"}).ok()) << direct({"host.placement=spread"}).report();
   EXPECT_HAS(only(direct({})), "needs \"spread\"");
