@@ -69,11 +69,13 @@ TEST(ipi_timing, parts_of_one_round) {
   w.step(2000, ipi_step::issued, 0, 1);
   w.exit(2100, w.cpu0, vmx::exit_reason::wrmsr);
   w.exit(2150, w.cpu1, vmx::exit_reason::hlt);  // before anything has arrived
+  const cpu::fact_id other = w.sent(2250, w.cpu1);
   const cpu::fact_id ipi = w.sent(2300, w.cpu0);
+  EXPECT_EQ(other.index, ipi.index) << "only the source tells them apart";
   w.step(2500, ipi_step::left, 0, 1);
   w.exit(2600, w.cpu0, vmx::exit_reason::hlt);  // the sender's own business by now
-  w.arrived(2700, w.sent(2650, w.cpu1));        // somebody else's
   w.arrived(2800, ipi);
+  w.arrived(2850, other);
   w.exit(2900, w.cpu1, vmx::exit_reason::external_interrupt);
   w.step(3100, ipi_step::entered, 1, 1);
   w.exit(3200, w.cpu1, vmx::exit_reason::wrmsr);
