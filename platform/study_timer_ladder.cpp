@@ -163,6 +163,10 @@ void print_study(std::ostream& out, const timer_ladder_output& s) {
                   difference(computing, p.published).c_str(), halted, difference(halted, p.published).c_str());
     out << line;
   }
+  if (const preset* hardware = find_preset(s.publications.front().config.machine.preset))
+    out << "  The guest of that test halts. Not told: whether its HLT exits, and whether the CPU of the host sleeps "
+           "then; here it does,\n  and takes "
+        << hardware->costs.idle_states.front().exit_latency.count() << " cycles to wake up.\n";
   out << "\nWhat came out\n";
   for (const std::string& sentence : timer_ladder_findings(s)) print_wrapped(out, sentence);
 }
