@@ -51,7 +51,7 @@ class injected_path : public interrupt_path {
 class direct_path final : public injected_path {
  public:
   const char* name() const noexcept override { return "direct"; }
-  void set_up(virtual_machine& vm) const override {
+  void prepare(virtual_machine& vm) const override {
     if (vm.apic_mode() != apic::apic_mode::x2apic)
       throw std::invalid_argument("interrupt path 'direct' needs guests in x2APIC mode");
     kvm& k = vm.kvm_;
@@ -89,7 +89,7 @@ class posted_path final : public interrupt_path {
   bool posts() const noexcept override { return true; }
   bool posts_by_hardware() const noexcept override { return by_hardware_; }
 
-  void set_up(virtual_machine& vm) const override {
+  void prepare(virtual_machine& vm) const override {
     kernel& host = vm.kvm_.host_;
     physical_memory& memory = host.hardware().physical();
     vm.msr_bitmap_ = host.memory().take(msr_bitmap::bytes, msr_bitmap::bytes);

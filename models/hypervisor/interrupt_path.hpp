@@ -31,7 +31,7 @@ class interrupt_path {
 
   /// A VM is complete: what the path allows of it, and what all its vCPUs share. std::invalid_argument if the VM cannot
   /// be run this way.
-  virtual void set_up(virtual_machine&) const {}
+  virtual void prepare(virtual_machine&) const {}
   /// What it wants of the VMCS of a vCPU whose guest finds its local APIC in `mode`.
   virtual void ask_for(vmx::minimal_vmcs_options& options, apic::apic_mode mode) const = 0;
   /// The rest of the VMCS, which is current; interrupts are off.
