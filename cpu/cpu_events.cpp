@@ -88,7 +88,7 @@ void logical_cpu::reset_to_wait_for_sipi(cycles now) {
   arm_apic_timer(now);
   nmi_pending_ = false;
   nmi_ = {};
-  registers_ = {};
+  registers_ = running_state();
   disarm_monitor();
   shadow_ = false;
   active_->set_cpu(nullptr, now);

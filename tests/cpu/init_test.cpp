@@ -4,7 +4,7 @@
 
 #include "guest_apic_rig.hpp"
 
-// INIT signals of a guest that another exit comes before.
+// INIT signals of a guest that another exit comes before, and processors that start again after one.
 namespace vmxsys::cpu::testing {
 namespace {
 
@@ -120,6 +120,47 @@ TEST(init_of_a_guest, that_no_guest_takes_resets_the_processor_at_vmxoff) {
     ASSERT_EQ(r.boots.size(), at == issued ? 1u : 2u) << "the first INIT is spent";
     if (at != issued) EXPECT_EQ(r.boots[1].when.count(), off + 1);
   }
+}
+
+/// CPU 1 runs another strand when it starts for the second time.
+struct restarting_rig : vmx_rig {
+  restarting_rig() : vmx_rig{bare_config(2)} {}
+  strand& boot(logical_cpu& cpu, physical_address at) override {
+    strand& first = rig::boot(cpu, at);
+    return cpu.number() == 1 && std::exchange(started, true) ? *again : first;
+  }
+  bool started = false;
+  strand* again = nullptr;
+};
+
+TEST(startup, after_an_init_is_as_good_as_the_first_one) {
+  restarting_rig r;
+  std::uint64_t task = 0, task_again = 0;
+  vmx::exit_info exit{};
+  r.run(0, rig::sleep);
+  r.run(1, [&]() -> program {
+    task = co_await isa::execute(vmx::mnemonic::str);
+    co_await rig::sleep();
+  });
+  r.run_guest([]() -> program {
+    co_await isa::cpuid(0);
+    co_await rig::sleep();
+  });
+  r.again = &r.make("again", [&]() -> program {
+    task_again = co_await isa::execute(vmx::mnemonic::str);
+    co_await enter_root_operation(r.hw);
+    co_await make_vmcs(r.hw, *r.guest, vmx_rig::region, r.setup);
+    exit = co_await isa::vmlaunch();
+    co_await rig::sleep();
+  });
+  r.interrupt(1, cycles{2000}, 0, apic::delivery_mode::init);
+  r.interrupt(1, cycles{4000}, 0x10, apic::delivery_mode::startup);
+  r.hw.run_until(cycles{40'000});
+  EXPECT_EQ(r.boots.back().when, cycles{4000});
+  EXPECT_NE(task, 0u);
+  EXPECT_EQ(task_again, task);
+  EXPECT_EQ(exit.reason, exit_reason::cpuid);
+  r.hw.check_accounting();
 }
 
 }  // namespace
