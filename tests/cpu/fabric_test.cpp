@@ -255,6 +255,49 @@ TEST(fabric, a_lowest_priority_interrupt_goes_to_one_cpu_by_the_rule_of_the_mach
   }
 }
 
+TEST(fabric, a_lowest_priority_interrupt_goes_to_nobody_who_would_not_accept_it) {
+  for (const apic::arbitration_rule rule :
+       {apic::arbitration_rule::round_robin, apic::arbitration_rule::lowest_priority}) {
+    machine_config c = bare_config(4);
+    c.arbitration = rule;
+    rig r{c};
+    std::vector<unsigned> winners;
+    r.handler = [&](logical_cpu& cpu, std::uint8_t) {
+      winners.push_back(cpu.number());
+      return rig::acknowledge();
+    };
+    // CPU 1 never enables its APIC, CPU 2 disables it again, CPU 3 has the highest priority of them.
+    r.run(1, rig::sleep);
+    r.run(2, []() -> program {
+      co_await rig::accept_interrupts();
+      co_await isa::compute(cycles{20'000});
+      co_await isa::wrmsr(apic::msr::svr, 0xFF);
+      co_await rig::sleep();
+    });
+    r.run(3, []() -> program {
+      co_await rig::accept_interrupts();
+      co_await isa::wrmsr(apic::msr::tpr, 0x20);
+      co_await isa::compute(cycles{40'000});
+      co_await isa::wrmsr(apic::msr::svr, 0xFF);
+      co_await rig::sleep();
+    });
+    r.run(0, [&]() -> program {
+      co_await isa::compute(cycles{5000});
+      for (int n = 0; n < 6; ++n) {
+        co_await isa::wrmsr(apic::msr::icr, 0xEull << 32 | 1u << 11 | 1u << 8 | 0x51);  // logical: CPUs 1, 2 and 3
+        co_await isa::compute(cycles{10'000});
+      }
+      co_await rig::sleep();
+    });
+    r.hw.run_until(cycles{80'000});
+    const std::vector<unsigned> turns{2, 3, 3, 3}, least{2, 2, 3, 3};
+    EXPECT_EQ(winners, rule == apic::arbitration_rule::round_robin ? turns : least);
+    std::size_t arrived = 0;
+    for (const auto& a : r.log.of<ipi_arrived_fact>()) arrived += a->vector == 0x51;
+    EXPECT_EQ(arrived, 4u) << "the last two are nobody's";
+  }
+}
+
 TEST(fabric, flights_are_those_of_the_distance) {
   machine_config c = bare_config(1);
   c.shape = {2, 2, 2};
