@@ -65,13 +65,22 @@ void logical_cpu::accept(const apic::interrupt_message& message, cycles now) {
         sipi_pending_ = message.vector;
       break;  // dropped in every other state
     default:
+      machine_.facts().state(source_, now, interrupt_lost_fact{static_cast<std::uint8_t>(message.mode), message.vector},
+                             cause_);
       break;
   }
   disturb(now);
 }
 
-void logical_cpu::drive_lint(unsigned pin, bool high) { accept_local(apic_.set_lint(pin, high), time_.now()); }
-void logical_cpu::raise_local(std::uint32_t lvt_msr) { accept_local(apic_.raise_local(lvt_msr), time_.now()); }
+void logical_cpu::drive_lint(unsigned pin, bool high) {
+  cause_ = {};  // somebody outside
+  accept_local(apic_.set_lint(pin, high), time_.now());
+}
+
+void logical_cpu::raise_local(std::uint32_t lvt_msr) {
+  cause_ = {};
+  accept_local(apic_.raise_local(lvt_msr), time_.now());
+}
 
 /// What the local APIC has not taken itself.
 void logical_cpu::accept_local(const std::optional<apic::interrupt_message>& message, cycles now) {
@@ -88,7 +97,7 @@ void logical_cpu::reset_to_wait_for_sipi(cycles now) {
   arm_apic_timer(now);
   nmi_pending_ = false;
   nmi_ = {};
-  registers_ = {};
+  registers_ = running_state();
   disarm_monitor();
   shadow_ = false;
   active_->set_cpu(nullptr, now);

@@ -79,6 +79,15 @@ struct ipi_arrived_fact {
 };
 BOOST_DESCRIBE_STRUCT(ipi_arrived_fact, (), (vector, mode))
 
+/// An SMI or an ExtINT reaches a CPU, which does nothing about it: the machine has neither system-management mode nor
+/// an 8259-style controller that could name a vector. `mode` is the `apic::delivery_mode`.
+struct interrupt_lost_fact {
+  static constexpr const char* fact_name = "interrupt_lost";
+  std::uint8_t mode;
+  std::uint8_t vector;
+};
+BOOST_DESCRIBE_STRUCT(interrupt_lost_fact, (), (mode, vector))
+
 /// The EOI of a level-triggered interrupt leaves for the I/O APICs.
 struct eoi_broadcast_fact {
   static constexpr const char* fact_name = "eoi_broadcast";

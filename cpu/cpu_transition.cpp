@@ -149,6 +149,7 @@ void logical_cpu::begin_exit(const vmx::exit_info& info, cycles now) {
   detectors_.on_exit(now);
   in_guest_ = false;
   guest_activity_ = vmx::activity_state::active;
+  vmx_.latched_init |= std::exchange(init_pending_, false);  // this exit came first
   sipi_pending_ = -1;
   shadowed_ = false;
   book_as(now, bucket::vm_exit);

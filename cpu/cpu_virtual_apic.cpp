@@ -55,8 +55,9 @@ void logical_cpu::note_virtual_work() {
   virtual_work_ = guest_apic_->trap.has_value() || guest_apic_->state.recognized || guest_apic_->timer_due;
 }
 
-/// What a virtualized access has set in motion, but for notifications.
+/// What a virtualized access has set in motion. Posting takes its time: `begin_sending` sees to every IPI.
 void logical_cpu::note_result(const apic::virtualization_result& result) {
+  if (result.posted) throw invariant_error("a guest's IPI is posted in no time", time_.now());
   if (result.trap) guest_apic_->trap = result.trap;
   note_virtual_work();
 }
@@ -279,6 +280,17 @@ apic::apic_access page_access_of(const instruction& i) {
   access.write = i.code == opcode::mmio_write;
   return access;
 }
+
+bool stores_command(const apic::apic_access& access) {
+  return access.write && (access.offset & ~3u) == apic::vapic::icr_low;
+}
+
+/// VICR_LO as a store into it leaves it: what is not stored stays.
+std::uint32_t command_after(const apic::virtual_apic_page& page, const apic::apic_access& access, std::uint64_t data) {
+  const unsigned shift = 8 * (access.offset & 3u);
+  const std::uint64_t stored = (~std::uint64_t{0} >> (64 - 8 * access.bytes)) << shift;
+  return static_cast<std::uint32_t>((page.read_32(apic::vapic::icr_low) & ~stored) | (data << shift & stored));
+}
 }  // namespace
 
 bool logical_cpu::goes_to_access_page(const instruction& i) const {
@@ -310,7 +322,8 @@ cycles logical_cpu::duration_of_mmio(const instruction& i) const {
   const apic_costs& cost = machine_.costs().apic;
   if (goes_to_access_page(i)) {
     if (!write) return cost.virtual_read;
-    const apic::apic_page_rule* rule = apic::find_apic_page_rule(page_access_of(i).offset);
+    const apic::apic_access access = page_access_of(i);
+    const apic::apic_page_rule* rule = apic::find_apic_page_rule(access.offset);
     switch (rule == nullptr ? apic::write_emulation::none : rule->emulation) {
       case apic::write_emulation::tpr:
         return cost.virtual_write + cost.tpr_virtualization;
@@ -318,8 +331,9 @@ cycles logical_cpu::duration_of_mmio(const instruction& i) const {
         return cost.virtual_write + cost.eoi_virtualization;
       case apic::write_emulation::icr_low: {
         const apic::apic_controls controls = apic::apic_controls_of(*vmx_.current);
+        const apic::virtual_apic_page page{machine_.physical(), *vmx_.current};
         const bool self =
-            apic::route_of(static_cast<std::uint32_t>(i.b), false,
+            apic::route_of(command_after(page, access, i.b), false,
                            apic::has(controls, apic::apic_control::interrupt_delivery),
                            apic::has(controls, apic::apic_control::ipi_virtualization)) == apic::icr_route::self_ipi;
         return self ? cost.virtual_write + cost.self_ipi_virtualization : cost.virtual_write;
@@ -342,6 +356,8 @@ bool logical_cpu::begin_sending(instruction& i, cycles now) {
   if ((vmx::tertiary_controls(v) & vmx::tertiary::ipi_virtualization) == 0) return false;
   const apic::apic_controls controls = apic::apic_controls_of(v);
   const bool vid = apic::has(controls, apic::apic_control::interrupt_delivery);
+  virtual_apic_view view{*this};
+  auto low = static_cast<std::uint32_t>(i.b);
   std::uint32_t destination = 0;
   if (i.code == opcode::wrmsr) {
     if (outcome_.effect != vmx::instruction_effect::virtual_x2apic) return false;
@@ -349,25 +365,21 @@ bool logical_cpu::begin_sending(instruction& i, cycles now) {
     if (rule.effect != apic::x2apic_effect::ipi || (i.b & rule.must_be_zero) != 0) return false;
     destination = static_cast<std::uint32_t>(i.b >> 32);
   } else {
-    if (i.code != opcode::mmio_write || !goes_to_access_page(i) || page_access_of(i).offset != apic::vapic::icr_low ||
-        i.size != 4)
-      return false;
-    virtual_apic_view view{*this};
+    if (!goes_to_access_page(i) || !stores_command(page_access_of(i))) return false;
+    low = command_after(view.a.page(), page_access_of(i), i.b);
     destination = view.a.page().read_32(apic::vapic::icr_high) >> 24;
   }
-  const auto low = static_cast<std::uint32_t>(i.b);
   if (apic::route_of(low, i.code == opcode::wrmsr, vid, true) != apic::icr_route::ipi) return false;
   const auto vector = static_cast<std::uint8_t>(low);
   const apic::ipi_target target = apic::find_target(v, machine_.physical(), vector, destination,
                                                     machine_.config().capabilities.physical_address_width);
   if (target.obstacle != apic::ipi_obstacle::none) return false;
 
-  virtual_apic_view view{*this};
   if (i.code == opcode::wrmsr)
     view.a.page().write_64(apic::vapic::icr_low, i.b);
   else
     view.a.page().write_32(apic::vapic::icr_low, low);
-  state_virtual_access(apic::vapic::icr_low, true, i.b, now);
+  state_virtual_access(i.code == opcode::wrmsr ? apic::vapic::icr_low : page_access_of(i).offset, true, i.b, now);
   guest_apic_->sending = {ipi_step::look_up, vector, target.descriptor, std::nullopt, cause_};
   run_for(machine_.costs().apic.pid_table, now, phase::read);
   activity_ = activity::sending;

@@ -14,9 +14,10 @@ namespace vmxsys::cpu {
 namespace {
 constexpr unsigned most_instructions_without_time = 100'000;
 constexpr physical_address reset_vector = 0xFFFFFFF0;
+}  // namespace
 
-// What a processor is in when software of the model starts on it: 64-bit mode at CPL 0, segments flat.
-vmx::processor_state running_state() {
+/// What a processor is in when software of the model starts on it: 64-bit mode at CPL 0, segments flat.
+vmx::processor_state logical_cpu::running_state() {
   vmx::processor_state r;
   using vmx::segment_name;
   r[segment_name::cs] = {0x10, 0xFFFF'FFFF, 0xA09B, 0};
@@ -24,7 +25,6 @@ vmx::processor_state running_state() {
   r[segment_name::tr] = {0x40, 0x67, 0x8B, 0};
   return r;
 }
-}  // namespace
 
 logical_cpu::logical_cpu(machine& in, unsigned number)
     : machine_{in},

@@ -123,6 +123,7 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
   static void on_guest_timers(void* self, cycles now) { static_cast<logical_cpu*>(self)->guest_timers_due(now); }
 
   // The engine (logical_cpu.cpp).
+  static vmx::processor_state running_state();
   void step(cycles now);
   void proceed(cycles now);
   bool begin(instruction& i, cycles now);

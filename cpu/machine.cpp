@@ -72,6 +72,7 @@ cpu_set machine::recipients(const apic::interrupt_command& command, std::uint32_
       all.set(c->number());
       continue;
     }
+    if (!c->local_apic().software_enabled()) continue;  // it would not accept
     const apic::arbitration_candidate candidate{c->number(), c->local_apic().task_priority()};
     if (!winner || apic::beats(candidate, *winner, config_.arbitration, last_winner_)) winner = candidate;
   }

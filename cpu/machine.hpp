@@ -98,8 +98,9 @@ class machine {
 
   /// Sends an interprocessor interrupt: one message to each addressed CPU after its flight.
   void send(const apic::interrupt_command& command, unsigned from, cycles now, fact_id cause);
-  /// The CPUs that a command reaches: those it addresses, and of a lowest-priority one the winner of the arbitration,
-  /// which this call decides. `sender`: hardware ID of the local APIC that sends it; only shorthands look at it.
+  /// The CPUs that a command reaches: those it addresses, and of a lowest-priority one the winner of the arbitration
+  /// among those that would accept it, which this call decides. `sender`: hardware ID of the local APIC that sends it;
+  /// only shorthands look at it.
   cpu_set recipients(const apic::interrupt_command& command, std::uint32_t sender);
   /// A message from outside the CPUs (a device, a bridge); `sender` orders messages of one cycle, and must be at least
   /// the number of CPUs.

@@ -38,7 +38,7 @@ void interrupt_port::act(const apic::msi& m, cycles now) {
   else if (command->mode == apic::delivery_mode::smi || command->mode == apic::delivery_mode::ext_int)
     lost(m, "a delivery mode that is not modelled");
   else if (out_.deliver(*command, now) == 0 && (!command->level_triggered || command->assert_level))
-    lost(m, "no such CPU");
+    lost(m, "no CPU that takes it");
 }
 
 void interrupt_port::lost(const apic::msi& m, const char* why) const {

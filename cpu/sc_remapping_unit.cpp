@@ -70,8 +70,8 @@ void remapping_unit::report(const fault& f) const {
 
 void remapping_unit::lost(const request& r) const {
   char line[160];
-  std::snprintf(line, sizeof line, "%s: the message %08XH written to %llXH addresses no CPU", name(), r.message.data,
-                static_cast<unsigned long long>(r.message.address));
+  std::snprintf(line, sizeof line, "%s: the message %08XH written to %llXH addresses no CPU that takes it", name(),
+                r.message.data, static_cast<unsigned long long>(r.message.address));
   SC_REPORT_WARNING(message::lost_interrupt, line);
 }
 

@@ -21,7 +21,7 @@ namespace vmxsys::cpu {
 ///
 /// Who sends is told by the `requester_extension` of the transaction, or else by `requester`. A message that is a fault
 /// interrupts nobody; it is counted, and reported as SC_WARNING unless the entry hides it (FPD). One that passes or is
-/// remapped but addresses no CPU is dropped with a warning.
+/// remapped but addresses no CPU that takes it is dropped with a warning.
 class remapping_unit : public sc_core::sc_module {
  public:
   tlm_utils::simple_target_socket_optional<remapping_unit> socket{"socket"};

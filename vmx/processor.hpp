@@ -30,7 +30,8 @@ struct vmx_state {
   /// The active copy `current_vmcs` names; nullptr exactly when that is `no_vmcs`. Kept so that the hot path needs no
   /// lookup; owned by the vmcs_store.
   vmcs* current = nullptr;
-  /// An INIT arrived in root operation; it is taken by VMXOFF.
+  /// An INIT waits: it arrived in root operation, or in a guest that another exit took it from. The next guest takes
+  /// it, or VMXOFF.
   bool latched_init = false;
   std::uint64_t feature_control = feature_control_bits::lock | feature_control_bits::vmx_outside_smx;
 

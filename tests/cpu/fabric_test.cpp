@@ -255,6 +255,49 @@ TEST(fabric, a_lowest_priority_interrupt_goes_to_one_cpu_by_the_rule_of_the_mach
   }
 }
 
+TEST(fabric, a_lowest_priority_interrupt_goes_to_nobody_who_would_not_accept_it) {
+  for (const apic::arbitration_rule rule :
+       {apic::arbitration_rule::round_robin, apic::arbitration_rule::lowest_priority}) {
+    machine_config c = bare_config(4);
+    c.arbitration = rule;
+    rig r{c};
+    std::vector<unsigned> winners;
+    r.handler = [&](logical_cpu& cpu, std::uint8_t) {
+      winners.push_back(cpu.number());
+      return rig::acknowledge();
+    };
+    // CPU 1 never enables its APIC, CPU 2 disables it again, CPU 3 has the highest priority of them.
+    r.run(1, rig::sleep);
+    r.run(2, []() -> program {
+      co_await rig::accept_interrupts();
+      co_await isa::compute(cycles{20'000});
+      co_await isa::wrmsr(apic::msr::svr, 0xFF);
+      co_await rig::sleep();
+    });
+    r.run(3, []() -> program {
+      co_await rig::accept_interrupts();
+      co_await isa::wrmsr(apic::msr::tpr, 0x20);
+      co_await isa::compute(cycles{40'000});
+      co_await isa::wrmsr(apic::msr::svr, 0xFF);
+      co_await rig::sleep();
+    });
+    r.run(0, [&]() -> program {
+      co_await isa::compute(cycles{5000});
+      for (int n = 0; n < 6; ++n) {
+        co_await isa::wrmsr(apic::msr::icr, 0xEull << 32 | 1u << 11 | 1u << 8 | 0x51);  // logical: CPUs 1, 2 and 3
+        co_await isa::compute(cycles{10'000});
+      }
+      co_await rig::sleep();
+    });
+    r.hw.run_until(cycles{80'000});
+    const std::vector<unsigned> turns{2, 3, 3, 3}, least{2, 2, 3, 3};
+    EXPECT_EQ(winners, rule == apic::arbitration_rule::round_robin ? turns : least);
+    std::size_t arrived = 0;
+    for (const auto& a : r.log.of<ipi_arrived_fact>()) arrived += a->vector == 0x51;
+    EXPECT_EQ(arrived, 4u) << "the last two are nobody's";
+  }
+}
+
 TEST(fabric, flights_are_those_of_the_distance) {
   machine_config c = bare_config(1);
   c.shape = {2, 2, 2};
@@ -312,6 +355,49 @@ TEST(local_sources, interrupt_by_their_lvt_entries) {
   EXPECT_EQ(r.taken[1].at, 7000u);
   EXPECT_EQ(r.taken[2].vector, 0x62);
   EXPECT_EQ(r.taken[2].at, 9000u);
+}
+
+TEST(local_sources, that_the_machine_has_nobody_for_state_that_they_are_lost) {
+  xapic_rig r{xapic_config(2)};
+  r.run(0, [&]() -> program {
+    co_await write(svr, 0x1FF);
+    co_await write(0x350, 0x700);  // LINT0: ExtINT
+    co_await write(0x330, 0x200);  // thermal: SMI
+    co_await isa::sti();
+    co_await rig::sleep();
+  });
+  r.run(1, [&]() -> program {
+    co_await write(svr, 0x1FF);
+    co_await isa::compute(cycles{14'000 - r.now().count() - 2 * mmio_cost});
+    co_await write(icr_high, 0);
+    co_await write(icr_low, 0x4200);  // SMI
+    co_await rig::sleep();
+  });
+  r.interrupt(0, cycles{4000}, 0, apic::delivery_mode::nmi);
+  r.hw.run_until(cycles{5000});
+  r.hw.cpu(0).drive_lint(0, true);
+  r.hw.run_until(cycles{7000});
+  r.hw.cpu(0).raise_local(apic::msr::lvt_thermal);
+  r.interrupt(0, cycles{11'000}, 0x61, apic::delivery_mode::ext_int);
+  r.hw.run_until(cycles{20'000});
+  const auto lost = r.log.of<interrupt_lost_fact>();
+  ASSERT_EQ(lost.size(), 4u);
+  const std::uint64_t when[] = {5000, 7000, 11'000, 14'480};
+  const unsigned modes[] = {7, 2, 7, 2}, vectors[] = {0, 0, 0x61, 0};
+  for (std::size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(lost[i].at().count(), when[i]);
+    EXPECT_EQ(lost[i]->mode, modes[i]);
+    EXPECT_EQ(lost[i]->vector, vectors[i]);
+    EXPECT_EQ(lost[i].header.id.source, 0u);
+  }
+  const auto arrived = r.log.of<ipi_arrived_fact>();
+  ASSERT_EQ(arrived.size(), 4u) << "the start of CPU 1, and three";
+  EXPECT_EQ(lost[0].header.cause, fact_id{});
+  EXPECT_EQ(lost[1].header.cause, fact_id{});
+  EXPECT_EQ(lost[2].header.cause, arrived[2].header.id);
+  EXPECT_EQ(lost[3].header.cause, arrived[3].header.id);
+  ASSERT_EQ(r.taken.size(), 1u);
+  EXPECT_EQ(r.taken[0].vector, 2);
 }
 
 struct listener final : eoi_listener {

@@ -12,7 +12,7 @@ using vmx::exit_reason;
 using vmx::field;
 
 constexpr std::uint64_t write_cost = 4 + 50, table_cost = 50, pir_cost = 80, announce_cost = 80, send_cost = 40;
-constexpr std::uint64_t flight = 480;
+constexpr std::uint64_t flight = 480, self_cost = 30;
 
 /// CPU 0 runs the sender; CPU 1 takes notifications in root operation.
 struct sender_rig : guest_apic_rig {
@@ -154,6 +154,68 @@ TEST(ipi_virtualization, works_from_the_xapic_page) {
   EXPECT_EQ(r.count<ipi_step_fact>(), 4u);
   EXPECT_EQ(finished, 20'000 + 50 + table_cost + pir_cost + announce_cost + send_cost);
   EXPECT_EQ(r.in_host.size(), 1u);
+}
+
+// What counts is the command that lies in the page when the store is done.
+TEST(ipi_virtualization, follows_a_store_of_any_part_of_the_command) {
+  struct part {
+    std::uint32_t before;
+    std::uint64_t offset, value;
+    unsigned bytes;
+    std::uint32_t after;
+    apic::icr_route becomes;
+  };
+  using route = apic::icr_route;
+  for (const part& p :
+       {part{0, 0x300, 0x41, 4, 0x41, route::ipi}, part{0, 0x300, 0x41, 2, 0x41, route::ipi},
+        part{0, 0x300, 0x41, 1, 0x41, route::ipi}, part{0, 0x300, 0x0F, 1, 0x0F, route::exit},
+        part{0, 0x300, 0x10, 1, 0x10, route::ipi}, part{0x100, 0x300, 0x41, 1, 0x141, route::exit},
+        part{0x100, 0x300, 0x41, 2, 0x41, route::ipi}, part{0x142, 0x301, 0, 1, 0x42, route::ipi},
+        part{0x42, 0x301, 0x40, 1, 0x4042, route::ipi}, part{0x42, 0x301, 0x01, 1, 0x142, route::exit},
+        part{0x43, 0x301, 0, 2, 0x43, route::ipi}, part{0x8'0043, 0x302, 0, 1, 0x43, route::ipi},
+        part{0x43, 0x302, 0, 2, 0x43, route::ipi}, part{0x43, 0x303, 0, 1, 0x43, route::ipi},
+        part{0x43, 0x303, 1, 1, 0x100'0043, route::exit}, part{0x44, 0x302, 4, 1, 0x4'0044, route::self_ipi},
+        part{0x4'0000, 0x300, 0x44, 1, 0x4'0044, route::self_ipi},
+        part{0x4'0000, 0x300, 0x0F, 1, 0x4'000F, route::exit}}) {
+    SCOPED_TRACE(::testing::Message() << p.bytes << " bytes to " << std::hex << p.offset << " over " << p.before);
+    sender_rig r;
+    r.setup.options.secondary &= ~std::uint64_t{vmx::secondary::virtualize_x2apic_mode};
+    r.setup.options.secondary |= vmx::secondary::virtualize_apic_accesses;
+    r.page().write_32(apic::vapic::icr_high, 1u << 24);
+    r.page().write_32(apic::vapic::icr_low, p.before);
+    std::uint64_t finished = 0;
+    r.handler = [&](logical_cpu& cpu, std::uint8_t vector) -> program {
+      (cpu.number() == 0 ? r.in_guest : r.in_host).push_back({r.now().count(), vector});
+      return rig::sleep();
+    };
+    r.run_guest([&]() -> program {
+      co_await isa::compute(cycles{20'000 - r.now().count()});
+      co_await isa::mmio_write(guest_apic_rig::access_page + p.offset, p.value, p.bytes);
+      finished = r.now().count();
+      co_await rig::sleep();
+    });
+    r.at_exit = [&](const vmx::exit_info& exit) -> program {
+      EXPECT_EQ(exit.reason, exit_reason::apic_write);
+      co_return;
+    };
+    r.start();
+    r.hw.run_until(cycles{40'000});
+    EXPECT_EQ(r.page().read_32(apic::vapic::icr_low), p.after);
+    EXPECT_EQ(r.page().read_32(apic::vapic::icr_high), 1u << 24);
+    EXPECT_EQ(r.exits().size(), p.becomes == route::exit ? 1u : 0u);
+    EXPECT_EQ(r.count<ipi_step_fact>(), p.becomes == route::ipi ? 4u : 0u);
+    EXPECT_EQ(r.count<ipi_sent_fact>(), p.becomes == route::ipi ? 1u : 0u);
+    EXPECT_EQ(r.in_host.size(), p.becomes == route::ipi ? 1u : 0u);
+    EXPECT_EQ(apic::is_posted(r.hw.physical(), guest_apic_rig::descriptor_of(1), static_cast<std::uint8_t>(p.after)),
+              p.becomes == route::ipi);
+    const auto accesses = r.log.of<virtual_apic_access_fact>();
+    ASSERT_EQ(accesses.size(), 1u);
+    EXPECT_EQ(accesses[0]->offset, p.offset);
+    EXPECT_EQ(accesses[0]->value, p.value);
+    if (p.becomes == route::ipi) EXPECT_EQ(finished, 20'000 + 50 + table_cost + pir_cost + announce_cost + send_cost);
+    ASSERT_EQ(r.in_guest.size(), p.becomes == route::self_ipi ? 1u : 0u);
+    if (p.becomes == route::self_ipi) EXPECT_EQ(r.in_guest[0].at, 20'000 + 50 + self_cost);
+  }
 }
 
 // The notification is an IPI of the physical local APIC, and NDST is read in its mode.

@@ -92,7 +92,7 @@ class fact_log final : public fact_observer {
            keep_as<halt_fact>(v, to) || keep_as<vmx_abort_fact>(v, to) || keep_as<switch_fact>(v, to) ||
            keep_as<virtual_interrupt_fact>(v, to) || keep_as<posting_step_fact>(v, to) ||
            keep_as<ipi_step_fact>(v, to) || keep_as<virtual_apic_access_fact>(v, to) ||
-           keep_as<eoi_broadcast_fact>(v, to));
+           keep_as<eoi_broadcast_fact>(v, to) || keep_as<interrupt_lost_fact>(v, to));
   }
   std::vector<record> all_;
   std::vector<std::vector<unsigned char>> payloads_;

@@ -297,6 +297,7 @@ TEST(sc_interrupt_port, messages_reach_the_addressed_cpus_after_their_flight) {
   const interrupt_costs costs;
   const std::uint64_t near = costs.flight_same_socket.count();
   const std::uint64_t far = costs.flight_other_socket.count();
+  r.timeline.hardware().cpu(2).local_apic().write_msr(apic::msr::svr, 0x1FF, cycles{0});
   r.run([&r](probe& p) {
     at(1000.9);
     EXPECT_EQ(p.msi(0xFEE0'1000, 0x41), tlm::TLM_OK_RESPONSE);  // CPU 1, fixed
@@ -306,14 +307,14 @@ TEST(sc_interrupt_port, messages_reach_the_addressed_cpus_after_their_flight) {
     at(3000);
     EXPECT_EQ(p.msi(0xFEEF'F000, 0x43), tlm::TLM_OK_RESPONSE);  // everyone
     at(5000);
-    EXPECT_EQ(p.msi(0xFEE0'600C, 0x144), tlm::TLM_OK_RESPONSE);  // logical: 1 and 2, lowest priority
+    EXPECT_EQ(p.msi(0xFEE0'600C, 0x144), tlm::TLM_OK_RESPONSE);  // logical: 1 and 2, lowest priority; 2 accepts
     at(7000);
     EXPECT_EQ(p.msi(0xFEE0'2000, 0x400), tlm::TLM_OK_RESPONSE);  // NMI
   });
   using one = arrivals::one;
   const std::vector<one> expected = {{1, 1001 + near, 0x41, 0}, {3, 2001 + far, 0x42, 0}, {0, 3001 + near, 0x43, 0},
                                      {1, 3001 + near, 0x43, 0}, {2, 3001 + far, 0x43, 0}, {3, 3001 + far, 0x43, 0},
-                                     {1, 5001 + near, 0x44, 1}, {2, 7001 + far, 0, 4}};
+                                     {2, 5001 + far, 0x44, 1},  {2, 7001 + far, 0, 4}};
   EXPECT_EQ(r.seen.all, expected);
 }
 
@@ -332,11 +333,12 @@ TEST(sc_interrupt_port, errors_and_lost_messages) {
     EXPECT_EQ(read.get_response_status(), tlm::TLM_COMMAND_ERROR_RESPONSE);
     EXPECT_EQ(p.msi(0xFEE0'9000, 0x41), tlm::TLM_OK_RESPONSE);  // no such CPU
     EXPECT_EQ(p.msi(0xFEE0'0010, 0x41), tlm::TLM_OK_RESPONSE);
+    EXPECT_EQ(p.msi(0xFEE0'600C, 0x144), tlm::TLM_OK_RESPONSE);   // lowest priority, and no APIC is enabled
     EXPECT_EQ(p.msi(0xFEE0'0000, 0x241), tlm::TLM_OK_RESPONSE);   // SMI
     EXPECT_EQ(p.msi(0xFEE0'0000, 0x8041), tlm::TLM_OK_RESPONSE);  // a level that de-asserts: nothing, quietly
   });
   EXPECT_TRUE(r.seen.all.empty());
-  EXPECT_EQ(sc_core::sc_report_handler::get_count(message::lost_interrupt), 3);
+  EXPECT_EQ(sc_core::sc_report_handler::get_count(message::lost_interrupt), 4);
 }
 
 }  // namespace
