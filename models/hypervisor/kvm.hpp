@@ -85,7 +85,7 @@ class vcpu final : public switch_notifier {
   /// A software timer has expired while the vCPU is not to be interrupted by posting: it looks at its next entry.
   cpu::program note_timer();
   /// The vector of the LVT timer, 0 if it is masked.
-  std::uint8_t timer_vector() const;
+  std::uint8_t timer_vector();
 
  private:
   friend class kvm;
@@ -154,6 +154,7 @@ class vcpu final : public switch_notifier {
   cpu::program handle_apic_write(const vmx::exit_info& exit);
   cpu::program handle_virtualized_eoi(const vmx::exit_info& exit);
   cpu::program update_tpr_threshold();
+  apic::register_outcome read_register(std::uint32_t msr);
   void show_registers();
   void show_register(std::uint32_t msr);
   // kvm_posting.cpp

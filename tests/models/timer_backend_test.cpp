@@ -15,9 +15,12 @@ struct variant {
   std::string path = "injected";
   bool fast_paths = false;
   timer_advance_rules advance{};
+  std::string apic = "x2apic_physical";  ///< of the guest
 };
 
-std::string name_of(const variant& v) { return v.backend + ", " + v.path + (v.fast_paths ? ", fast paths" : ""); }
+std::string name_of(const variant& v) {
+  return v.backend + ", " + v.path + ", " + v.apic + (v.fast_paths ? ", fast paths" : "");
+}
 
 std::vector<variant> all_variants() {
   return {{"preemption_timer"},
@@ -30,6 +33,9 @@ std::vector<variant> all_variants() {
           {"apic_timer_virtualization", "posted"},
           {"apic_timer_virtualization", "ipi_virtualized"}};
 }
+
+constexpr timer_advance_rules fixed_at(std::uint32_t ns) { return {timer_advance_rules::kind::fixed, ns}; }
+constexpr timer_advance_rules adaptive{timer_advance_rules::kind::adaptive, timer_advance::initial_ns};
 
 kvm_setup setup_of(const variant& v, unsigned cpus, bool stepped = false) {
   kvm_setup s;
@@ -60,7 +66,8 @@ class guest_timer final : public timer_event {
 /// One vCPU whose guest arms a timer again and again, and computes or halts until it expires.
 struct armed {
   armed(const variant& v, bool halts, unsigned how_many = 60, bool stepped = false, unsigned cpus = 2)
-      : r{setup_of(v, cpus, stepped), {{.vcpus = 1, .on = {{0}}, .hz = 10}}} {
+      : r{setup_of(v, cpus, stepped),
+          {{.vcpus = 1, .on = {{0}}, .hz = 10, .change_guest = [v](kernel_config& k) { k.apic = v.apic; }}}} {
     waiter = &r.add("waiter", {0}, [this, halts, how_many](thread& self) -> cpu::program {
       auto here = co_await isa::in(kernel_text);
       co_await until(20 * ms);
@@ -180,6 +187,24 @@ TEST(timer_backend, wakes_a_halted_vcpu_at_its_time) {
   }
 }
 
+// The LVT entry that names the vector is in the register page then, and no MSR.
+TEST(timer_backend, serves_guests_in_xapic_mode_in_each_way) {
+  for (variant v : all_variants()) {
+    v.apic = "xapic";
+    for (const timer_advance_rules& advance : {timer_advance_rules{}, fixed_at(5000), adaptive})
+      for (const bool halts : {false, true}) {
+        v.advance = advance;
+        SCOPED_TRACE(name_of(v) + (halts ? ", halts, " : ", computes, ") + std::to_string(static_cast<int>(advance.how)));
+        const armed a{v, halts};
+        never_early(a);
+        EXPECT_LT(a.latest(), halts ? 50 * us : 15 * us);
+        const auto waits = a.r.facts<wait_lapic_expire_fact>({a.from, a.to});
+        const bool advanced = advance.how != timer_advance_rules::kind::off && v.backend != "apic_timer_virtualization";
+        if (!halts && advanced) EXPECT_GE(waits.size(), 60u);
+      }
+  }
+}
+
 TEST(timer_backend, ticks_of_vcpus_that_wander_and_share_cpus_go_on) {
   for (const variant& v : all_variants()) {
     SCOPED_TRACE(name_of(v));
@@ -205,9 +230,6 @@ TEST(timer_backend, stepped_and_fast_runs_state_the_same_facts) {
 }
 
 // -- advance ----------------------------------------------------------------------------------------------------------
-
-constexpr timer_advance_rules fixed_at(std::uint32_t ns) { return {timer_advance_rules::kind::fixed, ns}; }
-constexpr timer_advance_rules adaptive{timer_advance_rules::kind::adaptive, timer_advance::initial_ns};
 
 TEST(timer_backend, an_advance_takes_the_way_into_the_guest_out_of_the_latency) {
   for (const variant& v : {variant{"preemption_timer"}, variant{"hrtimer"}, variant{"preemption_timer", "posted"},
