@@ -192,6 +192,7 @@ cpu::program vcpu::prepare_entry() {
   }
   if (window_.take_dirty() && vm_.kvm_.pause_loop_exiting()) co_await isa::vmwrite(field::ple_window, window_.value());
   if (virtual_apic_ && !posts()) apic_.set_task_priority(virtual_apic_->page.vtpr());
+  co_await vm_.kvm_.timers_->before_sync(*this);
   if (apic_.highest_request() >= 0) co_await inject();
   if (virtual_apic_ && !posts()) co_await update_tpr_threshold();
 }

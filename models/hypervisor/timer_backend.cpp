@@ -53,12 +53,18 @@ class hrtimer_backend final : public timer_backend {
     co_await start(v);
     co_await irq_restore(enabled);
   }
-  cpu::program before_entry(vcpu& v) const override {
+  // KVM_REQ_MIGRATE_TIMER, before the entry counts as one: a timer that is due there posts to itself, and nobody would
+  // notify it.
+  cpu::program before_sync(vcpu& v) const override {
     kernel& host = v.vm().hypervisor().host();
     const timer_event& timer = v.software_timer();
     const bool elsewhere = timer.armed() && timer.cpu() != host.index_of(co_await isa::this_cpu());
-    if (elsewhere) co_await start(v);
+    if (!elsewhere) co_return;
+    const bool enabled = co_await irq_save();
+    co_await start(v);
+    co_await irq_restore(enabled);
   }
+  cpu::program before_entry(vcpu&) const override { co_return; }
   cpu::program before_block(vcpu&) const override { co_return; }
   cpu::program after_block(vcpu&) const override { co_return; }
   cpu::program expired(vcpu& v) const override {
@@ -163,6 +169,7 @@ class virtualized_timer_backend final : public timer_backend {
 
 cpu::program timer_backend::set_up(vcpu&) const { co_return; }
 cpu::program timer_backend::configured(vcpu&) const { co_return; }
+cpu::program timer_backend::before_sync(vcpu&) const { co_return; }
 
 std::span<const timer_backend_entry> timer_backends() {
   static const std::vector<timer_backend_entry> all{
