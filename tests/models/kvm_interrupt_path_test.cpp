@@ -350,6 +350,41 @@ TEST(interrupt_path, a_device_wakes_a_halted_vcpu) {
       }
 }
 
+// -- the task priority -------------------------------------------------------------------------------------------------
+
+TEST(interrupt_path, a_guest_that_has_lowered_its_task_priority_is_woken) {
+  for (const variant& v : all_variants()) {
+    SCOPED_TRACE(name_of(v));
+    bench b{v, 2, 2};
+    unsigned done = 0;
+    cycles lowered{0};
+    b.r.add("halts", {1}, [&](thread&) -> cpu::program {
+      auto here = co_await isa::in(kernel_text);
+      co_await until(20 * ms);
+      co_await b.r.guest().apic().write(0x808, 0xF0);
+      co_await isa::cpuid(0);  // an exit, at which the hypervisor may look
+      co_await isa::cli();
+      co_await b.r.guest().apic().write(0x808, 0);
+      lowered = b.r.now();
+      co_await isa::sti();
+      for (;;) co_await isa::hlt();
+    });
+    b.r.add("caller", {0}, [&](thread&) -> cpu::program {
+      auto here = co_await isa::in(kernel_text);
+      co_await until(20 * ms + 100 * us);
+      co_await b.r.guest().call_on(1, [&]() -> cpu::program {
+        ++done;
+        co_return;
+      });
+      co_await compute_for_ever();
+    });
+    b.r.run_until(20 * ms + 500 * us);
+    EXPECT_NE(lowered, cycles{0});
+    EXPECT_LT(lowered, 20 * ms + 100 * us);
+    EXPECT_EQ(done, 1u);
+  }
+}
+
 // -- both ways of executing -------------------------------------------------------------------------------------------
 
 TEST(interrupt_path, stepped_and_fast_runs_state_the_same_facts) {
