@@ -167,6 +167,7 @@ class vcpu final : public switch_notifier {
   cpu::program put_posting(bool preempted);
   cpu::program deliver_accepted();
   std::uint8_t deliverable() const;
+  bool can_take(int vector) const;
   bool interrupt_posted() const;
   ple_window_fact window_fact(const ple_window_change& change) const;
   /// The CPU of the host that its thread runs on, or 0.
