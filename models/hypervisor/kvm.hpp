@@ -71,6 +71,11 @@ class vcpu final : public switch_notifier {
   // -- for timer backends (kvm_timer.cpp) -----------------------------------------------------------------------------
   /// When its local APIC timer expires next.
   cycles timer_deadline() const { return apic_.next_timer_event(); }
+  /// It runs, no timer of the host is armed for it, and no expiry waits to be taken: a periodic one, after an expiry.
+  bool timer_waits_for_nobody() const {
+    return timer_deadline() != cycles::never() && !software_timer_.armed() &&
+           !(virtual_apic_ && virtual_apic_->timer_pending);
+  }
   /// How much earlier it is let expire.
   cycles timer_lead() const;
   /// A timer of the host; it calls the backend when it expires.

@@ -172,7 +172,9 @@ cpu::program vcpu::enter_from_posting() {
 
 cpu::program vcpu::serve_requests() {
   co_await prepare_entry();
-  if (std::exchange(virtual_apic_->timer_pending, false)) co_await timer_expired();
+  if (!std::exchange(virtual_apic_->timer_pending, false)) co_return;
+  co_await timer_expired();
+  co_await vm_.kvm_.timers_->before_sync(*this);
 }
 
 // handle_fastpath_set_msr_irqoff, handle_fastpath_preemption_timer: true if the guest is to go on at once.
