@@ -465,7 +465,10 @@ TEST(interrupt_path, says_what_it_needs) {
   says(refusal(with("direct", "cascade_lake_sp"), {.vcpus = 2, .on = {{1}, {0}}}), "bound to CPU 0");
   vm_setup xapic{.vcpus = 2, .on = {{0}, {1}}};
   xapic.change_guest = [](kernel_config& k) { k.apic = "xapic"; };
-  says(refusal(with("direct", "cascade_lake_sp"), xapic), "x2APIC mode");
+  says(refusal(with("direct", "cascade_lake_sp"), xapic), "guests in x2APIC mode");
+  kvm_setup host_in_xapic = with("direct", "cascade_lake_sp");
+  host_in_xapic.change_host = [](kernel_config& k) { k.apic = "xapic"; };
+  says(refusal(host_in_xapic, {.vcpus = 2, .on = {{0}, {1}}}), "a host in x2APIC mode");
 }
 
 }  // namespace
