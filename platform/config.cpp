@@ -233,6 +233,10 @@ void check_interrupts(const run_config& config, combinations& found) {
     found.fault("host.placement", '"' + host.placement + '"',
                 "interrupt_path \"" + host.interrupt_path + "\" needs \"spread\": vCPU i on CPU i",
                 {"host.interrupt_path"});
+  const models::apic_driver_entry* hosts = models::find_apic_driver(host.apic);
+  if (hosts != nullptr && hosts->mode != apic::apic_mode::x2apic)
+    found.fault("host.apic", '"' + host.apic + '"',
+                "interrupt_path \"" + host.interrupt_path + "\" needs a host in x2APIC mode", {"host.interrupt_path"});
   if (config.vms.size() > 1)
     found.fault("vms", std::to_string(config.vms.size()) + " virtual machines",
                 "interrupt_path \"" + host.interrupt_path + "\" is for one that has its CPUs to itself",

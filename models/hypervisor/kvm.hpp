@@ -71,6 +71,11 @@ class vcpu final : public switch_notifier {
   // -- for timer backends (kvm_timer.cpp) -----------------------------------------------------------------------------
   /// When its local APIC timer expires next.
   cycles timer_deadline() const { return apic_.next_timer_event(); }
+  /// It runs, no timer of the host is armed for it, and no expiry waits to be taken: a periodic one, after an expiry.
+  bool timer_waits_for_nobody() const {
+    return timer_deadline() != cycles::never() && !software_timer_.armed() &&
+           !(virtual_apic_ && virtual_apic_->timer_pending);
+  }
   /// How much earlier it is let expire.
   cycles timer_lead() const;
   /// A timer of the host; it calls the backend when it expires.
@@ -85,7 +90,7 @@ class vcpu final : public switch_notifier {
   /// A software timer has expired while the vCPU is not to be interrupted by posting: it looks at its next entry.
   cpu::program note_timer();
   /// The vector of the LVT timer, 0 if it is masked.
-  std::uint8_t timer_vector() const;
+  std::uint8_t timer_vector();
 
  private:
   friend class kvm;
@@ -154,6 +159,7 @@ class vcpu final : public switch_notifier {
   cpu::program handle_apic_write(const vmx::exit_info& exit);
   cpu::program handle_virtualized_eoi(const vmx::exit_info& exit);
   cpu::program update_tpr_threshold();
+  apic::register_outcome read_register(std::uint32_t msr);
   void show_registers();
   void show_register(std::uint32_t msr);
   // kvm_posting.cpp
@@ -166,6 +172,7 @@ class vcpu final : public switch_notifier {
   cpu::program put_posting(bool preempted);
   cpu::program deliver_accepted();
   std::uint8_t deliverable() const;
+  bool can_take(int vector) const;
   bool interrupt_posted() const;
   ple_window_fact window_fact(const ple_window_change& change) const;
   /// The CPU of the host that its thread runs on, or 0.

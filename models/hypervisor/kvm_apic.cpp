@@ -78,11 +78,15 @@ cpu::program vcpu::update_tpr_threshold() {
   co_await isa::vmwrite(field::tpr_threshold, threshold);
 }
 
+// A register by its number in the x2APIC map, whatever mode the guest has its APIC in.
+apic::register_outcome vcpu::read_register(std::uint32_t msr) {
+  const cycles now = vm_.kvm_.host_.hardware().time().now();
+  return apic_.mode() == apic::apic_mode::x2apic ? apic_.read_msr(msr, now) : apic_.read_page(offset_of(msr), 4, now);
+}
+
 // The processor answers reads from the page, so that what is emulated has to stand there, too.
 void vcpu::show_register(std::uint32_t msr) {
-  const cycles now = vm_.kvm_.host_.hardware().time().now();
-  const apic::register_outcome seen =
-      apic_.mode() == apic::apic_mode::x2apic ? apic_.read_msr(msr, now) : apic_.read_page(offset_of(msr), 4, now);
+  const apic::register_outcome seen = read_register(msr);
   if (!seen.fault) virtual_apic_->page.write_32(offset_of(msr), static_cast<std::uint32_t>(seen.value));
 }
 

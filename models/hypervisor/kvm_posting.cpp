@@ -172,7 +172,9 @@ cpu::program vcpu::enter_from_posting() {
 
 cpu::program vcpu::serve_requests() {
   co_await prepare_entry();
-  if (std::exchange(virtual_apic_->timer_pending, false)) co_await timer_expired();
+  if (!std::exchange(virtual_apic_->timer_pending, false)) co_return;
+  co_await timer_expired();
+  co_await vm_.kvm_.timers_->before_sync(*this);
 }
 
 // handle_fastpath_set_msr_irqoff, handle_fastpath_preemption_timer: true if the guest is to go on at once.
@@ -200,9 +202,17 @@ cpu::task<bool> vcpu::fast_path() {
   co_return true;
 }
 
+// A timer that expires ends the sleep, but the halt only if its interrupt can be taken (kvm_vcpu_check_block).
 cpu::program vcpu::wait_for_posting() {
-  posting_block wait{virtual_apic_->number};
-  co_await vm_.kvm_.run(wait);
+  for (;;) {
+    posting_block wait{virtual_apic_->number};
+    co_await vm_.kvm_.run(wait);
+    const bool only_timer = virtual_apic_->timer_pending && !start_pending_ && deliverable() == 0;
+    if (!only_timer || can_take(timer_vector())) co_return;
+    virtual_apic_->timer_pending = false;
+    co_await timer_expired();
+    co_await vm_.kvm_.timers_->before_block(*this);
+  }
 }
 
 // What the emulated local APIC has accepted goes the way of all interrupts.
@@ -247,11 +257,15 @@ bool vcpu::interrupt_posted() const {
 
 /// What an entry would deliver, or what ends a halt: 0 if there is nothing (kvm_vcpu_has_events).
 std::uint8_t vcpu::deliverable() const {
-  if (state_ == mp_state::uninitialized || (state_ == mp_state::halted && !halted_with_interrupts_)) return 0;
   const int highest = virtual_apic_->page.highest_requested();
+  return can_take(highest) ? static_cast<std::uint8_t>(highest) : std::uint8_t{0};
+}
+
+/// `vector` is -1 if there is none.
+bool vcpu::can_take(int vector) const {
+  if (state_ == mp_state::uninitialized || (state_ == mp_state::halted && !halted_with_interrupts_)) return false;
   const int service = virtual_apic_->page.highest_in_service();
-  const int blocked = std::max(virtual_apic_->page.vtpr() >> 4, service >> 4);
-  return highest >> 4 > blocked ? static_cast<std::uint8_t>(highest) : std::uint8_t{0};
+  return vector >> 4 > std::max(virtual_apic_->page.vtpr() >> 4, service >> 4);
 }
 
 }  // namespace vmxsys::models

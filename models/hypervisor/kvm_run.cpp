@@ -143,6 +143,8 @@ cpu::program vcpu::enter_guest() {
   const vmx::exit_info exit = co_await entry_instruction();
   mode_ = run_mode::outside_guest;
   guest_ = thread_->strand.passenger();
+  // The processor keeps the TPR; whether the vCPU may sleep depends on it.
+  if (virtual_apic_) apic_.set_task_priority(virtual_apic_->page.vtpr());
   co_await announce_exit(exit);
   co_await handle_exit(exit);
 }
@@ -191,7 +193,7 @@ cpu::program vcpu::prepare_entry() {
     co_await isa::vmwrite(field::guest_rflags, vmx::rflags_bits::one);
   }
   if (window_.take_dirty() && vm_.kvm_.pause_loop_exiting()) co_await isa::vmwrite(field::ple_window, window_.value());
-  if (virtual_apic_ && !posts()) apic_.set_task_priority(virtual_apic_->page.vtpr());
+  co_await vm_.kvm_.timers_->before_sync(*this);
   if (apic_.highest_request() >= 0) co_await inject();
   if (virtual_apic_ && !posts()) co_await update_tpr_threshold();
 }

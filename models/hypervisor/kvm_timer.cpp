@@ -32,8 +32,8 @@ cpu::program vcpu::note_timer() {
   co_await kick();
 }
 
-std::uint8_t vcpu::timer_vector() const {
-  const auto entry = static_cast<std::uint32_t>(apic_.read_msr(apic::msr::lvt_timer, cycles{0}).value);
+std::uint8_t vcpu::timer_vector() {
+  const auto entry = static_cast<std::uint32_t>(read_register(apic::msr::lvt_timer).value);
   return (entry & apic::lvt::masked) != 0 ? std::uint8_t{0} : static_cast<std::uint8_t>(entry & apic::lvt::vector_bits);
 }
 

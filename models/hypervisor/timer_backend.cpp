@@ -53,17 +53,25 @@ class hrtimer_backend final : public timer_backend {
     co_await start(v);
     co_await irq_restore(enabled);
   }
-  cpu::program before_entry(vcpu& v) const override {
+  // KVM_REQ_MIGRATE_TIMER, before the entry counts as one: a timer that is due there posts to itself, and nobody would
+  // notify it. A periodic timer starts anew when its expiry has been taken.
+  cpu::program before_sync(vcpu& v) const override {
     kernel& host = v.vm().hypervisor().host();
     const timer_event& timer = v.software_timer();
     const bool elsewhere = timer.armed() && timer.cpu() != host.index_of(co_await isa::this_cpu());
-    if (elsewhere) co_await start(v);
+    if (!elsewhere && !v.timer_waits_for_nobody()) co_return;
+    const bool enabled = co_await irq_save();
+    co_await start(v);
+    co_await irq_restore(enabled);
   }
-  cpu::program before_block(vcpu&) const override { co_return; }
+  cpu::program before_entry(vcpu&) const override { co_return; }
+  cpu::program before_block(vcpu& v) const override {
+    if (v.timer_waits_for_nobody()) co_await start(v);
+  }
   cpu::program after_block(vcpu&) const override { co_return; }
   cpu::program expired(vcpu& v) const override {
     co_await v.software_timer_expired();
-    if (v.timer_deadline() != cycles::never()) co_await start(v);  // a periodic one
+    if (v.timer_waits_for_nobody()) co_await start(v);
   }
 
  private:
@@ -94,7 +102,15 @@ class posted_timer_backend final : public timer_backend {
     co_await irq_restore(enabled);
   }
   cpu::program before_entry(vcpu&) const override { co_return; }
-  cpu::program before_block(vcpu&) const override { co_return; }
+  cpu::program before_sync(vcpu& v) const override {
+    if (!v.timer_waits_for_nobody()) co_return;
+    const bool enabled = co_await irq_save();
+    co_await start(v);
+    co_await irq_restore(enabled);
+  }
+  cpu::program before_block(vcpu& v) const override {
+    if (v.timer_waits_for_nobody()) co_await start(v);
+  }
   cpu::program after_block(vcpu&) const override { co_return; }
   // apic_timer_expired: who is not in its guest takes the interrupt with it when it enters.
   cpu::program expired(vcpu& v) const override {
@@ -105,7 +121,7 @@ class posted_timer_backend final : public timer_backend {
     } else {
       co_await v.note_timer();
     }
-    if (v.timer_deadline() != cycles::never()) co_await start(v);
+    if (v.timer_waits_for_nobody()) co_await start(v);
   }
 
  private:
@@ -163,6 +179,7 @@ class virtualized_timer_backend final : public timer_backend {
 
 cpu::program timer_backend::set_up(vcpu&) const { co_return; }
 cpu::program timer_backend::configured(vcpu&) const { co_return; }
+cpu::program timer_backend::before_sync(vcpu&) const { co_return; }
 
 std::span<const timer_backend_entry> timer_backends() {
   static const std::vector<timer_backend_entry> all{

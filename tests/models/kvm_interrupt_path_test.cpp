@@ -350,6 +350,41 @@ TEST(interrupt_path, a_device_wakes_a_halted_vcpu) {
       }
 }
 
+// -- the task priority -------------------------------------------------------------------------------------------------
+
+TEST(interrupt_path, a_guest_that_has_lowered_its_task_priority_is_woken) {
+  for (const variant& v : all_variants()) {
+    SCOPED_TRACE(name_of(v));
+    bench b{v, 2, 2};
+    unsigned done = 0;
+    cycles lowered{0};
+    b.r.add("halts", {1}, [&](thread&) -> cpu::program {
+      auto here = co_await isa::in(kernel_text);
+      co_await until(20 * ms);
+      co_await b.r.guest().apic().write(0x808, 0xF0);
+      co_await isa::cpuid(0);  // an exit, at which the hypervisor may look
+      co_await isa::cli();
+      co_await b.r.guest().apic().write(0x808, 0);
+      lowered = b.r.now();
+      co_await isa::sti();
+      for (;;) co_await isa::hlt();
+    });
+    b.r.add("caller", {0}, [&](thread&) -> cpu::program {
+      auto here = co_await isa::in(kernel_text);
+      co_await until(20 * ms + 100 * us);
+      co_await b.r.guest().call_on(1, [&]() -> cpu::program {
+        ++done;
+        co_return;
+      });
+      co_await compute_for_ever();
+    });
+    b.r.run_until(20 * ms + 500 * us);
+    EXPECT_NE(lowered, cycles{0});
+    EXPECT_LT(lowered, 20 * ms + 100 * us);
+    EXPECT_EQ(done, 1u);
+  }
+}
+
 // -- both ways of executing -------------------------------------------------------------------------------------------
 
 TEST(interrupt_path, stepped_and_fast_runs_state_the_same_facts) {
@@ -430,7 +465,10 @@ TEST(interrupt_path, says_what_it_needs) {
   says(refusal(with("direct", "cascade_lake_sp"), {.vcpus = 2, .on = {{1}, {0}}}), "bound to CPU 0");
   vm_setup xapic{.vcpus = 2, .on = {{0}, {1}}};
   xapic.change_guest = [](kernel_config& k) { k.apic = "xapic"; };
-  says(refusal(with("direct", "cascade_lake_sp"), xapic), "x2APIC mode");
+  says(refusal(with("direct", "cascade_lake_sp"), xapic), "guests in x2APIC mode");
+  kvm_setup host_in_xapic = with("direct", "cascade_lake_sp");
+  host_in_xapic.change_host = [](kernel_config& k) { k.apic = "xapic"; };
+  says(refusal(host_in_xapic, {.vcpus = 2, .on = {{0}, {1}}}), "a host in x2APIC mode");
 }
 
 }  // namespace

@@ -15,9 +15,12 @@ struct variant {
   std::string path = "injected";
   bool fast_paths = false;
   timer_advance_rules advance{};
+  std::string apic = "x2apic_physical";  ///< of the guest
 };
 
-std::string name_of(const variant& v) { return v.backend + ", " + v.path + (v.fast_paths ? ", fast paths" : ""); }
+std::string name_of(const variant& v) {
+  return v.backend + ", " + v.path + ", " + v.apic + (v.fast_paths ? ", fast paths" : "");
+}
 
 std::vector<variant> all_variants() {
   return {{"preemption_timer"},
@@ -30,6 +33,9 @@ std::vector<variant> all_variants() {
           {"apic_timer_virtualization", "posted"},
           {"apic_timer_virtualization", "ipi_virtualized"}};
 }
+
+constexpr timer_advance_rules fixed_at(std::uint32_t ns) { return {timer_advance_rules::kind::fixed, ns}; }
+constexpr timer_advance_rules adaptive{timer_advance_rules::kind::adaptive, timer_advance::initial_ns};
 
 kvm_setup setup_of(const variant& v, unsigned cpus, bool stepped = false) {
   kvm_setup s;
@@ -60,7 +66,8 @@ class guest_timer final : public timer_event {
 /// One vCPU whose guest arms a timer again and again, and computes or halts until it expires.
 struct armed {
   armed(const variant& v, bool halts, unsigned how_many = 60, bool stepped = false, unsigned cpus = 2)
-      : r{setup_of(v, cpus, stepped), {{.vcpus = 1, .on = {{0}}, .hz = 10}}} {
+      : r{setup_of(v, cpus, stepped),
+          {{.vcpus = 1, .on = {{0}}, .hz = 10, .change_guest = [v](kernel_config& k) { k.apic = v.apic; }}}} {
     waiter = &r.add("waiter", {0}, [this, halts, how_many](thread& self) -> cpu::program {
       auto here = co_await isa::in(kernel_text);
       co_await until(20 * ms);
@@ -180,6 +187,24 @@ TEST(timer_backend, wakes_a_halted_vcpu_at_its_time) {
   }
 }
 
+// The LVT entry that names the vector is in the register page then, and no MSR.
+TEST(timer_backend, serves_guests_in_xapic_mode_in_each_way) {
+  for (variant v : all_variants()) {
+    v.apic = "xapic";
+    for (const timer_advance_rules& advance : {timer_advance_rules{}, fixed_at(5000), adaptive})
+      for (const bool halts : {false, true}) {
+        v.advance = advance;
+        SCOPED_TRACE(name_of(v) + (halts ? ", halts, " : ", computes, ") + std::to_string(static_cast<int>(advance.how)));
+        const armed a{v, halts};
+        never_early(a);
+        EXPECT_LT(a.latest(), halts ? 50 * us : 15 * us);
+        const auto waits = a.r.facts<wait_lapic_expire_fact>({a.from, a.to});
+        const bool advanced = advance.how != timer_advance_rules::kind::off && v.backend != "apic_timer_virtualization";
+        if (!halts && advanced) EXPECT_GE(waits.size(), 60u);
+      }
+  }
+}
+
 TEST(timer_backend, ticks_of_vcpus_that_wander_and_share_cpus_go_on) {
   for (const variant& v : all_variants()) {
     SCOPED_TRACE(name_of(v));
@@ -195,6 +220,119 @@ TEST(timer_backend, ticks_of_vcpus_that_wander_and_share_cpus_go_on) {
   }
 }
 
+// KVM_REQ_MIGRATE_TIMER: the CPU on which the timer waits takes no interrupts while it becomes due, and the vCPU moves.
+TEST(timer_backend, a_timer_of_the_host_that_is_due_when_its_vcpu_moves_is_in_the_first_entry_there) {
+  for (const variant& v : {variant{"hrtimer"}, variant{"hrtimer", "posted"}}) {
+    SCOPED_TRACE(name_of(v));
+    kvm_rig r{setup_of(v, 2), {{.vcpus = 1, .hz = 10}}};
+    constexpr cycles start = 21 * ms;
+    cycles fired{0};
+    guest_timer timer{[&]() -> cpu::program {
+      fired = r.now();
+      co_return;
+    }};
+    r.add("waiter", {0}, [&](thread&) -> cpu::program {
+      auto here = co_await isa::in(kernel_text);
+      co_await until(start - 200 * us);
+      co_await isa::cli();
+      co_await r.guest().arm(timer, start + 60 * us);
+      co_await isa::sti();
+      co_await compute_for_ever();
+    });
+    thread* busy = nullptr;
+    guest_timer wake{[&]() -> cpu::program { co_await r.host().wake_up(*busy); }};
+    const auto sleep_until = [&](thread& self, timer_event& t, cycles when) -> cpu::program {
+      co_await isa::cli();
+      co_await r.host().arm(t, when);
+      r.host().prepare_to_sleep(self);
+      co_await r.host().schedule();
+      co_await isa::sti();
+    };
+    busy = &r.add_to_host("interrupts off", {0}, [&](thread& self) -> cpu::program {
+      auto here = co_await isa::in(kernel_text);
+      co_await sleep_until(self, wake, start);
+      co_await isa::cli();
+      co_await isa::compute(12 * ms);
+      co_await isa::sti();
+      co_await compute_for_ever();
+    });
+    r.add_to_host("until then", {1}, [&](thread& self) -> cpu::program {
+      auto here = co_await isa::in(kernel_text);
+      co_await until(start + ms);  // the vCPU is not cache-hot any more: an idle CPU pulls it
+      co_await isa::cli();
+      r.host().prepare_to_sleep(self);
+      co_await r.host().schedule();
+    });
+    r.run_until(40 * ms);
+    cycles moved = cycles::never();
+    for (const auto& e : r.facts<kvm_entry_fact>({start, 40 * ms}))
+      if (e->cpu == 1) moved = min(moved, e.at());
+    ASSERT_LT(moved, 40 * ms) << "as soon as CPU 0 has let go of its VMCS";
+    EXPECT_GE(fired, start + 60 * us);
+    EXPECT_LT(fired, moved + 20 * us);
+  }
+}
+
+/// Notes what its vCPU is doing whenever its timer's vector is posted by software.
+class posting_watcher final : public cpu::fact_observer {
+ public:
+  explicit posting_watcher(kvm_rig& r) : r_{r} {}
+  void observe(const cpu::fact_view& view) override {
+    const auto* post = view.as<post_fact>();
+    if (post == nullptr || post->vector != vector::local_timer) return;
+    ++posts;
+    while_preempted += r_.vcpu(post->vcpu).preempted();
+  }
+  unsigned posts = 0, while_preempted = 0;
+
+ private:
+  kvm_rig& r_;
+};
+
+// apic_timer_expired: the handler only notes the expiry; the vCPU's own entry takes it.
+TEST(timer_backend, a_timer_that_expires_while_its_vcpu_waits_for_a_cpu_is_taken_by_its_next_entry) {
+  for (const variant& v : {variant{"hrtimer", "posted"}, variant{"posted", "posted"}}) {
+    SCOPED_TRACE(name_of(v));
+    kvm_rig r{setup_of(v, 2), {{.vcpus = 1, .on = {{0}}, .hz = 1000}}};
+    posting_watcher watcher{r};
+    r.hw.facts().attach(watcher);
+    r.hog(0);
+    r.add_to_host("rival", {0}, [](thread&) { return compute_for_ever(); });
+    r.run_until(200 * ms);
+    EXPECT_GT(watcher.posts, 50u);
+    EXPECT_EQ(watcher.while_preempted, 0u);
+  }
+}
+
+// kvm_vcpu_check_block, vcpu_block: the sleep ends and the halt does not.
+TEST(timer_backend, a_timer_whose_interrupt_cannot_be_taken_does_not_end_a_halt) {
+  for (variant v : all_variants())
+    for (const char* driver : {"x2apic_physical", "xapic"})
+      for (const bool masks : {false, true}) {  // by RFLAGS.IF, or by the TPR
+        v.apic = driver;
+        SCOPED_TRACE(name_of(v) + (masks ? ", TPR" : ", IF"));
+        kvm_rig r{setup_of(v, 2), {{.vcpus = 1, .on = {{0}}, .hz = 10, .change_guest = [v](kernel_config& k) { k.apic = v.apic; }}}};
+        bool went_on = false;
+        guest_timer timer{[]() -> cpu::program { co_return; }};
+        r.add("halts", {0}, [&](thread&) -> cpu::program {
+          auto here = co_await isa::in(kernel_text);
+          co_await until(20 * ms);
+          co_await isa::cli();
+          co_await r.guest().arm(timer, r.now() + 100 * us);
+          if (masks) {
+            co_await r.guest().apic().write(0x808, 0xF0);
+            co_await isa::sti();
+          }
+          co_await isa::hlt();
+          went_on = true;
+          co_await compute_for_ever();
+        });
+        r.run_until(40 * ms);
+        EXPECT_FALSE(went_on);
+        EXPECT_TRUE(r.vcpu(0).blocking());
+      }
+}
+
 TEST(timer_backend, stepped_and_fast_runs_state_the_same_facts) {
   for (const variant& v : all_variants()) {
     SCOPED_TRACE(name_of(v));
@@ -205,9 +343,6 @@ TEST(timer_backend, stepped_and_fast_runs_state_the_same_facts) {
 }
 
 // -- advance ----------------------------------------------------------------------------------------------------------
-
-constexpr timer_advance_rules fixed_at(std::uint32_t ns) { return {timer_advance_rules::kind::fixed, ns}; }
-constexpr timer_advance_rules adaptive{timer_advance_rules::kind::adaptive, timer_advance::initial_ns};
 
 TEST(timer_backend, an_advance_takes_the_way_into_the_guest_out_of_the_latency) {
   for (const variant& v : {variant{"preemption_timer"}, variant{"hrtimer"}, variant{"preemption_timer", "posted"},

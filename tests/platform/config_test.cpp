@@ -368,7 +368,8 @@ TEST(config_fault, a_guest_with_the_icr_has_its_cpus_to_itself) {
   EXPECT_TRUE(direct({"host.placement=spread"}).ok()) << direct({"host.placement=spread"}).report();
   EXPECT_HAS(only(direct({})), "needs \"spread\"");
   EXPECT_HAS(only(direct({"host.placement=spread", "vms[0].vcpus=5"})), "needs a CPU for each");
-  EXPECT_HAS(only(direct({"host.placement=spread", "vms[0].guest.apic=xapic"})), "x2APIC mode");
+  EXPECT_HAS(only(direct({"host.placement=spread", "vms[0].guest.apic=xapic"})), "a guest in x2APIC mode");
+  EXPECT_HAS(only(direct({"host.placement=spread", "host.apic=xapic"})), "a host in x2APIC mode");
   EXPECT_HAS(only(load(good, {"host.interrupt_path=direct", "host.placement=spread"})), "2 virtual machines");
 }
 
