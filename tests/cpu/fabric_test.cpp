@@ -10,7 +10,7 @@ namespace vmxsys::cpu::testing {
 namespace {
 
 constexpr physical_address page = 0xFEE0'0000;
-constexpr std::uint64_t mmio_cost = 100, wrmsr_x2apic = 80;
+constexpr std::uint64_t mmio_cost = 100;
 constexpr std::uint64_t tpr = 0x80, eoi = 0xB0, ldr = 0xD0, dfr = 0xE0, svr = 0xF0, icr_low = 0x300, icr_high = 0x310;
 
 machine_config xapic_config(unsigned cpus) {

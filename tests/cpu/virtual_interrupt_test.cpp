@@ -14,7 +14,7 @@ using vmx::field;
 using seen = guest_apic_rig::seen;
 
 constexpr std::uint64_t self_ipi_cost = 4 + 50 + 30, eoi_cost = 4 + 50 + 40, deliver_cost = 200, idt_cost = 200,
-                        iret_cost = 80, sti_cost = 4, pause_cost = 40;
+                        iret_cost = 80, pause_cost = 40;
 constexpr std::uint64_t detour = deliver_cost + idt_cost + eoi_cost + iret_cost;
 
 TEST(virtual_interrupts, of_a_self_ipi_come_right_behind_it_and_end_with_an_eoi_without_an_exit) {
