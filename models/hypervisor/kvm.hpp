@@ -153,6 +153,7 @@ class vcpu final : public switch_notifier {
   cpu::program settle_deadline();
   cpu::program act_on(const apic::register_outcome& outcome);
   cpu::program send_interrupts(const apic::interrupt_command& command);
+  vcpu* choose_by_vector(const apic::interrupt_command& command) const;
   cpu::program kick();
   // kvm_apic.cpp
   cpu::program handle_apic_access(const vmx::exit_info& exit);

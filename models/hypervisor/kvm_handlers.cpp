@@ -155,15 +155,30 @@ cpu::program vcpu::act_on(const apic::register_outcome& outcome) {
   if (posts()) co_await deliver_accepted();
 }
 
+// kvm_vector_to_index: of the vCPUs that a lowest-priority interrupt addresses, its vector chooses one (vector_hashing,
+// the default). nullptr if there is none that is enabled.
+vcpu* vcpu::choose_by_vector(const apic::interrupt_command& command) const {
+  std::vector<vcpu*> addressed;
+  for (auto& target : vm_.vcpus_)
+    if (target->apic_.software_enabled() && apic::addresses(command, index_, target->apic_.address()))
+      addressed.push_back(target.get());
+  return addressed.empty() ? nullptr : addressed[command.vector % addressed.size()];
+}
+
 // kvm_irq_delivery_to_apic: every vCPU that the command addresses.
 cpu::program vcpu::send_interrupts(const apic::interrupt_command& command) {
   const apic::interrupt_command sent = command;
+  if (sent.mode == apic::delivery_mode::lowest_priority) {
+    vcpu* chosen = choose_by_vector(sent);
+    co_await isa::compute(vm_.kvm_.costs().apic_send);
+    if (chosen != nullptr) co_await vm_.kvm_.path_->accept(*chosen, sent.vector);
+    co_return;
+  }
   for (auto& target : vm_.vcpus_) {
     if (!apic::addresses(sent, index_, target->apic_.address())) continue;
     co_await isa::compute(vm_.kvm_.costs().apic_send);
     switch (sent.mode) {
       case apic::delivery_mode::fixed:
-      case apic::delivery_mode::lowest_priority:
         co_await vm_.kvm_.path_->accept(*target, sent.vector);
         continue;
       case apic::delivery_mode::startup:
