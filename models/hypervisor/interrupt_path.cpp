@@ -137,6 +137,7 @@ class posted_path final : public interrupt_path {
     co_await isa::vmwrite(field::last_pid_pointer_index, v.vm().vcpus() - 1);
   }
   cpu::program accept(vcpu& target, std::uint8_t vector) const override {
+    if (!target.apic_.software_enabled()) co_return;  // __apic_accept_irq
     auto here = co_await isa::in(code::deliver_posted_interrupt);
     kvm& k = target.vm_.kvm_;
     const unsigned cpu = k.host_.index_of(co_await isa::this_cpu());
