@@ -87,7 +87,12 @@ apic::register_outcome vcpu::read_register(std::uint32_t msr) {
 // The processor answers reads from the page, so that what is emulated has to stand there, too.
 void vcpu::show_register(std::uint32_t msr) {
   const apic::register_outcome seen = read_register(msr);
-  if (!seen.fault) virtual_apic_->page.write_32(offset_of(msr), static_cast<std::uint32_t>(seen.value));
+  if (seen.fault) return;
+  if (msr == apic::msr::icr && apic_.mode() == apic::apic_mode::x2apic) {
+    virtual_apic_->page.write_64(offset_of(msr), seen.value);  // the destination follows at 304H
+  } else {
+    virtual_apic_->page.write_32(offset_of(msr), static_cast<std::uint32_t>(seen.value));
+  }
 }
 
 void vcpu::show_registers() {

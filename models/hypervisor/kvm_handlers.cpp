@@ -140,7 +140,7 @@ cpu::program vcpu::handle_msr(bool write) {
     guest_->reg(gpr::rdx) = outcome.value >> 32;
   }
   if (write && virtual_apic_ && apic::is_x2apic_msr(msr)) {
-    if (msr != apic::msr::icr) show_register(msr);
+    show_register(msr);
     if (msr == apic::msr::lvt_timer) co_await vm_.kvm_.timers_->configured(*this);
   }
   co_await act_on(outcome);
