@@ -132,6 +132,7 @@ class vcpu final : public switch_notifier {
   cpu::program inject();
   cpu::program skip_instruction(std::uint32_t length);
   cpu::program load_on(unsigned cpu);
+  bool prepared_too_early() const;
   cpu::program announce_entry();
   cpu::program handle_exit(const vmx::exit_info& exit);
   cpu::program announce_exit(const vmx::exit_info& exit);
@@ -160,6 +161,7 @@ class vcpu final : public switch_notifier {
   cpu::program handle_apic_write(const vmx::exit_info& exit);
   cpu::program handle_virtualized_eoi(const vmx::exit_info& exit);
   cpu::program update_tpr_threshold();
+  std::uint8_t wanted_tpr_threshold() const;
   apic::register_outcome read_register(std::uint32_t msr);
   void show_registers();
   void show_register(std::uint32_t msr);

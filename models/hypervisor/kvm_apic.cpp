@@ -68,11 +68,14 @@ cpu::program vcpu::handle_virtualized_eoi(const vmx::exit_info& exit) {
 }
 
 // update_cr8_intercept: the guest leaves when its TPR lets the highest request through.
-cpu::program vcpu::update_tpr_threshold() {
+std::uint8_t vcpu::wanted_tpr_threshold() const {
   const int highest = apic_.requests().highest();
-  const std::uint8_t tpr = virtual_apic_->page.vtpr() >> 4;
-  const std::uint8_t threshold =
-      highest < 0 || highest >> 4 > tpr ? std::uint8_t{0} : static_cast<std::uint8_t>(highest >> 4);
+  const int tpr = virtual_apic_->page.vtpr() >> 4;
+  return highest < 0 || highest >> 4 > tpr ? std::uint8_t{0} : static_cast<std::uint8_t>(highest >> 4);
+}
+
+cpu::program vcpu::update_tpr_threshold() {
+  const std::uint8_t threshold = wanted_tpr_threshold();
   if (threshold == virtual_apic_->tpr_threshold) co_return;
   virtual_apic_->tpr_threshold = threshold;
   co_await isa::vmwrite(field::tpr_threshold, threshold);

@@ -167,8 +167,19 @@ cpu::task<bool> vcpu::get_ready() {
     co_return false;
   }
   mode_ = run_mode::in_guest;
+  if (prepared_too_early()) {  // kvm_vcpu_exit_request
+    mode_ = run_mode::outside_guest;
+    co_await isa::sti();
+    co_return false;
+  }
   co_await announce_entry();
   co_return true;
+}
+
+// An interrupt has come after the look at the local APIC, and whoever brought it saw the vCPU outside the guest.
+bool vcpu::prepared_too_early() const {
+  return (apic_.highest_request() >= 0 && !window_exiting_) ||
+         (virtual_apic_ && wanted_tpr_threshold() != virtual_apic_->tpr_threshold);
 }
 
 // From here on nothing keeps it from entering.
