@@ -34,7 +34,9 @@ cpu::program vcpu::handle_apic_access(const vmx::exit_info& exit) {
   const cycles now = vm_.kvm_.host_.hardware().time().now();
   const apic::register_outcome outcome =
       write ? apic_.write_page(offset, 4, guest_->reg(gpr::rax), now) : apic_.read_page(offset, 4, now);
-  if (!write) guest_->reg(gpr::rax) = outcome.value;
+  // Where interrupts are posted the processor keeps PPR, and what it is made of.
+  const bool kept_by_processor = posts() && offset == apic::page::ppr;
+  if (!write) guest_->reg(gpr::rax) = kept_by_processor ? virtual_apic_->page.vppr() : outcome.value;
   co_await act_on(outcome);
   co_await skip_instruction(mmio_length);
 }
