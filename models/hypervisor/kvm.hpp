@@ -76,11 +76,14 @@ class vcpu final : public switch_notifier {
     return timer_deadline() != cycles::never() && !software_timer_.armed() &&
            !(virtual_apic_ && virtual_apic_->timer_pending);
   }
-  /// How much earlier it is let expire.
+  /// How much earlier it is let expire by a timer of the host, which only knows an advance for TSC deadlines.
   cycles timer_lead() const;
+  /// The same by the VMX-preemption timer, in each mode (vmx_set_hv_timer).
+  cycles preemption_timer_lead() const;
   /// A timer of the host; it calls the backend when it expires.
   timer_event& software_timer() { return software_timer_; }
-  /// The virtual timer expires if its deadline, less the lead and what a backend counts too coarsely, is reached.
+  /// The virtual timer expires if its deadline, less the lead, is reached. `early` is the lead of the VMX-preemption
+  /// timer and what that counts too coarsely; 0 if it was not that.
   /// `on_time`: no entry is left that could wait for the deadline, so this does.
   cpu::program timer_expired(cycles early = cycles{0}, bool on_time = false);
   /// The same in the handler of the software timer, and gets the vCPU to notice.
