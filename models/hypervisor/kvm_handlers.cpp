@@ -19,6 +19,19 @@ using vmx::field;
 
 namespace {
 constexpr std::uint64_t hypercall_unknown = static_cast<std::uint64_t>(-1000);  // -KVM_ENOSYS
+
+const char* word_for(apic::delivery_mode mode) {
+  switch (mode) {
+    case apic::delivery_mode::smi:
+      return "an SMI";
+    case apic::delivery_mode::nmi:
+      return "an NMI";
+    case apic::delivery_mode::init:
+      return "an INIT";
+    default:
+      return "an interrupt of another kind";
+  }
+}
 }
 
 cpu::program vcpu::announce_exit(const vmx::exit_info& exit) {
@@ -187,7 +200,11 @@ cpu::program vcpu::send_interrupts(const apic::interrupt_command& command) {
           vm_.kvm_.path_->all_started(vm_);
         break;
       default:
-        continue;  // INIT: a vCPU that waits for its SIPI already
+        if (sent.mode == apic::delivery_mode::init && target->state_ == mp_state::uninitialized) continue;
+        throw cpu::invariant_error("vCPU " + std::to_string(index_) + " of '" + vm_.name() + "' sends " +
+                                       word_for(sent.mode) + " to vCPU " + std::to_string(target->index_) +
+                                       ", which runs: KVM does not emulate that yet",
+                                   vm_.kvm_.host_.hardware().time().now());
     }
     if (target.get() != this) co_await target->kick();
   }
