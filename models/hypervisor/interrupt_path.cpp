@@ -30,7 +30,11 @@ class injected_path : public interrupt_path {
  public:
   const char* name() const noexcept override { return "injected"; }
   void ask_for(vmx::minimal_vmcs_options& options, apic::apic_mode mode) const override {
-    if (mode == apic::apic_mode::xapic) ask_for_xapic(options);
+    if (mode == apic::apic_mode::xapic) {
+      ask_for_xapic(options);
+    } else {  // without a TPR shadow CR8 would be the host's
+      options.primary |= vmx::primary::cr8_load_exiting | vmx::primary::cr8_store_exiting;
+    }
   }
   cpu::program set_up(vcpu& v) const override {
     if (!v.virtual_apic_) co_return;

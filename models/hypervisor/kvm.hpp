@@ -148,6 +148,7 @@ class vcpu final : public switch_notifier {
   cpu::program handle_external_interrupt(const vmx::exit_info& exit);
   cpu::program handle_pause();
   cpu::program handle_msr(bool write);
+  cpu::program handle_cr(const vmx::exit_info& exit);
   cpu::program handle_cpuid();
   cpu::program handle_hypercall();
   cpu::program handle_hlt();

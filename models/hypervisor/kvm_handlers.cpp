@@ -5,6 +5,7 @@
 #include <vmxsys/apic/register_map.hpp>
 #include <vmxsys/vmx/control.hpp>
 #include <vmxsys/vmx/event.hpp>
+#include <vmxsys/vmx/exit_qualification.hpp>
 
 #include "kvm.hpp"
 #include "kvm_code.hpp"
@@ -66,6 +67,9 @@ cpu::program vcpu::handle_exit(const vmx::exit_info& exit) {
     case vmx::exit_reason::wrmsr:
       co_await handle_msr(true);
       break;
+    case vmx::exit_reason::control_register_access:
+      co_await handle_cr(exit);
+      break;
     case vmx::exit_reason::cpuid:
       co_await handle_cpuid();
       break;
@@ -118,6 +122,20 @@ cpu::program vcpu::handle_hlt() {
   const std::uint64_t rflags = co_await isa::vmread(field::guest_rflags);
   halted_with_interrupts_ = (rflags & vmx::rflags_bits::interrupt_flag) != 0;
   state_ = mp_state::halted;
+}
+
+// CR8 only: no other access of a control register is made to exit.
+cpu::program vcpu::handle_cr(const vmx::exit_info& exit) {
+  auto here = co_await isa::in(code::handle_cr);
+  co_await isa::compute(vm_.kvm_.costs().emulate_msr);
+  const vmx::qualification::cr_access access = vmx::qualification::decode_cr_access(exit.qualification);
+  std::uint64_t& operand = guest_->reg(access.gpr);
+  if (access.type == vmx::qualification::cr_access_type::mov_from_cr) {
+    operand = apic_.cr8();
+  } else {
+    apic_.set_cr8(static_cast<std::uint8_t>(operand));  // the processor has checked the value
+  }
+  co_await skip_instruction(exit.instruction_length);
 }
 
 cpu::program vcpu::handle_cpuid() {

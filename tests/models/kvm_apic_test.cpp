@@ -224,6 +224,37 @@ TEST(kvm_apic, no_interrupt_slips_in_between_the_look_and_the_entry) {
   for (unsigned i = 0; i < rounds; ++i) EXPECT_LT(heard[i], sent[i] + 30 * us) << i;
 }
 
+// Without a TPR shadow CR8 is nobody's but the hypervisor's: it must not be the host's (kvm_set_cr8).
+TEST(kvm_apic, cr8_is_the_guests) {
+  for (const variant& v : {variant{"injected"}, variant{"direct"}, variant{"injected", "xapic"}, variant{"posted"},
+                           variant{"posted", "xapic"}}) {
+    SCOPED_TRACE(name_of(v));
+    bench b{v, 2};
+    std::uint64_t high = 0, low = 0;
+    std::size_t heard_while_high = 1;
+    b.run(1, [&]() -> cpu::program {
+      co_await isa::mov_to_cr(8, 9);
+      high = co_await isa::mov_from_cr(8);
+      co_await isa::compute(200 * us);
+      heard_while_high = b.heard.size();
+      co_await isa::mov_to_cr(8, 0);
+      low = co_await isa::mov_from_cr(8);
+    });
+    b.r.add_to_host("sender", {2}, [&](thread&) -> cpu::program {
+      auto here = co_await isa::in(kernel_text);
+      co_await until(20 * ms + 100 * us);
+      EXPECT_EQ(b.r.hw.cpu(1).local_apic().task_priority(), 0u);
+      co_await b.r.hypervisor().path().accept(b.r.vcpu(1), 0x51);
+      co_await compute_for_ever();
+    });
+    b.r.run_until(21 * ms);
+    EXPECT_EQ(high, 9u);
+    EXPECT_EQ(low, 0u);
+    EXPECT_EQ(heard_while_high, 0u);
+    EXPECT_EQ(b.heard.size(), 1u);
+  }
+}
+
 TEST(kvm_apic, an_ipi_that_is_not_modelled_is_not_dropped_in_silence) {
   for (const variant& v : {variant{"injected"}, variant{"posted"}, variant{"ipi_virtualized"}})
     for (const auto& [command, name] : {std::pair{0x4400u, "NMI"}, {0x4200u, "SMI"}, {0x4500u, "INIT"}}) {
