@@ -132,8 +132,11 @@ cpu::program vcpu::handle_cr(const vmx::exit_info& exit) {
   std::uint64_t& operand = guest_->reg(access.gpr);
   if (access.type == vmx::qualification::cr_access_type::mov_from_cr) {
     operand = apic_.cr8();
+  } else if (operand > 15) {
+    throw cpu::invariant_error("a guest writes " + std::to_string(operand) + " to CR8: KVM does not emulate #GP yet",
+                               vm_.kvm_.host_.hardware().time().now());
   } else {
-    apic_.set_cr8(static_cast<std::uint8_t>(operand));  // the processor has checked the value
+    apic_.set_cr8(static_cast<std::uint8_t>(operand));
   }
   co_await skip_instruction(exit.instruction_length);
 }
