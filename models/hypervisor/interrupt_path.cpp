@@ -22,6 +22,9 @@ void ask_for_xapic(vmx::minimal_vmcs_options& options) {
 
 }  // namespace
 
+cpu::program interrupt_path::accept_level_triggered(vcpu& target, std::uint8_t vector) const {
+  return accept(target, vector);
+}
 cpu::program interrupt_path::host_interrupt(kvm&, unsigned, std::uint8_t) const { co_return; }
 
 /// Every access of a guest to its local APIC exits; interrupts are injected at VM entry, and a vCPU in the guest is
@@ -44,6 +47,10 @@ class injected_path : public interrupt_path {
   }
   cpu::program accept(vcpu& target, std::uint8_t vector) const override {
     target.apic_.accept(vector);
+    co_await target.kick();
+  }
+  cpu::program accept_level_triggered(vcpu& target, std::uint8_t vector) const override {
+    target.apic_.accept(vector, true);
     co_await target.kick();
   }
 };

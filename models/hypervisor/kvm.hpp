@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -164,6 +165,8 @@ class vcpu final : public switch_notifier {
   cpu::program handle_apic_access(const vmx::exit_info& exit);
   cpu::program handle_apic_write(const vmx::exit_info& exit);
   cpu::program handle_virtualized_eoi(const vmx::exit_info& exit);
+  bool eoi_exits_changed() const;
+  cpu::program load_eoi_exits();
   cpu::program update_tpr_threshold();
   std::uint8_t wanted_tpr_threshold() const;
   apic::register_outcome read_register(std::uint32_t msr);
@@ -244,7 +247,13 @@ class virtual_machine {
   apic::remapping_entry connect_device_interrupt(unsigned vcpu, std::uint8_t vector, bool bypass = true,
                                                  unsigned host_cpu = 0);
 
-  /// Hears of EOIs of the vectors in the EOI-exit bitmaps: a virtual I/O APIC. Runs on the vCPU's thread.
+  /// A level-triggered interrupt of a virtual I/O APIC, from a program of the host; `on_eoi` hears of its end. Where
+  /// interrupts are posted the vector is in the EOI-exit bitmaps from then on: each vCPU loads them before its next
+  /// entry, and this one is made to enter anew (KVM_REQ_LOAD_EOI_EXITMAP). std::out_of_range for a virtual CPU that is
+  /// not there.
+  cpu::program raise_level_triggered(unsigned vcpu, std::uint8_t vector);
+
+  /// Hears of EOIs of level-triggered interrupts: a virtual I/O APIC. Runs on the vCPU's thread, and may raise anew.
   std::function<cpu::program(unsigned vcpu, std::uint8_t vector)> on_eoi;
 
  private:
@@ -257,10 +266,12 @@ class virtual_machine {
   unsigned number_;
   virtual_machine_config config_;
   unsigned last_boosted_ = 0;
-  unsigned started_ = 1;             // vCPUs that run or have been told to
-  physical_address msr_bitmap_ = 0;  // of its own; 0: everything exits
-  physical_address pid_table_ = 0;   // posted-interrupt descriptors by APIC ID
-  bool devices_post_ = false;        // into its descriptors
+  unsigned started_ = 1;                      // vCPUs that run or have been told to
+  physical_address msr_bitmap_ = 0;           // of its own; 0: everything exits
+  physical_address pid_table_ = 0;            // posted-interrupt descriptors by APIC ID
+  bool devices_post_ = false;                 // into its descriptors
+  std::array<std::uint64_t, 4> eoi_exits_{};  // vectors that have been raised level-triggered
+  std::uint32_t eoi_exits_version_ = 0;
   std::vector<std::unique_ptr<vcpu>> vcpus_;
 };
 

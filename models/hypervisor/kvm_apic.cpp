@@ -69,6 +69,29 @@ cpu::program vcpu::handle_virtualized_eoi(const vmx::exit_info& exit) {
   if (vm_.on_eoi) co_await vm_.on_eoi(index_, static_cast<std::uint8_t>(exit.qualification));
 }
 
+bool vcpu::eoi_exits_changed() const { return posts() && virtual_apic_->eoi_exits_version != vm_.eoi_exits_version_; }
+
+// vmx_load_eoi_exitmap
+cpu::program vcpu::load_eoi_exits() {
+  virtual_apic_->eoi_exits_version = vm_.eoi_exits_version_;
+  const std::array<std::uint64_t, 4> wanted = vm_.eoi_exits_;  // others may add to them in between
+  co_await isa::vmwrite(field::eoi_exit_bitmap_0, wanted[0]);
+  co_await isa::vmwrite(field::eoi_exit_bitmap_1, wanted[1]);
+  co_await isa::vmwrite(field::eoi_exit_bitmap_2, wanted[2]);
+  co_await isa::vmwrite(field::eoi_exit_bitmap_3, wanted[3]);
+}
+
+cpu::program virtual_machine::raise_level_triggered(unsigned vcpu, std::uint8_t vector) {
+  models::vcpu& target = *vcpus_.at(vcpu);
+  const std::uint64_t bit = std::uint64_t{1} << (vector & 63);
+  if ((eoi_exits_[vector >> 6] & bit) == 0) {
+    eoi_exits_[vector >> 6] |= bit;
+    ++eoi_exits_version_;
+  }
+  if (target.eoi_exits_changed()) co_await target.kick();
+  co_await kvm_.path_->accept_level_triggered(target, vector);
+}
+
 // update_cr8_intercept: the guest leaves when its TPR lets the highest request through.
 std::uint8_t vcpu::wanted_tpr_threshold() const {
   const int highest = apic_.requests().highest();

@@ -33,7 +33,7 @@ const char* word_for(apic::delivery_mode mode) {
       return "an interrupt of another kind";
   }
 }
-}
+}  // namespace
 
 cpu::program vcpu::announce_exit(const vmx::exit_info& exit) {
   kernel& host = vm_.kvm_.host_;

@@ -80,7 +80,7 @@ cpu::task<std::uint64_t> kvm::perform(posting_action a) {
       result = v.event_pending();
       if (!v.blocking_) {
         const unsigned cpu = host_.index_of(co_await isa::this_cpu());
-        result |= host_.need_resched(cpu) || v.state_ != vcpu::mp_state::runnable;
+        result |= host_.need_resched(cpu) || v.state_ != vcpu::mp_state::runnable || v.eoi_exits_changed();
       }
       co_return result;
     case op::serve_requests:

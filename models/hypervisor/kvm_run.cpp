@@ -203,6 +203,7 @@ cpu::program vcpu::prepare_entry() {
     co_await isa::vmwrite(field::guest_rsp, guest_->rsp());
     co_await isa::vmwrite(field::guest_rflags, vmx::rflags_bits::one);
   }
+  if (eoi_exits_changed()) co_await load_eoi_exits();
   if (window_.take_dirty() && vm_.kvm_.pause_loop_exiting()) co_await isa::vmwrite(field::ple_window, window_.value());
   co_await vm_.kvm_.timers_->before_sync(*this);
   if (apic_.highest_request() >= 0) co_await inject();

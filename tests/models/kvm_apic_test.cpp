@@ -1,5 +1,8 @@
 #include "kvm_rig.hpp"
 
+#include <vmxsys/apic/msi.hpp>
+#include <vmxsys/cpu/system_instruction.hpp>
+#include <vmxsys/models/devices/io_apic.hpp>
 #include <vmxsys/models/hypervisor/interrupt_path.hpp>
 
 #include <string>
@@ -253,6 +256,81 @@ TEST(kvm_apic, cr8_is_the_guests) {
     EXPECT_EQ(heard_while_high, 0u);
     EXPECT_EQ(b.heard.size(), 1u);
   }
+}
+
+/// An I/O APIC with one device, whose line stays asserted until it has been served `services` times.
+class level_device final : public io_apic_sink {
+ public:
+  static constexpr std::uint8_t vec = 0x61;
+  static constexpr unsigned pin = 4;
+
+  explicit level_device(bench& of) : vm_{*of.r.hypervisor().vms()[0]}, chip_{*this} {
+    chip_.write_register(0x11 + 2 * pin, 1u << 24);
+    chip_.write_register(0x10 + 2 * pin, static_cast<std::uint32_t>(redirection_bits::level) | vec);
+    vm_.on_eoi = [this](unsigned cpu, std::uint8_t vector) -> cpu::program {
+      EXPECT_EQ(cpu, 1u);
+      EXPECT_EQ(vector, vec);
+      ++ends;
+      chip_.end_of_interrupt(vector);
+      co_await pass_on();
+    };
+  }
+  bool send(const apic::msi& message, unsigned) override {
+    waiting_.push_back(*apic::decode_msi(message));
+    return true;
+  }
+  cpu::program pass_on() {
+    while (!waiting_.empty()) {
+      const apic::interrupt_command command = waiting_.back();
+      waiting_.pop_back();
+      co_await vm_.raise_level_triggered(command.destination, command.vector);
+    }
+  }
+  void drive(bool high) { chip_.set_line(pin, high); }
+  bool remote_irr() const { return (chip_.entry(pin) & redirection_bits::remote_irr) != 0; }
+  unsigned ends = 0;
+
+ private:
+  virtual_machine& vm_;
+  io_apic chip_;
+  std::vector<apic::interrupt_command> waiting_;
+};
+
+TEST(kvm_apic, a_level_triggered_interrupt_comes_again_until_its_device_is_served) {
+  for (const variant& v : {variant{"injected"}, variant{"injected", "xapic"}, variant{"posted"},
+                           variant{"posted", "xapic"}, variant{"posted", "x2apic_physical", true},
+                           variant{"ipi_virtualized"}})
+    for (const bool halts : {false, true}) {
+      SCOPED_TRACE(name_of(v) + (halts ? ", halts" : ", computes"));
+      bench b{v, 2};
+      level_device device{b};
+      constexpr unsigned raised = 20, services = 3;
+      constexpr unsigned each = services + 1;  // the kernel's EOI comes before its handler, and the line is still high
+      unsigned handled = 0;
+      b.then = [&](unsigned, std::uint8_t) -> cpu::program {
+        if (++handled == services) device.drive(false);
+        co_return;
+      };
+      if (!halts) b.run(1, []() -> cpu::program { co_return; });
+      b.r.add_to_host("device", {2}, [&](thread&) -> cpu::program {
+        auto here = co_await isa::in(kernel_text);
+        co_await until(22 * ms);
+        for (unsigned i = 0; i < raised; ++i) {
+          handled = 0;
+          device.drive(true);
+          co_await device.pass_on();
+          co_await isa::compute(200 * us);
+          EXPECT_FALSE(device.remote_irr());
+          EXPECT_EQ(b.heard.size(), each * (i + 1));
+        }
+        co_await compute_for_ever();
+      });
+      b.r.run_until(30 * ms);
+      EXPECT_EQ(b.heard.size(), raised * each);
+      EXPECT_EQ(device.ends, raised * each);
+      const std::size_t exits = b.r.exits(vmx::exit_reason::virtualized_eoi, 1).size();
+      EXPECT_EQ(exits, v.path == "injected" ? 0u : raised * each);
+    }
 }
 
 TEST(kvm_apic, an_ipi_that_is_not_modelled_is_not_dropped_in_silence) {
