@@ -22,6 +22,9 @@ void ask_for_xapic(vmx::minimal_vmcs_options& options) {
 
 }  // namespace
 
+cpu::program interrupt_path::accept_level_triggered(vcpu& target, std::uint8_t vector) const {
+  return accept(target, vector);
+}
 cpu::program interrupt_path::host_interrupt(kvm&, unsigned, std::uint8_t) const { co_return; }
 
 /// Every access of a guest to its local APIC exits; interrupts are injected at VM entry, and a vCPU in the guest is
@@ -30,7 +33,11 @@ class injected_path : public interrupt_path {
  public:
   const char* name() const noexcept override { return "injected"; }
   void ask_for(vmx::minimal_vmcs_options& options, apic::apic_mode mode) const override {
-    if (mode == apic::apic_mode::xapic) ask_for_xapic(options);
+    if (mode == apic::apic_mode::xapic) {
+      ask_for_xapic(options);
+    } else {  // without a TPR shadow CR8 would be the host's
+      options.primary |= vmx::primary::cr8_load_exiting | vmx::primary::cr8_store_exiting;
+    }
   }
   cpu::program set_up(vcpu& v) const override {
     if (!v.virtual_apic_) co_return;
@@ -40,6 +47,10 @@ class injected_path : public interrupt_path {
   }
   cpu::program accept(vcpu& target, std::uint8_t vector) const override {
     target.apic_.accept(vector);
+    co_await target.kick();
+  }
+  cpu::program accept_level_triggered(vcpu& target, std::uint8_t vector) const override {
+    target.apic_.accept(vector, true);
     co_await target.kick();
   }
 };
@@ -137,6 +148,7 @@ class posted_path final : public interrupt_path {
     co_await isa::vmwrite(field::last_pid_pointer_index, v.vm().vcpus() - 1);
   }
   cpu::program accept(vcpu& target, std::uint8_t vector) const override {
+    if (!target.apic_.software_enabled()) co_return;  // __apic_accept_irq
     auto here = co_await isa::in(code::deliver_posted_interrupt);
     kvm& k = target.vm_.kvm_;
     const unsigned cpu = k.host_.index_of(co_await isa::this_cpu());

@@ -38,6 +38,9 @@ class interrupt_path {
   virtual cpu::program set_up(vcpu& v) const = 0;
   /// A fixed interrupt arrives at the virtual local APIC of `target`, which is made to notice.
   virtual cpu::program accept(vcpu& target, std::uint8_t vector) const = 0;
+  /// The same of a level-triggered one, whose EOI is heard of: by the emulated local APIC, or since the vector is in
+  /// the EOI-exit bitmap.
+  virtual cpu::program accept_level_triggered(vcpu& target, std::uint8_t vector) const;
   /// All vCPUs of a VM have been told to start.
   virtual void all_started(virtual_machine&) const {}
   /// The host has an interrupt that its kernel does not know; in interrupt context.

@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -76,11 +77,14 @@ class vcpu final : public switch_notifier {
     return timer_deadline() != cycles::never() && !software_timer_.armed() &&
            !(virtual_apic_ && virtual_apic_->timer_pending);
   }
-  /// How much earlier it is let expire.
+  /// How much earlier it is let expire by a timer of the host, which only knows an advance for TSC deadlines.
   cycles timer_lead() const;
+  /// The same by the VMX-preemption timer, in each mode (vmx_set_hv_timer).
+  cycles preemption_timer_lead() const;
   /// A timer of the host; it calls the backend when it expires.
   timer_event& software_timer() { return software_timer_; }
-  /// The virtual timer expires if its deadline, less the lead and what a backend counts too coarsely, is reached.
+  /// The virtual timer expires if its deadline, less the lead, is reached. `early` is the lead of the VMX-preemption
+  /// timer and what that counts too coarsely; 0 if it was not that.
   /// `on_time`: no entry is left that could wait for the deadline, so this does.
   cpu::program timer_expired(cycles early = cycles{0}, bool on_time = false);
   /// The same in the handler of the software timer, and gets the vCPU to notice.
@@ -132,6 +136,7 @@ class vcpu final : public switch_notifier {
   cpu::program inject();
   cpu::program skip_instruction(std::uint32_t length);
   cpu::program load_on(unsigned cpu);
+  bool prepared_too_early() const;
   cpu::program announce_entry();
   cpu::program handle_exit(const vmx::exit_info& exit);
   cpu::program announce_exit(const vmx::exit_info& exit);
@@ -144,6 +149,7 @@ class vcpu final : public switch_notifier {
   cpu::program handle_external_interrupt(const vmx::exit_info& exit);
   cpu::program handle_pause();
   cpu::program handle_msr(bool write);
+  cpu::program handle_cr(const vmx::exit_info& exit);
   cpu::program handle_cpuid();
   cpu::program handle_hypercall();
   cpu::program handle_hlt();
@@ -153,12 +159,16 @@ class vcpu final : public switch_notifier {
   cpu::program settle_deadline();
   cpu::program act_on(const apic::register_outcome& outcome);
   cpu::program send_interrupts(const apic::interrupt_command& command);
+  vcpu* choose_by_vector(const apic::interrupt_command& command) const;
   cpu::program kick();
   // kvm_apic.cpp
   cpu::program handle_apic_access(const vmx::exit_info& exit);
   cpu::program handle_apic_write(const vmx::exit_info& exit);
   cpu::program handle_virtualized_eoi(const vmx::exit_info& exit);
+  bool eoi_exits_changed() const;
+  cpu::program load_eoi_exits();
   cpu::program update_tpr_threshold();
+  std::uint8_t wanted_tpr_threshold() const;
   apic::register_outcome read_register(std::uint32_t msr);
   void show_registers();
   void show_register(std::uint32_t msr);
@@ -237,7 +247,13 @@ class virtual_machine {
   apic::remapping_entry connect_device_interrupt(unsigned vcpu, std::uint8_t vector, bool bypass = true,
                                                  unsigned host_cpu = 0);
 
-  /// Hears of EOIs of the vectors in the EOI-exit bitmaps: a virtual I/O APIC. Runs on the vCPU's thread.
+  /// A level-triggered interrupt of a virtual I/O APIC, from a program of the host; `on_eoi` hears of its end. Where
+  /// interrupts are posted the vector is in the EOI-exit bitmaps from then on: each vCPU loads them before its next
+  /// entry, and this one is made to enter anew (KVM_REQ_LOAD_EOI_EXITMAP). std::out_of_range for a virtual CPU that is
+  /// not there.
+  cpu::program raise_level_triggered(unsigned vcpu, std::uint8_t vector);
+
+  /// Hears of EOIs of level-triggered interrupts: a virtual I/O APIC. Runs on the vCPU's thread, and may raise anew.
   std::function<cpu::program(unsigned vcpu, std::uint8_t vector)> on_eoi;
 
  private:
@@ -250,10 +266,12 @@ class virtual_machine {
   unsigned number_;
   virtual_machine_config config_;
   unsigned last_boosted_ = 0;
-  unsigned started_ = 1;             // vCPUs that run or have been told to
-  physical_address msr_bitmap_ = 0;  // of its own; 0: everything exits
-  physical_address pid_table_ = 0;   // posted-interrupt descriptors by APIC ID
-  bool devices_post_ = false;        // into its descriptors
+  unsigned started_ = 1;                      // vCPUs that run or have been told to
+  physical_address msr_bitmap_ = 0;           // of its own; 0: everything exits
+  physical_address pid_table_ = 0;            // posted-interrupt descriptors by APIC ID
+  bool devices_post_ = false;                 // into its descriptors
+  std::array<std::uint64_t, 4> eoi_exits_{};  // vectors that have been raised level-triggered
+  std::uint32_t eoi_exits_version_ = 0;
   std::vector<std::unique_ptr<vcpu>> vcpus_;
 };
 

@@ -34,7 +34,9 @@ cpu::program vcpu::handle_apic_access(const vmx::exit_info& exit) {
   const cycles now = vm_.kvm_.host_.hardware().time().now();
   const apic::register_outcome outcome =
       write ? apic_.write_page(offset, 4, guest_->reg(gpr::rax), now) : apic_.read_page(offset, 4, now);
-  if (!write) guest_->reg(gpr::rax) = outcome.value;
+  // Where interrupts are posted the processor keeps PPR, and what it is made of.
+  const bool kept_by_processor = posts() && offset == apic::page::ppr;
+  if (!write) guest_->reg(gpr::rax) = kept_by_processor ? virtual_apic_->page.vppr() : outcome.value;
   co_await act_on(outcome);
   co_await skip_instruction(mmio_length);
 }
@@ -67,12 +69,38 @@ cpu::program vcpu::handle_virtualized_eoi(const vmx::exit_info& exit) {
   if (vm_.on_eoi) co_await vm_.on_eoi(index_, static_cast<std::uint8_t>(exit.qualification));
 }
 
+bool vcpu::eoi_exits_changed() const { return posts() && virtual_apic_->eoi_exits_version != vm_.eoi_exits_version_; }
+
+// vmx_load_eoi_exitmap
+cpu::program vcpu::load_eoi_exits() {
+  virtual_apic_->eoi_exits_version = vm_.eoi_exits_version_;
+  const std::array<std::uint64_t, 4> wanted = vm_.eoi_exits_;  // others may add to them in between
+  co_await isa::vmwrite(field::eoi_exit_bitmap_0, wanted[0]);
+  co_await isa::vmwrite(field::eoi_exit_bitmap_1, wanted[1]);
+  co_await isa::vmwrite(field::eoi_exit_bitmap_2, wanted[2]);
+  co_await isa::vmwrite(field::eoi_exit_bitmap_3, wanted[3]);
+}
+
+cpu::program virtual_machine::raise_level_triggered(unsigned vcpu, std::uint8_t vector) {
+  models::vcpu& target = *vcpus_.at(vcpu);
+  const std::uint64_t bit = std::uint64_t{1} << (vector & 63);
+  if ((eoi_exits_[vector >> 6] & bit) == 0) {
+    eoi_exits_[vector >> 6] |= bit;
+    ++eoi_exits_version_;
+  }
+  if (target.eoi_exits_changed()) co_await target.kick();
+  co_await kvm_.path_->accept_level_triggered(target, vector);
+}
+
 // update_cr8_intercept: the guest leaves when its TPR lets the highest request through.
-cpu::program vcpu::update_tpr_threshold() {
+std::uint8_t vcpu::wanted_tpr_threshold() const {
   const int highest = apic_.requests().highest();
-  const std::uint8_t tpr = virtual_apic_->page.vtpr() >> 4;
-  const std::uint8_t threshold =
-      highest < 0 || highest >> 4 > tpr ? std::uint8_t{0} : static_cast<std::uint8_t>(highest >> 4);
+  const int tpr = virtual_apic_->page.vtpr() >> 4;
+  return highest < 0 || highest >> 4 > tpr ? std::uint8_t{0} : static_cast<std::uint8_t>(highest >> 4);
+}
+
+cpu::program vcpu::update_tpr_threshold() {
+  const std::uint8_t threshold = wanted_tpr_threshold();
   if (threshold == virtual_apic_->tpr_threshold) co_return;
   virtual_apic_->tpr_threshold = threshold;
   co_await isa::vmwrite(field::tpr_threshold, threshold);
@@ -87,7 +115,12 @@ apic::register_outcome vcpu::read_register(std::uint32_t msr) {
 // The processor answers reads from the page, so that what is emulated has to stand there, too.
 void vcpu::show_register(std::uint32_t msr) {
   const apic::register_outcome seen = read_register(msr);
-  if (!seen.fault) virtual_apic_->page.write_32(offset_of(msr), static_cast<std::uint32_t>(seen.value));
+  if (seen.fault) return;
+  if (msr == apic::msr::icr && apic_.mode() == apic::apic_mode::x2apic) {
+    virtual_apic_->page.write_64(offset_of(msr), seen.value);  // the destination follows at 304H
+  } else {
+    virtual_apic_->page.write_32(offset_of(msr), static_cast<std::uint32_t>(seen.value));
+  }
 }
 
 void vcpu::show_registers() {

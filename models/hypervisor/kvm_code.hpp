@@ -31,6 +31,7 @@ inline constexpr auto pi_wakeup_handler = kvm_text("pi_wakeup_handler", 0x12000,
 inline constexpr auto handle_apic_access = kvm_text("handle_apic_access", 0x13000, cpu::bucket::handle_msr);
 inline constexpr auto handle_apic_write = kvm_text("handle_apic_write", 0x14000, cpu::bucket::handle_msr);
 inline constexpr auto handle_apic_eoi_induced = kvm_text("handle_apic_eoi_induced", 0x15000, cpu::bucket::handle_msr);
+inline constexpr auto handle_cr = kvm_text("handle_cr", 0x16000, cpu::bucket::handle_msr);
 inline constexpr auto hardware_enable = kvm_text("kvm_arch_hardware_enable", 0xf000, cpu::bucket::kernel);
 
 }  // namespace vmxsys::models::code

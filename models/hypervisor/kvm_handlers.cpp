@@ -5,6 +5,7 @@
 #include <vmxsys/apic/register_map.hpp>
 #include <vmxsys/vmx/control.hpp>
 #include <vmxsys/vmx/event.hpp>
+#include <vmxsys/vmx/exit_qualification.hpp>
 
 #include "kvm.hpp"
 #include "kvm_code.hpp"
@@ -19,7 +20,20 @@ using vmx::field;
 
 namespace {
 constexpr std::uint64_t hypercall_unknown = static_cast<std::uint64_t>(-1000);  // -KVM_ENOSYS
+
+const char* word_for(apic::delivery_mode mode) {
+  switch (mode) {
+    case apic::delivery_mode::smi:
+      return "an SMI";
+    case apic::delivery_mode::nmi:
+      return "an NMI";
+    case apic::delivery_mode::init:
+      return "an INIT";
+    default:
+      return "an interrupt of another kind";
+  }
 }
+}  // namespace
 
 cpu::program vcpu::announce_exit(const vmx::exit_info& exit) {
   kernel& host = vm_.kvm_.host_;
@@ -52,6 +66,9 @@ cpu::program vcpu::handle_exit(const vmx::exit_info& exit) {
       break;
     case vmx::exit_reason::wrmsr:
       co_await handle_msr(true);
+      break;
+    case vmx::exit_reason::control_register_access:
+      co_await handle_cr(exit);
       break;
     case vmx::exit_reason::cpuid:
       co_await handle_cpuid();
@@ -107,6 +124,23 @@ cpu::program vcpu::handle_hlt() {
   state_ = mp_state::halted;
 }
 
+// CR8 only: no other access of a control register is made to exit.
+cpu::program vcpu::handle_cr(const vmx::exit_info& exit) {
+  auto here = co_await isa::in(code::handle_cr);
+  co_await isa::compute(vm_.kvm_.costs().emulate_msr);
+  const vmx::qualification::cr_access access = vmx::qualification::decode_cr_access(exit.qualification);
+  std::uint64_t& operand = guest_->reg(access.gpr);
+  if (access.type == vmx::qualification::cr_access_type::mov_from_cr) {
+    operand = apic_.cr8();
+  } else if (operand > 15) {
+    throw cpu::invariant_error("a guest writes " + std::to_string(operand) + " to CR8: KVM does not emulate #GP yet",
+                               vm_.kvm_.host_.hardware().time().now());
+  } else {
+    apic_.set_cr8(static_cast<std::uint8_t>(operand));
+  }
+  co_await skip_instruction(exit.instruction_length);
+}
+
 cpu::program vcpu::handle_cpuid() {
   auto here = co_await isa::in(code::kvm_emulate_cpuid);
   co_await isa::compute(vm_.kvm_.costs().emulate_cpuid);
@@ -140,7 +174,7 @@ cpu::program vcpu::handle_msr(bool write) {
     guest_->reg(gpr::rdx) = outcome.value >> 32;
   }
   if (write && virtual_apic_ && apic::is_x2apic_msr(msr)) {
-    if (msr != apic::msr::icr) show_register(msr);
+    show_register(msr);
     if (msr == apic::msr::lvt_timer) co_await vm_.kvm_.timers_->configured(*this);
   }
   co_await act_on(outcome);
@@ -155,15 +189,30 @@ cpu::program vcpu::act_on(const apic::register_outcome& outcome) {
   if (posts()) co_await deliver_accepted();
 }
 
+// kvm_vector_to_index: of the vCPUs that a lowest-priority interrupt addresses, its vector chooses one (vector_hashing,
+// the default). nullptr if there is none that is enabled.
+vcpu* vcpu::choose_by_vector(const apic::interrupt_command& command) const {
+  std::vector<vcpu*> addressed;
+  for (auto& target : vm_.vcpus_)
+    if (target->apic_.software_enabled() && apic::addresses(command, index_, target->apic_.address()))
+      addressed.push_back(target.get());
+  return addressed.empty() ? nullptr : addressed[command.vector % addressed.size()];
+}
+
 // kvm_irq_delivery_to_apic: every vCPU that the command addresses.
 cpu::program vcpu::send_interrupts(const apic::interrupt_command& command) {
   const apic::interrupt_command sent = command;
+  if (sent.mode == apic::delivery_mode::lowest_priority) {
+    vcpu* chosen = choose_by_vector(sent);
+    co_await isa::compute(vm_.kvm_.costs().apic_send);
+    if (chosen != nullptr) co_await vm_.kvm_.path_->accept(*chosen, sent.vector);
+    co_return;
+  }
   for (auto& target : vm_.vcpus_) {
     if (!apic::addresses(sent, index_, target->apic_.address())) continue;
     co_await isa::compute(vm_.kvm_.costs().apic_send);
     switch (sent.mode) {
       case apic::delivery_mode::fixed:
-      case apic::delivery_mode::lowest_priority:
         co_await vm_.kvm_.path_->accept(*target, sent.vector);
         continue;
       case apic::delivery_mode::startup:
@@ -172,7 +221,11 @@ cpu::program vcpu::send_interrupts(const apic::interrupt_command& command) {
           vm_.kvm_.path_->all_started(vm_);
         break;
       default:
-        continue;  // INIT: a vCPU that waits for its SIPI already
+        if (sent.mode == apic::delivery_mode::init && target->state_ == mp_state::uninitialized) continue;
+        throw cpu::invariant_error("vCPU " + std::to_string(index_) + " of '" + vm_.name() + "' sends " +
+                                       word_for(sent.mode) + " to vCPU " + std::to_string(target->index_) +
+                                       ", which runs: KVM does not emulate that yet",
+                                   vm_.kvm_.host_.hardware().time().now());
     }
     if (target.get() != this) co_await target->kick();
   }

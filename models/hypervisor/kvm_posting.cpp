@@ -80,7 +80,7 @@ cpu::task<std::uint64_t> kvm::perform(posting_action a) {
       result = v.event_pending();
       if (!v.blocking_) {
         const unsigned cpu = host_.index_of(co_await isa::this_cpu());
-        result |= host_.need_resched(cpu) || v.state_ != vcpu::mp_state::runnable;
+        result |= host_.need_resched(cpu) || v.state_ != vcpu::mp_state::runnable || v.eoi_exits_changed();
       }
       co_return result;
     case op::serve_requests:
@@ -197,6 +197,8 @@ cpu::task<bool> vcpu::fast_path() {
   auto here = co_await isa::in(code::kvm_emulate_wrmsr);
   co_await isa::compute(vm_.kvm_.costs().fast_path);
   const apic::register_outcome outcome = apic_.write_msr(msr, value, vm_.kvm_.host_.hardware().time().now());
+  if (outcome.fault) co_return false;  // as if nobody had tried
+  if (unicast) show_register(msr);
   co_await act_on(outcome);
   co_await skip_instruction(2);
   co_return true;

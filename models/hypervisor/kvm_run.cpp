@@ -167,8 +167,19 @@ cpu::task<bool> vcpu::get_ready() {
     co_return false;
   }
   mode_ = run_mode::in_guest;
+  if (prepared_too_early()) {  // kvm_vcpu_exit_request
+    mode_ = run_mode::outside_guest;
+    co_await isa::sti();
+    co_return false;
+  }
   co_await announce_entry();
   co_return true;
+}
+
+// An interrupt has come after the look at the local APIC, and whoever brought it saw the vCPU outside the guest.
+bool vcpu::prepared_too_early() const {
+  return (apic_.highest_request() >= 0 && !window_exiting_) ||
+         (virtual_apic_ && wanted_tpr_threshold() != virtual_apic_->tpr_threshold);
 }
 
 // From here on nothing keeps it from entering.
@@ -192,6 +203,7 @@ cpu::program vcpu::prepare_entry() {
     co_await isa::vmwrite(field::guest_rsp, guest_->rsp());
     co_await isa::vmwrite(field::guest_rflags, vmx::rflags_bits::one);
   }
+  if (eoi_exits_changed()) co_await load_eoi_exits();
   if (window_.take_dirty() && vm_.kvm_.pause_loop_exiting()) co_await isa::vmwrite(field::ple_window, window_.value());
   co_await vm_.kvm_.timers_->before_sync(*this);
   if (apic_.highest_request() >= 0) co_await inject();

@@ -12,14 +12,19 @@ using vmx::field;
 
 cycles vcpu::timer_lead() const {
   if (!advance_ || apic_.timer().mode() != apic::timer_mode::tsc_deadline) return cycles{0};
-  return advance_->lead(vm_.kvm_.host_.config().tsc_khz);
+  return preemption_timer_lead();
+}
+
+cycles vcpu::preemption_timer_lead() const {
+  return advance_ ? advance_->lead(vm_.kvm_.host_.config().tsc_khz) : cycles{0};
 }
 
 cpu::program vcpu::timer_expired(cycles early, bool on_time) {
   const cycles now = vm_.kvm_.host_.hardware().time().now();
   const cycles due = apic_.next_timer_event();
-  if (due == cycles::never() || due > now + timer_lead() + early) co_return;
-  if (advance_ && apic_.timer().mode() == apic::timer_mode::tsc_deadline) {
+  if (due == cycles::never() || due > now + max(timer_lead(), early)) co_return;
+  const bool by_preemption_timer = early != cycles{0};
+  if (advance_ && (by_preemption_timer || apic_.timer().mode() == apic::timer_mode::tsc_deadline)) {
     advance_->expired(due);
     if (on_time) co_await settle_deadline();
   }
@@ -59,7 +64,7 @@ cpu::program vcpu::load_preemption_timer() {
   const cycles due = apic_.next_timer_event();
   std::optional<std::uint64_t> deadline;
   if (due != cycles::never()) {
-    const auto set = set_preemption_deadline(due.count(), now, now, timer_lead().count(), shift);
+    const auto set = set_preemption_deadline(due.count(), now, now, preemption_timer_lead().count(), shift);
     deadline = set ? set->tsc : due.count();
   }
   const std::optional<std::uint32_t> value = preemption_timer_.at_entry(deadline, now, shift);
@@ -71,7 +76,7 @@ cpu::program vcpu::handle_preemption_timer() {
   co_await isa::compute(vm_.kvm_.costs().program_timer);
   // The timer counts in steps of 2^shift cycles and is early by less than one.
   const cycles step{std::uint64_t{1} << vm_.kvm_.host_.hardware().config().capabilities.preemption_timer_shift()};
-  co_await timer_expired(step);
+  co_await timer_expired(preemption_timer_lead() + step);
 }
 
 // __kvm_wait_lapic_expire: the guest is not to see an interrupt before its time, but if the wait is for one that this

@@ -18,11 +18,12 @@ struct virtual_apic_memory {
   std::uint16_t number = 0;  ///< among all vCPUs of the hypervisor
   physical_address descriptor = 0;
   std::array<cpu::word*, 4> pir{};
-  cpu::word* info = nullptr;     ///< ON, SN, NV, NDST
-  cpu::word* mode = nullptr;     ///< vcpu_mode: senders look at it
-  std::uint32_t last_cpu = ~0u;  ///< on which it was loaded last
-  bool timer_pending = false;    ///< its timer has expired in software and waits for the next entry
-  vmx::exit_info exit{};         ///< of the last entry
+  cpu::word* info = nullptr;            ///< ON, SN, NV, NDST
+  cpu::word* mode = nullptr;            ///< vcpu_mode: senders look at it
+  std::uint32_t last_cpu = ~0u;         ///< on which it was loaded last
+  std::uint32_t eoi_exits_version = 0;  ///< of the EOI-exit bitmaps that the VMCS has
+  bool timer_pending = false;           ///< its timer has expired in software and waits for the next entry
+  vmx::exit_info exit{};                ///< of the last entry
 };
 
 }  // namespace vmxsys::models
