@@ -83,7 +83,7 @@ TEST(kvm_apic, a_lowest_priority_ipi_goes_to_one_of_those_it_addresses) {
     SCOPED_TRACE(name_of(v));
     bench b{v, 4};
     b.run(0, [&]() -> cpu::program {
-      for (const std::uint8_t vec : {0x50, 0x51, 0x53, 0x60}) {
+      for (const unsigned vec : {0x50u, 0x51u, 0x53u, 0x60u}) {
         co_await isa::wrmsr(icr, to(0b1110) | 0x900 | vec);  // lowest priority, logical: vCPUs 1, 2 and 3
         co_await isa::compute(100 * us);
       }
