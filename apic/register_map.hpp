@@ -74,7 +74,9 @@ inline constexpr std::uint32_t size = 0x1000;
 /// A register's number in the x2APIC map, and its offset in the xAPIC page. APR, RRD, DFR and the upper half of the
 /// ICR have a number here although x2APIC mode has no such MSR.
 constexpr std::uint32_t number_of(std::uint32_t page_offset) noexcept { return msr::x2apic_first + (page_offset >> 4); }
-constexpr std::uint32_t offset_of(std::uint32_t number) noexcept { return (number - msr::x2apic_first) << 4; }
+constexpr std::uint16_t offset_of(std::uint32_t number) noexcept {
+  return static_cast<std::uint16_t>((number - msr::x2apic_first) << 4);
+}
 
 /// IA32_APIC_BASE (SDM Vol. 3A §13.4.4, §13.12.1): bits that are not the base page.
 namespace apic_base {

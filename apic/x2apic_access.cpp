@@ -52,7 +52,7 @@ x2apic_outcome read_x2apic(const virtual_apic& a, std::uint32_t msr) {
   x2apic_outcome outcome;
   if (find_x2apic_rule(apic_controls_of(a.v), msr, false).effect != x2apic_effect::read) return outcome;
   outcome.verdict = x2apic_verdict::virtualized;
-  outcome.value = a.page().read_64(page_offset_of(msr));
+  outcome.value = a.page().read_64(offset_of(msr));
   return outcome;
 }
 
@@ -65,7 +65,7 @@ x2apic_outcome write_x2apic(const virtual_apic& a, std::uint32_t msr, std::uint6
     return outcome;
   }
   outcome.verdict = x2apic_verdict::virtualized;
-  a.page().write_64(page_offset_of(msr), value);
+  a.page().write_64(offset_of(msr), value);
   outcome.result = follow(a, rule.effect, value);
   return outcome;
 }

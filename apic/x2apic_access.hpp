@@ -48,11 +48,6 @@ inline constexpr std::array<x2apic_rule, 8> x2apic_table{{
 /// Precondition: `msr` is 800H .. 8FFH and "use TPR shadow" is among the controls.
 const x2apic_rule& find_x2apic_rule(apic_controls controls, std::uint32_t msr, bool write) noexcept;
 
-/// Page offset of an MSR.
-constexpr std::uint16_t page_offset_of(std::uint32_t msr) noexcept {
-  return static_cast<std::uint16_t>(offset_of(msr));
-}
-
 enum class x2apic_verdict : std::uint8_t { native, virtualized, fault_gp };
 
 struct x2apic_outcome {

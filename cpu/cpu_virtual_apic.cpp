@@ -242,7 +242,7 @@ apic::x2apic_verdict logical_cpu::access_virtual_msr(instruction& i, cycles now)
     note_result(o.result);
   else
     i.result = o.value;
-  state_virtual_access(apic::page_offset_of(number), write, write ? i.b : i.result, now);
+  state_virtual_access(apic::offset_of(number), write, write ? i.b : i.result, now);
   return o.verdict;
 }
 

@@ -325,21 +325,11 @@ int study_detectors(const options& what, const output_directory* directory, std:
   std::vector<config_error> errors = base.errors;
   for (const char* path : {"machine.observers", "machine.core_clock_percent", "machine.detector"})
     refuse_override(what.overrides, path, false, "machine", errors);
-  if (!errors.empty()) {
-    for (const config_error& e : errors) err << e.message() << '\n';
-    return exit_usage;
-  }
+  if (!errors.empty()) return refuse_study(errors, err);
   const detectors_output s = run(base.config, what, err);
-  if (directory != nullptr) {
-    directory->write("effective.json", to_json_text(base.config));
-    directory->write("stats.json", study_json(s));
-    directory->write("detectors.svg", detectors_picture(s));
-  }
-  if (what.json)
-    out << study_json(s);
-  else
-    print_study(out, s);
-  return exit_ok;
+  return show_study({"detectors", base.config, study_json(s), [&] { return detectors_picture(s); },
+                     [&](std::ostream& to) { print_study(to, s); }},
+                    what, directory, out);
 }
 
 }  // namespace vmxsys::platform

@@ -379,21 +379,11 @@ int study_ipi_ladder(const options& what, const output_directory* directory, std
     s.calls = ipi_call_cases(base.config);
     check_study_cases(configurations(s), errors);
   }
-  if (!errors.empty()) {
-    for (const config_error& e : errors) err << e.message() << '\n';
-    return exit_usage;
-  }
+  if (!errors.empty()) return refuse_study(errors, err);
   run(s, what, err);
-  if (directory != nullptr) {
-    directory->write("effective.json", to_json_text(base.config));
-    directory->write("stats.json", study_json(s));
-    directory->write("ipi_ladder.svg", ipi_ladder_picture(s));
-  }
-  if (what.json)
-    out << study_json(s);
-  else
-    print_study(out, s);
-  return exit_ok;
+  return show_study({"ipi_ladder", base.config, study_json(s), [&] { return ipi_ladder_picture(s); },
+                     [&](std::ostream& to) { print_study(to, s); }},
+                    what, directory, out);
 }
 
 }  // namespace vmxsys::platform

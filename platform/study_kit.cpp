@@ -40,6 +40,25 @@ void check_study_cases(const std::vector<run_config>& cases, std::vector<config_
   }
 }
 
+int refuse_study(const std::vector<config_error>& errors, std::ostream& err) {
+  for (const config_error& e : errors) err << e.message() << '\n';
+  return exit_usage;
+}
+
+int show_study(const study_results& results, const options& what, const output_directory* directory,
+               std::ostream& out) {
+  if (directory != nullptr) {
+    directory->write("effective.json", to_json_text(results.base));
+    directory->write("stats.json", results.json);
+    directory->write(std::string{results.key} + ".svg", results.picture());
+  }
+  if (what.json)
+    out << results.json;
+  else
+    results.print(out);
+  return exit_ok;
+}
+
 std::vector<std::string> run_study_jobs(std::size_t count, const options& what, std::ostream& err,
                                         const std::function<std::string(std::size_t)>& job) {
   const bool show = !what.quiet && isatty(STDERR_FILENO) != 0;

@@ -7,6 +7,7 @@
 
 #include "config.hpp"
 #include "options.hpp"
+#include "output_file.hpp"
 #include "run_result.hpp"
 
 // What studies have in common.
@@ -22,6 +23,20 @@ void refuse_override(const std::vector<std::string>& overrides, const std::strin
 
 /// Adds what is wrong with the configurations that a study has made of a legal one, each fault once.
 void check_study_cases(const std::vector<run_config>& cases, std::vector<config_error>& errors);
+
+/// Tells what is wrong with what the user asked for; the exit status of that.
+int refuse_study(const std::vector<config_error>& errors, std::ostream& err);
+
+/// What a study has to show in the end: with a directory effective.json, stats.json and KEY.svg there, on `out` the
+/// document with --json, else what `print` prints.
+struct study_results {
+  std::string_view key;
+  const run_config& base;
+  std::string json;
+  std::function<std::string()> picture;
+  std::function<void(std::ostream&)> print;
+};
+int show_study(const study_results& results, const options& what, const output_directory* directory, std::ostream& out);
 
 /// `job(0)` to `job(count - 1)` in worker processes, with progress on `err` where that is a terminal. Throws
 /// worker_error.

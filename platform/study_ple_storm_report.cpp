@@ -174,20 +174,11 @@ std::string study_json(const study_output& s) {
 int study_ple_storm(const options& what, const output_directory* directory, std::ostream& out, std::ostream& err) {
   std::vector<config_error> errors;
   const study_output s = run(what, err, errors);
-  if (!errors.empty()) {
-    for (const config_error& e : errors) err << e.message() << '\n';
-    return exit_usage;
-  }
-  if (directory != nullptr) {
-    directory->write("effective.json", to_json_text(s.base));
-    directory->write("stats.json", study_json(s));
-    directory->write("ple_storm.svg", ple_storm_picture(s.cases, s.results, s.excerpt, s.excerpt_of));
-  }
-  if (what.json)
-    out << study_json(s);
-  else
-    print_study(out, s);
-  return exit_ok;
+  if (!errors.empty()) return refuse_study(errors, err);
+  return show_study({"ple_storm", s.base, study_json(s),
+                     [&] { return ple_storm_picture(s.cases, s.results, s.excerpt, s.excerpt_of); },
+                     [&](std::ostream& to) { print_study(to, s); }},
+                    what, directory, out);
 }
 
 }  // namespace vmxsys::platform

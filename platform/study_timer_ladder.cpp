@@ -241,21 +241,11 @@ int study_timer_ladder(const options& what, const output_directory* directory, s
     s.publications = timer_publications(base.config);
     check_study_cases(configurations(s), errors);
   }
-  if (!errors.empty()) {
-    for (const config_error& e : errors) err << e.message() << '\n';
-    return exit_usage;
-  }
+  if (!errors.empty()) return refuse_study(errors, err);
   run(s, what, err);
-  if (directory != nullptr) {
-    directory->write("effective.json", to_json_text(base.config));
-    directory->write("stats.json", study_json(s));
-    directory->write("timer_ladder.svg", timer_ladder_picture(s));
-  }
-  if (what.json)
-    out << study_json(s);
-  else
-    print_study(out, s);
-  return exit_ok;
+  return show_study({"timer_ladder", base.config, study_json(s), [&] { return timer_ladder_picture(s); },
+                     [&](std::ostream& to) { print_study(to, s); }},
+                    what, directory, out);
 }
 
 }  // namespace vmxsys::platform

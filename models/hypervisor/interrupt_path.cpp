@@ -1,5 +1,6 @@
 #include <stdexcept>
 
+#include <vmxsys/apic/ipi_virtualization.hpp>
 #include <vmxsys/apic/register_map.hpp>
 #include <vmxsys/models/hypervisor/interrupt_path.hpp>
 #include <vmxsys/models/hypervisor/kvm.hpp>
@@ -13,7 +14,7 @@ using vmx::field;
 
 namespace {
 
-constexpr physical_address apic_access_page = 0xFEE0'0000;
+constexpr physical_address apic_access_page = apic::apic_base::reset_page;
 
 void ask_for_xapic(vmx::minimal_vmcs_options& options) {
   options.primary |= vmx::primary::use_tpr_shadow;
@@ -110,16 +111,16 @@ class posted_path final : public interrupt_path {
     bitmap.intercept_all();
     vm.kvm_.timers_->open(bitmap);
     if (vm.apic_mode() == apic::apic_mode::x2apic) {  // vmx_update_msr_bitmap_x2apic
-      for (std::uint32_t msr = 0x800; msr < 0x900; ++msr)
+      for (std::uint32_t msr = apic::msr::x2apic_first; msr <= apic::msr::x2apic_last; ++msr)
         if (msr != apic::msr::current_count) bitmap.allow_read(msr);
       for (const std::uint32_t msr : {apic::msr::tpr, apic::msr::eoi, apic::msr::self_ipi}) bitmap.allow_write(msr);
       if (by_hardware_) bitmap.allow_write(apic::msr::icr);
     }
     if (!by_hardware_) return;
-    vm.pid_table_ = host.memory().take(8 * std::uint64_t{vm.vcpus()}, 4096);
-    constexpr std::uint64_t valid = 1;
+    namespace entry = apic::pid_pointer;
+    vm.pid_table_ = host.memory().take(entry::bytes * vm.vcpus(), 4096);
     for (unsigned i = 0; i < vm.vcpus(); ++i)
-      memory.write(vm.pid_table_ + 8 * i, vm.cpu(i).virtual_apic_->descriptor | valid);
+      memory.write(vm.pid_table_ + entry::bytes * i, entry::encode(vm.cpu(i).virtual_apic_->descriptor));
   }
   void ask_for(vmx::minimal_vmcs_options& options, apic::apic_mode mode) const override {
     options.pin |= vmx::pin_based::process_posted_interrupts;

@@ -83,6 +83,9 @@ class vcpu final : public switch_notifier {
   cycles preemption_timer_lead() const;
   /// A timer of the host; it calls the backend when it expires.
   timer_event& software_timer() { return software_timer_; }
+  const timer_event& software_timer() const { return software_timer_; }
+  /// The CPU of the host that its thread runs on, or 0.
+  unsigned host_cpu() const;
   /// The virtual timer expires if its deadline, less the lead, is reached. `early` is the lead of the VMX-preemption
   /// timer and what that counts too coarsely; 0 if it was not that.
   /// `on_time`: no entry is left that could wait for the deadline, so this does.
@@ -185,8 +188,6 @@ class vcpu final : public switch_notifier {
   bool can_take(int vector) const;
   bool interrupt_posted() const;
   ple_window_fact window_fact(const ple_window_change& change) const;
-  /// The CPU of the host that its thread runs on, or 0.
-  unsigned host_cpu() const;
 
   virtual_machine& vm_;
   unsigned index_;

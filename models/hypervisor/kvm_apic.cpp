@@ -18,9 +18,6 @@ constexpr std::uint64_t offset_bits = 0xFFF;
 constexpr std::uint64_t access_type_shift = 12;
 constexpr std::uint64_t linear_write = 1;  // SDM Vol. 3C table 30-6
 constexpr std::uint32_t mmio_length = 3;   // MOV between a register and memory
-constexpr std::uint32_t first_msr = 0x800;
-
-constexpr std::uint16_t offset_of(std::uint32_t msr) { return static_cast<std::uint16_t>((msr & 0xFF) << 4); }
 
 }  // namespace
 
@@ -48,7 +45,7 @@ cpu::program vcpu::handle_apic_write(const vmx::exit_info& exit) {
   const auto offset = static_cast<std::uint16_t>(exit.qualification & 0xFF0);
   const cycles now = vm_.kvm_.host_.hardware().time().now();
   apic::virtual_apic_page& page = virtual_apic_->page;
-  const std::uint32_t msr = first_msr + (offset >> 4);
+  const std::uint32_t msr = apic::number_of(offset);
   apic::register_outcome outcome;
   if (apic_.mode() == apic::apic_mode::x2apic) {
     outcome = apic_.write_msr(msr, offset == apic::page::icr_low ? page.read_64(offset) : page.read_32(offset), now);
@@ -109,7 +106,8 @@ cpu::program vcpu::update_tpr_threshold() {
 // A register by its number in the x2APIC map, whatever mode the guest has its APIC in.
 apic::register_outcome vcpu::read_register(std::uint32_t msr) {
   const cycles now = vm_.kvm_.host_.hardware().time().now();
-  return apic_.mode() == apic::apic_mode::x2apic ? apic_.read_msr(msr, now) : apic_.read_page(offset_of(msr), 4, now);
+  return apic_.mode() == apic::apic_mode::x2apic ? apic_.read_msr(msr, now)
+                                                 : apic_.read_page(apic::offset_of(msr), 4, now);
 }
 
 // The processor answers reads from the page, so that what is emulated has to stand there, too.
@@ -117,17 +115,18 @@ void vcpu::show_register(std::uint32_t msr) {
   const apic::register_outcome seen = read_register(msr);
   if (seen.fault) return;
   if (msr == apic::msr::icr && apic_.mode() == apic::apic_mode::x2apic) {
-    virtual_apic_->page.write_64(offset_of(msr), seen.value);  // the destination follows at 304H
+    virtual_apic_->page.write_64(apic::offset_of(msr), seen.value);  // the destination follows at 304H
   } else {
-    virtual_apic_->page.write_32(offset_of(msr), static_cast<std::uint32_t>(seen.value));
+    virtual_apic_->page.write_32(apic::offset_of(msr), static_cast<std::uint32_t>(seen.value));
   }
 }
 
 void vcpu::show_registers() {
-  for (const std::uint32_t msr : {apic::msr::id, apic::msr::version, apic::msr::ldr, first_msr + 0xE, apic::msr::svr,
-                                  apic::msr::esr, apic::msr::lvt_cmci, apic::msr::lvt_timer, apic::msr::lvt_thermal,
-                                  apic::msr::lvt_performance, apic::msr::lvt_lint0, apic::msr::lvt_lint1,
-                                  apic::msr::lvt_error, apic::msr::initial_count, apic::msr::divide_configuration})
+  for (const std::uint32_t msr :
+       {apic::msr::id, apic::msr::version, apic::msr::ldr, apic::number_of(apic::page::dfr), apic::msr::svr,
+        apic::msr::esr, apic::msr::lvt_cmci, apic::msr::lvt_timer, apic::msr::lvt_thermal, apic::msr::lvt_performance,
+        apic::msr::lvt_lint0, apic::msr::lvt_lint1, apic::msr::lvt_error, apic::msr::initial_count,
+        apic::msr::divide_configuration})
     show_register(msr);
 }
 

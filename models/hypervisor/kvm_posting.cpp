@@ -174,7 +174,7 @@ cpu::program vcpu::serve_requests() {
   co_await prepare_entry();
   if (!std::exchange(virtual_apic_->timer_pending, false)) co_return;
   co_await timer_expired();
-  co_await vm_.kvm_.timers_->before_sync(*this);
+  if (vm_.kvm_.timers_->must_restart(*this)) co_await vm_.kvm_.timers_->restart(*this);
 }
 
 // handle_fastpath_set_msr_irqoff, handle_fastpath_preemption_timer: true if the guest is to go on at once.

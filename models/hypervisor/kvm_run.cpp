@@ -205,7 +205,7 @@ cpu::program vcpu::prepare_entry() {
   }
   if (eoi_exits_changed()) co_await load_eoi_exits();
   if (window_.take_dirty() && vm_.kvm_.pause_loop_exiting()) co_await isa::vmwrite(field::ple_window, window_.value());
-  co_await vm_.kvm_.timers_->before_sync(*this);
+  if (vm_.kvm_.timers_->must_restart(*this)) co_await vm_.kvm_.timers_->restart(*this);
   if (apic_.highest_request() >= 0) co_await inject();
   if (virtual_apic_ && !posts()) co_await update_tpr_threshold();
 }

@@ -42,24 +42,16 @@ class preemption_timer_backend final : public timer_backend {
   cpu::program expired(vcpu& v) const override { return v.software_timer_expired(); }
 };
 
-/// A timer of the host at all times. It expires on the CPU on which the vCPU ran last and takes it out of the guest as
-/// any interrupt does (start_sw_tscdeadline, KVM_REQ_MIGRATE_TIMER).
-class hrtimer_backend final : public timer_backend {
+/// A timer of the host at all times, wherever it is.
+class host_timer_backend : public timer_backend {
  public:
-  const char* name() const noexcept override { return "hrtimer"; }
   cpu::program rearmed(vcpu& v) const override {
     co_await pay(v);
-    const bool enabled = co_await irq_save();
-    co_await start(v);
-    co_await irq_restore(enabled);
+    co_await restart(v);
   }
-  // KVM_REQ_MIGRATE_TIMER, before the entry counts as one: a timer that is due there posts to itself, and nobody would
-  // notify it. A periodic timer starts anew when its expiry has been taken.
-  cpu::program before_sync(vcpu& v) const override {
-    kernel& host = v.vm().hypervisor().host();
-    const timer_event& timer = v.software_timer();
-    const bool elsewhere = timer.armed() && timer.cpu() != host.index_of(co_await isa::this_cpu());
-    if (!elsewhere && !v.timer_waits_for_nobody()) co_return;
+  // A periodic timer starts anew when its expiry has been taken.
+  bool must_restart(const vcpu& v) const override { return v.timer_waits_for_nobody(); }
+  cpu::program restart(vcpu& v) const final {
     const bool enabled = co_await irq_save();
     co_await start(v);
     co_await irq_restore(enabled);
@@ -69,13 +61,13 @@ class hrtimer_backend final : public timer_backend {
     if (v.timer_waits_for_nobody()) co_await start(v);
   }
   cpu::program after_block(vcpu&) const override { co_return; }
-  cpu::program expired(vcpu& v) const override {
-    co_await v.software_timer_expired();
-    if (v.timer_waits_for_nobody()) co_await start(v);
-  }
 
- private:
-  static cpu::program start(vcpu& v) {
+ protected:
+  /// Arms the vCPU's software timer where this backend has it. Interrupts are off.
+  virtual cpu::program arm(vcpu& v, cycles due) const = 0;
+
+  /// Interrupts are off.
+  cpu::program start(vcpu& v) const {
     kernel& host = v.vm().hypervisor().host();
     const cycles deadline = v.timer_deadline();
     const cycles lead = v.timer_lead();
@@ -84,34 +76,39 @@ class hrtimer_backend final : public timer_backend {
     if (deadline <= host.hardware().time().now() + lead) {
       co_await v.timer_expired();
     } else {
-      co_await host.arm(v.software_timer(), deadline - lead);
+      co_await arm(v, deadline - lead);
     }
+  }
+};
+
+/// It expires on the CPU on which the vCPU ran last and takes it out of the guest as any interrupt does
+/// (start_sw_tscdeadline, KVM_REQ_MIGRATE_TIMER).
+class hrtimer_backend final : public host_timer_backend {
+ public:
+  const char* name() const noexcept override { return "hrtimer"; }
+  // KVM_REQ_MIGRATE_TIMER, before the entry counts as one: a timer that is due there posts to itself, and nobody would
+  // notify it.
+  bool must_restart(const vcpu& v) const override {
+    const timer_event& timer = v.software_timer();
+    return (timer.armed() && timer.cpu() != v.host_cpu()) || v.timer_waits_for_nobody();
+  }
+  cpu::program expired(vcpu& v) const override {
+    co_await v.software_timer_expired();
+    if (v.timer_waits_for_nobody()) co_await start(v);
+  }
+
+ private:
+  cpu::program arm(vcpu& v, cycles due) const override {
+    return v.vm().hypervisor().host().arm(v.software_timer(), due);
   }
 };
 
 /// A timer of the host on a housekeeping CPU. It posts: the CPU on which the guest runs hears of its expiry by the
 /// notification only (pi_inject_timer, v5.3 and later). Linux leaves a timer on the CPU that arms it if the
 /// housekeeping CPU has nothing earlier to do; here it is always moved, by an interrupt to that CPU if need be.
-class posted_timer_backend final : public timer_backend {
+class posted_timer_backend final : public host_timer_backend {
  public:
   const char* name() const noexcept override { return "posted"; }
-  cpu::program rearmed(vcpu& v) const override {
-    co_await pay(v);
-    const bool enabled = co_await irq_save();
-    co_await start(v);
-    co_await irq_restore(enabled);
-  }
-  cpu::program before_entry(vcpu&) const override { co_return; }
-  cpu::program before_sync(vcpu& v) const override {
-    if (!v.timer_waits_for_nobody()) co_return;
-    const bool enabled = co_await irq_save();
-    co_await start(v);
-    co_await irq_restore(enabled);
-  }
-  cpu::program before_block(vcpu& v) const override {
-    if (v.timer_waits_for_nobody()) co_await start(v);
-  }
-  cpu::program after_block(vcpu&) const override { co_return; }
   // apic_timer_expired: who is not in its guest takes the interrupt with it when it enters.
   cpu::program expired(vcpu& v) const override {
     auto here = co_await isa::in(code::apic_timer_fn);
@@ -125,17 +122,9 @@ class posted_timer_backend final : public timer_backend {
   }
 
  private:
-  static cpu::program start(vcpu& v) {
+  cpu::program arm(vcpu& v, cycles due) const override {
     kvm& k = v.vm().hypervisor();
-    const cycles deadline = v.timer_deadline();
-    const cycles lead = v.timer_lead();
-    k.host().cancel(v.software_timer());
-    if (deadline == cycles::never()) co_return;
-    if (deadline <= k.host().hardware().time().now() + lead) {
-      co_await v.timer_expired();
-    } else {
-      co_await k.host().arm_on(k.config().housekeeping_cpu, v.software_timer(), deadline - lead);
-    }
+    return k.host().arm_on(k.config().housekeeping_cpu, v.software_timer(), due);
   }
 };
 
@@ -179,7 +168,7 @@ class virtualized_timer_backend final : public timer_backend {
 
 cpu::program timer_backend::set_up(vcpu&) const { co_return; }
 cpu::program timer_backend::configured(vcpu&) const { co_return; }
-cpu::program timer_backend::before_sync(vcpu&) const { co_return; }
+cpu::program timer_backend::restart(vcpu&) const { co_return; }
 
 std::span<const timer_backend_entry> timer_backends() {
   static const std::vector<timer_backend_entry> all{

@@ -32,8 +32,11 @@ class timer_backend {
   virtual cpu::program configured(vcpu& v) const;
   /// The guest has moved its timer's next expiry by an access that exited.
   virtual cpu::program rearmed(vcpu& v) const = 0;
-  /// An entry is prepared on this CPU, and looks for interrupts after this. Interrupts may be on.
-  virtual cpu::program before_sync(vcpu& v) const;
+  /// An entry is prepared on the vCPU's CPU and is about to look for interrupts: must its timer start anew before?
+  /// Asked at every entry.
+  virtual bool must_restart(const vcpu&) const { return false; }
+  /// Interrupts may be on.
+  virtual cpu::program restart(vcpu& v) const;
   /// The last thing before the entry, with interrupts off. What becomes due here is for the next entry.
   virtual cpu::program before_entry(vcpu& v) const = 0;
   /// The vCPU halts, and wakes again. Interrupts are off.

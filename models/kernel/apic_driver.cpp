@@ -1,4 +1,5 @@
 #include <vmxsys/apic/destination.hpp>
+#include <vmxsys/apic/register_map.hpp>
 #include <vmxsys/models/kernel/apic_driver.hpp>
 #include <vmxsys/models/kernel/irq_save.hpp>
 
@@ -9,18 +10,14 @@ namespace isa = cpu::isa;
 
 namespace {
 
-constexpr std::uint32_t msr_icr = 0x830;
 constexpr std::uint32_t logical = 1u << 11;           // ICR bit 11: destination mode
 constexpr std::uint32_t all_but_self = 3u << 18;      // ICR bits 19:18: destination shorthand
 constexpr std::uint32_t delivery_pending = 1u << 12;  // ICR bit 12, xAPIC only
-constexpr physical_address page = 0xFEE0'0000;
-constexpr physical_address icr_low = page + 0x300;
-constexpr physical_address icr_high = page + 0x310;
-constexpr unsigned xapic_destination_shift = 24;  // of LDR and of the high half of the ICR
-constexpr unsigned flat_cpus = 8;                 // one bit of the logical destination each
+constexpr unsigned xapic_destination_shift = 24;      // of LDR and of the high half of the ICR
+constexpr unsigned flat_cpus = 8;                     // one bit of the logical destination each
 
 isa::operation<void> x2apic_icr(std::uint32_t destination, std::uint32_t low) {
-  return isa::wrmsr(msr_icr, std::uint64_t{destination} << 32 | low);
+  return isa::wrmsr(apic::msr::icr, std::uint64_t{destination} << 32 | low);
 }
 
 class x2apic_physical : public apic_driver {
@@ -68,13 +65,13 @@ class xapic final : public apic_driver {
   const char* name() const noexcept override { return "xapic"; }
   apic::apic_mode mode() const noexcept override { return apic::apic_mode::xapic; }
   isa::operation<void> write(std::uint32_t msr, std::uint32_t value) const override {
-    return write_at(page + (msr & 0xFF) * 0x10, value);
+    return write_at(apic::offset_of(msr), value);
   }
   // flat_init_apic_ldr; with more CPUs than bits only physical destinations are used.
   cpu::program prepare(unsigned cpu) const override {
     if (!flat_) co_return;
-    co_await write_at(page + 0xE0, 0xFFFF'FFFF);
-    co_await write_at(page + 0xD0, std::uint32_t{1} << (xapic_destination_shift + cpu));
+    co_await write_at(apic::page::dfr, 0xFFFF'FFFF);
+    co_await write_at(apic::page::ldr, std::uint32_t{1} << (xapic_destination_shift + cpu));
   }
   cpu::program send(unsigned cpu, std::uint8_t vector) const override {
     const bool enabled = co_await irq_save();
@@ -99,13 +96,13 @@ class xapic final : public apic_driver {
   }
   cpu::program send_to_others(std::uint8_t vector) const override {
     co_await idle();
-    co_await write_at(icr_low, all_but_self | vector);
+    co_await write_at(apic::page::icr_low, all_but_self | vector);
   }
 
  private:
-  static isa::operation<void> write_at(physical_address at, std::uint32_t value) {
+  static isa::operation<void> write_at(std::uint32_t offset, std::uint32_t value) {
     isa::operation<void> op{cpu::opcode::mmio_write};
-    op.a = at;
+    op.a = apic::apic_base::reset_page + offset;
     op.b = value;
     op.size = 4;
     return op;
@@ -113,15 +110,15 @@ class xapic final : public apic_driver {
   /// Until the last command has left (__xapic_wait_icr_idle).
   static cpu::program idle() {
     for (;;) {
-      const std::uint64_t icr = co_await isa::mmio_read(icr_low, 4);
+      const std::uint64_t icr = co_await isa::mmio_read(apic::apic_base::reset_page + apic::page::icr_low, 4);
       if ((icr & delivery_pending) == 0) co_return;
       co_await isa::pause();
     }
   }
   static cpu::program write_icr(std::uint32_t destination, std::uint32_t low) {
     co_await idle();
-    co_await write_at(icr_high, destination << xapic_destination_shift);
-    co_await write_at(icr_low, low);
+    co_await write_at(apic::page::icr_high, destination << xapic_destination_shift);
+    co_await write_at(apic::page::icr_low, low);
   }
 
   bool flat_;

@@ -12,9 +12,6 @@ namespace vmxsys::models {
 namespace isa = cpu::isa;
 
 namespace {
-constexpr std::uint32_t msr_eoi = 0x80B;
-constexpr std::uint32_t msr_spurious = 0x80F;
-constexpr std::uint32_t msr_lvt_timer = 0x832;
 constexpr std::uint32_t apic_software_enable = 0x1FF;
 constexpr std::uint32_t lvt_tsc_deadline = 2u << 17;
 constexpr std::uint32_t icr_init = 0x4500;
@@ -136,8 +133,8 @@ cpu::program kernel::bring_up(unsigned index) {
   co_await isa::compute(bring_up_work);
   for (unsigned leaf = 0; leaf < boot_cpuids; ++leaf) co_await isa::cpuid(leaf);
   co_await apic_->prepare(index);
-  co_await apic_->write(msr_spurious, apic_software_enable);
-  co_await apic_->write(msr_lvt_timer, lvt_tsc_deadline | vector::local_timer);
+  co_await apic_->write(apic::msr::svr, apic_software_enable);
+  co_await apic_->write(apic::msr::lvt_timer, lvt_tsc_deadline | vector::local_timer);
   if (on_cpu_up) co_await on_cpu_up(index);
   cpus_[index].online = true;
   ++online_;
@@ -252,7 +249,7 @@ cpu::program kernel::handle_irq(std::uint8_t vec) {
   per_cpu& p = cpus_[cpu];
   if (on_interrupt) on_interrupt(on, cpu, vec);
   co_await isa::compute(costs().interrupt_entry);
-  co_await apic_->write(msr_eoi, 0);
+  co_await apic_->write(apic::msr::eoi, 0);
   // Linux' number of it, for IPIs and the timer alike.
   const bool timer = vec == vector::local_timer;
   switch (timer ? vec : vec + config_.ipi_vector_shift) {

@@ -51,10 +51,10 @@ TEST(virtual_x2apic, every_reserved_bit_faults_and_changes_nothing) {
     const auto expect = [&](std::uint32_t msr, bool faults) {
       virtual_apic_bench b;
       b.with(with_vid | apic_control::ipi_virtualization);
-      b.page().write_64(page_offset_of(msr), 0xABCD);
+      b.page().write_64(offset_of(msr), 0xABCD);
       const x2apic_outcome o = write_x2apic(b.a, msr, value);
       EXPECT_EQ(o.verdict, faults ? verdict::fault_gp : verdict::virtualized) << std::hex << msr << ' ' << bit;
-      EXPECT_EQ(b.page().read_64(page_offset_of(msr)), faults ? 0xABCD : value) << std::hex << msr << ' ' << bit;
+      EXPECT_EQ(b.page().read_64(offset_of(msr)), faults ? 0xABCD : value) << std::hex << msr << ' ' << bit;
       if (faults) EXPECT_TRUE(is_quiet(o.result));
     };
     expect(0x808, bit >= 8);

@@ -6,28 +6,16 @@
 #include <unistd.h>
 #include <vector>
 
-#include <vmxsys/platform/command_line.hpp>
 #include <vmxsys/platform/list.hpp>
 #include <vmxsys/platform/output_file.hpp>
+
+#include "command_line_call.hpp"
 
 namespace {
 
 using namespace vmxsys::platform;
+using namespace vmxsys::platform_tests;
 namespace fs = std::filesystem;
-
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-#define EXPECT_HAS(text, part) EXPECT_TRUE(has((text), (part))) << (text)
-
-struct outcome {
-  int status;
-  std::string out, err;
-};
-
-outcome call(const std::vector<std::string>& arguments) {
-  std::ostringstream out, err;
-  const int status = command_line_main(arguments, out, err);
-  return {status, out.str(), err.str()};
-}
 
 class in_a_directory : public testing::Test {
  protected:

@@ -6,24 +6,16 @@
 #include <unistd.h>
 #include <vector>
 
-#include <vmxsys/platform/command_line.hpp>
 #include <vmxsys/platform/config_loader.hpp>
+
+#include "command_line_call.hpp"
 
 // Which command takes which option; what a document may not say twice; defaults of nested parameters.
 namespace {
 
 using namespace vmxsys::platform;
+using namespace vmxsys::platform_tests;
 namespace fs = std::filesystem;
-
-struct outcome {
-  int status;
-  std::string out, err;
-};
-outcome call(const std::vector<std::string>& arguments) {
-  std::ostringstream out, err;
-  const int status = command_line_main(arguments, out, err);
-  return {status, out.str(), err.str()};
-}
 
 TEST(command_options, what_a_command_has_no_use_for_is_refused) {
   const std::vector<std::vector<std::string>> refused{

@@ -4,29 +4,17 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/platform/command_line.hpp>
 #include <vmxsys/platform/explore_command.hpp>
 #include <vmxsys/platform/list.hpp>
+
+#include "command_line_call.hpp"
 
 // `vmxsys explore`.
 namespace {
 
 using namespace vmxsys::platform;
+using namespace vmxsys::platform_tests;
 namespace json = boost::json;
-
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-#define EXPECT_HAS(text, part) EXPECT_TRUE(has((text), (part))) << (text)
-
-struct outcome {
-  int status;
-  std::string out, err;
-};
-
-outcome call(const std::vector<std::string>& arguments) {
-  std::ostringstream out, err;
-  const int status = command_line_main(arguments, out, err);
-  return {status, out.str(), err.str()};
-}
 
 // Small enough for a test, large enough for the mistakes.
 std::vector<std::string> small(std::vector<std::string> more = {}) {
