@@ -1,7 +1,7 @@
 #include <vmxsys/apic/apic_access.hpp>
 #include <vmxsys/apic/ipi_virtualization.hpp>
 #include <vmxsys/vmx/control.hpp>
-#include <vmxsys/vmx/non_root.hpp>
+#include <vmxsys/vmx/controls_in_effect.hpp>
 
 namespace vmxsys::apic {
 

@@ -1,6 +1,6 @@
 #include <vmxsys/apic/virtual_interrupts.hpp>
 #include <vmxsys/vmx/control.hpp>
-#include <vmxsys/vmx/non_root.hpp>
+#include <vmxsys/vmx/controls_in_effect.hpp>
 
 namespace vmxsys::apic {
 

@@ -4,8 +4,9 @@
 #include <vmxsys/apic/guest_timer.hpp>
 #include <vmxsys/apic/startup.hpp>
 #include <vmxsys/vmx/boundary.hpp>
+#include <vmxsys/vmx/controls_in_effect.hpp>
 #include <vmxsys/vmx/exception.hpp>
-#include <vmxsys/vmx/non_root.hpp>
+#include <vmxsys/vmx/interrupt_window.hpp>
 #include <vmxsys/vmx/preemption_timer.hpp>
 
 #include "cpu_facts.hpp"

@@ -1,9 +1,10 @@
 #include <utility>
 
+#include <vmxsys/vmx/controls_in_effect.hpp>
 #include <vmxsys/vmx/exception.hpp>
 #include <vmxsys/vmx/instruction_exit.hpp>
 #include <vmxsys/vmx/invalidation.hpp>
-#include <vmxsys/vmx/non_root.hpp>
+#include <vmxsys/vmx/tsc.hpp>
 #include <vmxsys/vmx/user_wait.hpp>
 #include <vmxsys/vmx/vm_function.hpp>
 

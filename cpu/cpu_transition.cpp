@@ -1,10 +1,10 @@
 #include <utility>
 
+#include <vmxsys/vmx/controls_in_effect.hpp>
 #include <vmxsys/vmx/guest_state.hpp>
 #include <vmxsys/vmx/host_state.hpp>
 #include <vmxsys/vmx/monitor_trap_flag.hpp>
 #include <vmxsys/vmx/msr_list.hpp>
-#include <vmxsys/vmx/non_root.hpp>
 #include <vmxsys/vmx/preemption_timer.hpp>
 #include <vmxsys/vmx/vm_exit.hpp>
 
@@ -286,7 +286,7 @@ bool logical_cpu::finish_entry(cycles now) {
   nmi_rule_ = &vmx::nmi_rule_of(v);
   nmi_.enter(*nmi_rule_, static_cast<std::uint32_t>(v.read(field::guest_interruptibility_state)));
   guest_activity_ = registers_.activity;
-  vmx::spin_parameters spin = vmx::spin_parameters_of(v);
+  vmx::spin_parameters spin = spin_parameters_of(v);
   spin.overcommitted = machine_.config().overcommitted && machine_.config().overcommitted(number_);
   detectors_.on_entry(now, spin);
   init_pending_ = std::exchange(vmx_.latched_init, false);  // blocked in root operation, not any more

@@ -4,7 +4,8 @@
 #include <vmxsys/apic/guest_timer.hpp>
 #include <vmxsys/apic/ipi_virtualization.hpp>
 #include <vmxsys/vmx/after_entry.hpp>
-#include <vmxsys/vmx/non_root.hpp>
+#include <vmxsys/vmx/boundary.hpp>
+#include <vmxsys/vmx/controls_in_effect.hpp>
 
 #include "cpu_facts.hpp"
 #include "guest_apic.hpp"

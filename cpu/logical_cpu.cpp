@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include <vmxsys/vmx/non_root.hpp>
+#include <vmxsys/vmx/tsc.hpp>
 
 #include "cpu_facts.hpp"
 #include "guest_apic.hpp"

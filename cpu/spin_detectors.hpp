@@ -5,9 +5,18 @@
 #include <memory>
 #include <vector>
 
+#include <vmxsys/vmx/controls_in_effect.hpp>
 #include <vmxsys/vmx/spin_detector.hpp>
+#include <vmxsys/vmx/vmcs.hpp>
 
 namespace vmxsys::cpu {
+
+/// What a spin detector is told at VM entry. PAUSE itself is decided by the detector.
+inline vmx::spin_parameters spin_parameters_of(const vmx::vmcs& v) noexcept {
+  return {v.read(vmx::field::ple_gap), v.read(vmx::field::ple_window),
+          (vmx::secondary_controls(v) & vmx::secondary::pause_loop_exiting) != 0,
+          (vmx::primary_controls(v) & vmx::primary::pause_exiting) != 0};
+}
 
 using detector_maker = std::function<std::unique_ptr<vmx::spin_detector>()>;
 

@@ -1,8 +1,9 @@
 #include <vmxsys/vmx/after_entry.hpp>
 #include <vmxsys/vmx/control.hpp>
+#include <vmxsys/vmx/controls_in_effect.hpp>
+#include <vmxsys/vmx/exception.hpp>
 #include <vmxsys/vmx/monitor_trap_flag.hpp>
 #include <vmxsys/vmx/nmi.hpp>
-#include <vmxsys/vmx/non_root.hpp>
 #include <vmxsys/vmx/shadow.hpp>
 
 namespace vmxsys::vmx {

@@ -1,6 +1,8 @@
 #include <vmxsys/vmx/boundary.hpp>
+#include <vmxsys/vmx/controls_in_effect.hpp>
+#include <vmxsys/vmx/exception.hpp>
+#include <vmxsys/vmx/interrupt_window.hpp>
 #include <vmxsys/vmx/nmi.hpp>
-#include <vmxsys/vmx/non_root.hpp>
 
 namespace vmxsys::vmx {
 

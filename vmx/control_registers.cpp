@@ -1,5 +1,5 @@
 #include <vmxsys/vmx/control_registers.hpp>
-#include <vmxsys/vmx/non_root.hpp>
+#include <vmxsys/vmx/controls_in_effect.hpp>
 
 namespace vmxsys::vmx {
 

@@ -4,9 +4,9 @@
 #include <cstdint>
 
 #include <vmxsys/vmx/control.hpp>
+#include <vmxsys/vmx/controls_in_effect.hpp>
 #include <vmxsys/vmx/entry.hpp>
 #include <vmxsys/vmx/event.hpp>
-#include <vmxsys/vmx/non_root.hpp>
 #include <vmxsys/vmx/register_bits.hpp>
 
 /// What the tables of VM-entry checks (entry_checks_*.cpp) are made of. Internal: users include entry.hpp.

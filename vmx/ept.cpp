@@ -1,7 +1,7 @@
 #include <iterator>
 
+#include <vmxsys/vmx/controls_in_effect.hpp>
 #include <vmxsys/vmx/ept.hpp>
-#include <vmxsys/vmx/non_root.hpp>
 
 namespace vmxsys::vmx {
 

@@ -1,6 +1,6 @@
 #include <vmxsys/vmx/control.hpp>
+#include <vmxsys/vmx/controls_in_effect.hpp>
 #include <vmxsys/vmx/guest_state.hpp>
-#include <vmxsys/vmx/non_root.hpp>
 #include <vmxsys/vmx/pdpte.hpp>
 #include <vmxsys/vmx/register_bits.hpp>
 

@@ -1,7 +1,8 @@
 #include <vmxsys/vmx/control_registers.hpp>
+#include <vmxsys/vmx/controls_in_effect.hpp>
+#include <vmxsys/vmx/exit_bitmaps.hpp>
 #include <vmxsys/vmx/exit_qualification.hpp>
 #include <vmxsys/vmx/instruction_exit.hpp>
-#include <vmxsys/vmx/non_root.hpp>
 #include <vmxsys/vmx/tsc.hpp>
 #include <vmxsys/vmx/user_wait.hpp>
 
@@ -70,8 +71,9 @@ bool leaf_bit(const vmcs& v, field bitmap, std::uint32_t leaf) {
 // -- waiting and time -------------------------------------------------------------------------------------------------
 
 outcome pause(const context& c) {
-  const spin_parameters spin = spin_parameters_of(c.v);
-  return exits_if(spin.pause_exiting || (spin.ple_enabled && c.i.spin_detected));
+  const bool every_pause = (primary_controls(c.v) & primary::pause_exiting) != 0;
+  const bool pause_loops = (secondary_controls(c.v) & secondary::pause_loop_exiting) != 0;
+  return exits_if(every_pause || (pause_loops && c.i.spin_detected));
 }
 
 outcome mwait(const context& c) {

@@ -1,5 +1,5 @@
+#include <vmxsys/vmx/controls_in_effect.hpp>
 #include <vmxsys/vmx/nmi.hpp>
-#include <vmxsys/vmx/non_root.hpp>
 
 namespace vmxsys::vmx {
 

@@ -3,11 +3,11 @@
 #include <utility>
 
 #include <vmxsys/vmx/control.hpp>
+#include <vmxsys/vmx/controls_in_effect.hpp>
 #include <vmxsys/vmx/event.hpp>
 #include <vmxsys/vmx/guest_state.hpp>
 #include <vmxsys/vmx/host_state.hpp>
 #include <vmxsys/vmx/msr_list.hpp>
-#include <vmxsys/vmx/non_root.hpp>
 #include <vmxsys/vmx/processor.hpp>
 #include <vmxsys/vmx/transition_work.hpp>
 

@@ -1,4 +1,4 @@
-#include <vmxsys/vmx/non_root.hpp>
+#include <vmxsys/vmx/controls_in_effect.hpp>
 #include <vmxsys/vmx/tsc.hpp>
 #include <vmxsys/vmx/wide_arithmetic.hpp>
 

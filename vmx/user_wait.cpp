@@ -1,5 +1,5 @@
+#include <vmxsys/vmx/controls_in_effect.hpp>
 #include <vmxsys/vmx/event.hpp>
-#include <vmxsys/vmx/non_root.hpp>
 #include <vmxsys/vmx/tsc.hpp>
 #include <vmxsys/vmx/user_wait.hpp>
 

@@ -1,6 +1,6 @@
+#include <vmxsys/vmx/controls_in_effect.hpp>
 #include <vmxsys/vmx/ept.hpp>
 #include <vmxsys/vmx/instruction_rows.hpp>
-#include <vmxsys/vmx/non_root.hpp>
 #include <vmxsys/vmx/vm_function.hpp>
 
 namespace vmxsys::vmx {

@@ -1,5 +1,5 @@
+#include <vmxsys/vmx/controls_in_effect.hpp>
 #include <vmxsys/vmx/instruction_rows.hpp>
-#include <vmxsys/vmx/non_root.hpp>
 
 // VMREAD and VMWRITE, in root operation and, with VMCS shadowing, in a guest.
 namespace vmxsys::vmx {

@@ -5,7 +5,6 @@
 
 #include <vmxsys/apic/posted_interrupts.hpp>
 #include <vmxsys/vmx/boundary.hpp>
-#include <vmxsys/vmx/non_root.hpp>
 
 #include "random_numbers.hpp"
 #include "virtual_apic_bench.hpp"

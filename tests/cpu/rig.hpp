@@ -14,7 +14,6 @@
 #include <vmxsys/cpu/logical_cpu.hpp>
 #include <vmxsys/cpu/machine.hpp>
 #include <vmxsys/vmx/minimal_vmcs.hpp>
-#include <vmxsys/vmx/non_root.hpp>
 
 #include "random_numbers.hpp"
 

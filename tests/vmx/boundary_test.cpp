@@ -4,7 +4,7 @@
 #include <vector>
 
 #include <vmxsys/vmx/boundary.hpp>
-#include <vmxsys/vmx/non_root.hpp>
+#include <vmxsys/vmx/exception.hpp>
 #include <vmxsys/vmx/shadow.hpp>
 
 #include "random_numbers.hpp"

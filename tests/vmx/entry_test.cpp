@@ -5,10 +5,11 @@
 #include <string>
 #include <vector>
 
+#include <vmxsys/vmx/controls_in_effect.hpp>
 #include <vmxsys/vmx/entry.hpp>
+#include <vmxsys/vmx/exception.hpp>
 #include <vmxsys/vmx/instruction_table.hpp>
 #include <vmxsys/vmx/minimal_vmcs.hpp>
-#include <vmxsys/vmx/non_root.hpp>
 
 #include "../row_tests.hpp"
 #include "entry_bench.hpp"

@@ -7,7 +7,6 @@
 #include <vmxsys/vmx/instruction.hpp>
 #include <vmxsys/vmx/instruction_exit.hpp>
 #include <vmxsys/vmx/invalidation.hpp>
-#include <vmxsys/vmx/non_root.hpp>
 #include <vmxsys/vmx/vm_function.hpp>
 
 #include "flat_memory.hpp"

@@ -1,4 +1,4 @@
-#include <vmxsys/vmx/non_root.hpp>
+#include <vmxsys/vmx/exit_bitmaps.hpp>
 
 #include "instruction_bench.hpp"
 

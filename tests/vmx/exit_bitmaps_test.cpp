@@ -2,7 +2,8 @@
 #include <set>
 #include <tuple>
 
-#include <vmxsys/vmx/non_root.hpp>
+#include <vmxsys/vmx/controls_in_effect.hpp>
+#include <vmxsys/vmx/exit_bitmaps.hpp>
 
 #include "flat_memory.hpp"
 
@@ -11,7 +12,7 @@ namespace {
 
 constexpr physical_address bitmap = 0x5000;
 
-class vmx_non_root : public testing::Test {
+class vmx_exit_bitmaps : public testing::Test {
  protected:
   void set_primary(std::uint64_t controls) { v.write(field::primary_processor_based_controls, controls); }
   void set_secondary(std::uint64_t controls) {
@@ -24,45 +25,7 @@ class vmx_non_root : public testing::Test {
   test::flat_memory memory;
 };
 
-TEST_F(vmx_non_root, secondary_controls_count_only_when_activated) {
-  v.write(field::secondary_processor_based_controls, secondary::pause_loop_exiting | secondary::wbinvd_exiting);
-  EXPECT_FALSE(spin_parameters_of(v).ple_enabled);
-  EXPECT_FALSE(wbinvd_exits(v));
-  set_primary(primary::activate_secondary_controls | primary::pause_exiting);
-  v.write(field::ple_gap, 128);
-  v.write(field::ple_window, 4096);
-  const spin_parameters p = spin_parameters_of(v);
-  EXPECT_TRUE(p.ple_enabled);
-  EXPECT_TRUE(p.pause_exiting);
-  EXPECT_EQ(p.ple_gap, 128u);
-  EXPECT_EQ(p.ple_window, 4096u);
-  EXPECT_TRUE(wbinvd_exits(v));
-}
-
-TEST_F(vmx_non_root, one_control_each) {
-  struct row {
-    std::uint32_t control;
-    bool (*asks)(const vmcs&) noexcept;
-  };
-  const row rows[] = {{primary::hlt_exiting, hlt_exits},           {primary::mwait_exiting, mwait_exits},
-                      {primary::monitor_exiting, monitor_exits},   {primary::rdtsc_exiting, rdtsc_exits},
-                      {primary::rdpmc_exiting, rdpmc_exits},       {primary::invlpg_exiting, invlpg_exits},
-                      {primary::cr8_load_exiting, cr8_load_exits}, {primary::cr8_store_exiting, cr8_store_exits}};
-  for (const row& r : rows)
-    for (unsigned bit = 0; bit < 32; ++bit) {
-      set_primary(1ull << bit);
-      EXPECT_EQ(r.asks(v), 1ull << bit == r.control) << bit;
-    }
-  EXPECT_FALSE(rdtscp_enabled(v));
-  set_secondary(secondary::enable_rdtscp);
-  EXPECT_TRUE(rdtscp_enabled(v));
-  EXPECT_FALSE(nmi_exits(v));
-  v.write(field::pin_based_controls, pin_based::nmi_exiting);
-  EXPECT_TRUE(nmi_exits(v));
-  EXPECT_TRUE(cpuid_exits() && vmcall_exits());
-}
-
-TEST_F(vmx_non_root, msr_bitmap_boundaries) {
+TEST_F(vmx_exit_bitmaps, msr_bitmap_boundaries) {
   set_primary(primary::use_msr_bitmaps);
   v.write(field::msr_bitmap_address, bitmap);
   struct row {
@@ -88,7 +51,7 @@ TEST_F(vmx_non_root, msr_bitmap_boundaries) {
   }
 }
 
-TEST_F(vmx_non_root, msr_ranges_end_where_the_bitmap_does) {
+TEST_F(vmx_exit_bitmaps, msr_ranges_end_where_the_bitmap_does) {
   struct edge {
     std::uint32_t msr;
     bool covered;
@@ -105,7 +68,7 @@ TEST_F(vmx_non_root, msr_ranges_end_where_the_bitmap_does) {
   }
 }
 
-TEST_F(vmx_non_root, every_covered_msr_has_a_bit_of_its_own) {
+TEST_F(vmx_exit_bitmaps, every_covered_msr_has_a_bit_of_its_own) {
   std::set<unsigned> bits;
   for (const std::uint32_t base : {0u, 0xC000'0000u})
     for (std::uint32_t i = 0; i < 0x2000; ++i)
@@ -118,12 +81,12 @@ TEST_F(vmx_non_root, every_covered_msr_has_a_bit_of_its_own) {
   EXPECT_EQ(*bits.rbegin(), 4096u * 8 - 1);
 }
 
-TEST_F(vmx_non_root, without_msr_bitmaps_every_access_exits) {
+TEST_F(vmx_exit_bitmaps, without_msr_bitmaps_every_access_exits) {
   EXPECT_TRUE(rdmsr_exits(v, memory, 0x10));
   EXPECT_TRUE(wrmsr_exits(v, memory, 0x830));
 }
 
-TEST_F(vmx_non_root, io_bitmaps) {
+TEST_F(vmx_exit_bitmaps, io_bitmaps) {
   EXPECT_FALSE(io_exits(v, memory, 0x60, 1));
   set_primary(primary::unconditional_io_exiting);
   EXPECT_TRUE(io_exits(v, memory, 0x60, 1));
@@ -139,7 +102,7 @@ TEST_F(vmx_non_root, io_bitmaps) {
   EXPECT_TRUE(io_exits(v, memory, 0xFFFF, 2)) << "wraps";
 }
 
-TEST_F(vmx_non_root, io_bitmap_edges) {
+TEST_F(vmx_exit_bitmaps, io_bitmap_edges) {
   set_primary(primary::use_io_bitmaps);
   v.write(field::io_bitmap_a_address, 0x6000);
   v.write(field::io_bitmap_b_address, 0x7000);
@@ -159,7 +122,7 @@ TEST_F(vmx_non_root, io_bitmap_edges) {
   }
 }
 
-TEST_F(vmx_non_root, io_wraps_only_with_bitmaps) {
+TEST_F(vmx_exit_bitmaps, io_wraps_only_with_bitmaps) {
   for (const auto& [port, bytes, wraps] :
        {std::tuple{0xFFFFu, 1u, false}, std::tuple{0xFFFEu, 2u, false}, std::tuple{0xFFFFu, 2u, true},
         std::tuple{0xFFFCu, 4u, false}, std::tuple{0xFFFDu, 4u, true}}) {
@@ -170,7 +133,7 @@ TEST_F(vmx_non_root, io_wraps_only_with_bitmaps) {
   }
 }
 
-TEST_F(vmx_non_root, vmread_and_vmwrite_bitmaps) {
+TEST_F(vmx_exit_bitmaps, vmread_and_vmwrite_bitmaps) {
   EXPECT_TRUE(vmread_exits(v, memory, 0x4002) && vmwrite_exits(v, memory, 0x4002)) << "no shadowing";
   set_secondary(secondary::vmcs_shadowing);
   v.write(field::vmread_bitmap_address, 0x6000);
@@ -188,53 +151,6 @@ TEST_F(vmx_non_root, vmread_and_vmwrite_bitmaps) {
   }
   for (const std::uint64_t encoding : {0x8000ull, 0xFFFF'FFFFull, 1ull << 32, 1ull << 63})
     EXPECT_TRUE(vmread_exits(v, memory, encoding) && vmwrite_exits(v, memory, encoding)) << encoding;
-}
-
-TEST_F(vmx_non_root, external_interrupts) {
-  using r = interrupt_response;
-  using a = activity_state;
-  const guest_blocking open{0x202, 0};
-  const guest_blocking closed{0x002, 0};
-  const guest_blocking shadow{0x202, interruptibility::sti};
-  EXPECT_EQ(respond_to_external_interrupt(v, a::active, open), r::deliver);
-  EXPECT_EQ(respond_to_external_interrupt(v, a::active, closed), r::held);
-  EXPECT_EQ(respond_to_external_interrupt(v, a::active, shadow), r::held);
-  v.write(field::pin_based_controls, pin_based::external_interrupt_exiting);
-  EXPECT_EQ(respond_to_external_interrupt(v, a::active, closed), r::exit) << "IF does not hold the exit back";
-  EXPECT_EQ(respond_to_external_interrupt(v, a::hlt, closed), r::exit);
-  EXPECT_EQ(respond_to_external_interrupt(v, a::shutdown, open), r::held);
-  EXPECT_EQ(respond_to_external_interrupt(v, a::wait_for_sipi, open), r::held);
-  EXPECT_EQ(respond_to_external_interrupt(v, a::active, shadow), r::held);
-  EXPECT_EQ(respond_to_external_interrupt(v, a::active, shadow, false), r::exit);
-}
-
-TEST_F(vmx_non_root, acknowledge_on_exit_records_the_vector) {
-  EXPECT_EQ(external_interrupt_exit(v, 0xEC).interruption_information, 0u);
-  v.write(field::primary_vm_exit_controls, vm_exit_control::acknowledge_interrupt_on_exit);
-  EXPECT_EQ(external_interrupt_exit(v, 0xEC).interruption_information, 0x8000'00ECu);
-  EXPECT_EQ(external_interrupt_exit(v, 0xEC).reason, exit_reason::external_interrupt);
-}
-
-TEST_F(vmx_non_root, nmi_window_exit) {
-  const guest_blocking open{2, 0};
-  EXPECT_FALSE(nmi_window_exit_due(v, open));
-  set_primary(primary::nmi_window_exiting);
-  EXPECT_TRUE(nmi_window_exit_due(v, open));
-  EXPECT_FALSE(nmi_window_exit_due(v, {2, interruptibility::nmi}));
-  EXPECT_FALSE(nmi_window_exit_due(v, {2, interruptibility::sti}));
-  EXPECT_TRUE(nmi_window_exit_due(v, {2, interruptibility::sti}, false));
-}
-
-TEST_F(vmx_non_root, interrupt_window_exit) {
-  const guest_blocking open{0x202, 0};
-  EXPECT_FALSE(interrupt_window_exit_due(v, open));
-  set_primary(primary::interrupt_window_exiting);
-  EXPECT_TRUE(interrupt_window_exit_due(v, open));
-  EXPECT_FALSE(interrupt_window_exit_due(v, {0x002, 0}));
-  v.write(field::guest_rflags, 0x202);
-  EXPECT_TRUE(interrupt_window_open(v));
-  v.write(field::guest_interruptibility_state, interruptibility::mov_ss);
-  EXPECT_FALSE(interrupt_window_open(v));
 }
 
 }  // namespace
