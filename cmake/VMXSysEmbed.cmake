@@ -2,7 +2,7 @@
 #
 # Puts text files into a target: a generated <name>.cpp defines
 #   const embedded_file vmxsys::platform::<name>[];  and  const std::size_t vmxsys::platform::<name>_count;
-# (see platform/embedded_file.hpp). The file's name without extension is its key. Regenerated when a file changes.
+# (see platform/config/embedded_file.hpp). The file's name without extension is its key. Regenerated when a file changes.
 set(VMXSYS_EMBED_SCRIPT "${CMAKE_CURRENT_LIST_DIR}/embed_files.cmake")
 
 function(vmxsys_embed target)

@@ -1,4 +1,4 @@
-# Headers under include/vmxsys/<room>/, one export set per room (so that a consumer of the rules alone needs neither
+# Public headers under include/vmxsys/<room>/ (all but those in detail/), one export set per room (so that a consumer of the rules alone needs neither
 # Boost nor SystemC), the package VMXSys, and the command line.
 include(CMakePackageConfigHelpers)
 set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/VMXSys")
@@ -10,7 +10,7 @@ foreach(room IN LISTS VMXSYS_ROOMS)
   endif()
   install(DIRECTORY "${PROJECT_SOURCE_DIR}/${room}/"
     DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/vmxsys/${room}"
-    FILES_MATCHING PATTERN "*.hpp" PATTERN "presets" EXCLUDE ${shells})
+    FILES_MATCHING PATTERN "*.hpp" PATTERN "detail" EXCLUDE ${shells})
   install(TARGETS vmxsys_${room} EXPORT VMXSys-${room}
     ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
     LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"

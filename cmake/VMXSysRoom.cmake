@@ -1,16 +1,21 @@
 # One room = one folder = one library target = one include root that holds only this room.
 #
-#   vmxsys_room(<name> CXX <standard> [SEES <room to the left>] [EXCLUDE <file>...] [PRECOMPILE <header>...])
+#   vmxsys_room(<name> CXX <standard> FOLDERS <folder>... [SEES <room to the left>] [EXCLUDE <file>...]
+#               [PRECOMPILE <header>...])
+#
+# FOLDERS are layers, from left to right: a folder includes only itself and folders to its left, which the test
+# include_direction.<name> checks. Headers in a folder detail/ belong to the folder around it and are not installed.
 #
 # Sources are every *.cpp of the folder; the SystemC shells of a room are the files named sc_*.cpp and
-# are left out when VMXSYS_WITH_SYSTEMC is OFF. A header is spelled <vmxsys/<room>/<file>.hpp> in the
+# are left out when VMXSYS_WITH_SYSTEMC is OFF. A header is spelled <vmxsys/<room>/<folder>/<file>.hpp> in the
 # build tree and in the install tree alike: the build tree reaches it through a link to the room.
 # A room without a source is an interface target, so that an empty folder does not stop anybody.
 function(vmxsys_room room)
   if(NOT room IN_LIST VMXSYS_ROOMS)
     return()
   endif()
-  cmake_parse_arguments(ARG "" "CXX;SEES" "EXCLUDE;PRECOMPILE" ${ARGN})
+  cmake_parse_arguments(ARG "" "CXX;SEES" "FOLDERS;EXCLUDE;PRECOMPILE" ${ARGN})
+  set_property(GLOBAL PROPERTY VMXSYS_FOLDERS_${room} "${ARG_FOLDERS}")
   set(source_dir "${PROJECT_SOURCE_DIR}/${room}")
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${source_dir}/*.cpp")
   foreach(excluded IN LISTS ARG_EXCLUDE)

@@ -17,7 +17,7 @@ if(count EQUAL 0)
   string(APPEND entries "    {\"\", \"\"},\n")
 endif()
 file(WRITE "${OUTPUT}" "// Generated from files; do not edit.
-#include <vmxsys/platform/embedded_file.hpp>
+#include <vmxsys/platform/config/embedded_file.hpp>
 
 namespace vmxsys::platform {
 

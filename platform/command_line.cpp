@@ -1,8 +1,6 @@
 #include <algorithm>
-#include <atomic>
 #include <boost/json.hpp>
 #include <boost/program_options.hpp>
-#include <csignal>
 #include <exception>
 #include <ostream>
 #include <sstream>
@@ -10,6 +8,7 @@
 #include <vmxsys/platform/command_line.hpp>
 #include <vmxsys/platform/config_loader.hpp>
 #include <vmxsys/platform/explore_command.hpp>
+#include <vmxsys/platform/interruption.hpp>
 #include <vmxsys/platform/list.hpp>
 #include <vmxsys/platform/nearest.hpp>
 #include <vmxsys/platform/output_file.hpp>
@@ -22,14 +21,6 @@ namespace po = boost::program_options;
 namespace json = boost::json;
 
 namespace {
-
-std::atomic<bool> interrupt_seen{false};
-static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler");
-
-extern "C" void vmxsys_note_interrupt(int signal) {
-  interrupt_seen.store(true, std::memory_order_relaxed);
-  std::signal(signal, SIG_DFL);  // the second one ends the process
-}
 
 constexpr std::string_view usage =
     "vmxsys: x86 virtualization hardware, cycle by cycle\n"
@@ -185,13 +176,6 @@ int act(const options& what, std::ostream& out, std::ostream& err) {
 }
 
 }  // namespace
-
-bool interrupted() noexcept { return interrupt_seen.load(std::memory_order_relaxed); }
-
-void catch_interrupts() {
-  std::signal(SIGINT, vmxsys_note_interrupt);
-  std::signal(SIGTERM, vmxsys_note_interrupt);
-}
 
 command_line parse_command_line(const std::vector<std::string>& arguments) {
   po::options_description all = described();

@@ -1,5 +1,4 @@
 #pragma once
-#include <csignal>
 #include <iosfwd>
 #include <optional>
 #include <string>
@@ -21,10 +20,5 @@ command_line parse_command_line(const std::vector<std::string>& arguments);
 
 /// Reads, acts and returns the exit status; what main() does. Nothing escapes: a broken invariant is status 4.
 int command_line_main(const std::vector<std::string>& arguments, std::ostream& out, std::ostream& err);
-
-/// Set by SIGINT and SIGTERM once catch_interrupts() was called. A run looks at it between events and ends with
-/// exit_interrupted; a second signal ends the process at once.
-bool interrupted() noexcept;
-void catch_interrupts();
 
 }  // namespace vmxsys::platform

@@ -7,8 +7,8 @@
 #include <sstream>
 
 #include <vmxsys/models/hypervisor/posting_explorer.hpp>
-#include <vmxsys/platform/command_line.hpp>
 #include <vmxsys/platform/explore_command.hpp>
+#include <vmxsys/platform/interruption.hpp>
 #include <vmxsys/platform/nearest.hpp>
 
 namespace vmxsys::platform {

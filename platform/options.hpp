@@ -7,16 +7,9 @@
 #include <thread>
 #include <vector>
 
-namespace vmxsys::platform {
+#include <vmxsys/platform/exit_status.hpp>
 
-/// What `vmxsys` tells whoever started it.
-enum exit_status : int {
-  exit_ok = 0,
-  exit_usage = 2,      ///< command line or configuration
-  exit_files = 3,      ///< a file cannot be read or written
-  exit_invariant = 4,  ///< the model contradicts itself: a defect
-  exit_interrupted = 130
-};
+namespace vmxsys::platform {
 
 /// A command line, read and checked.
 struct options {

@@ -5,8 +5,8 @@
 #include <ostream>
 #include <unistd.h>
 
-#include "command_line.hpp"
 #include "execution.hpp"
+#include "interruption.hpp"
 #include "report.hpp"
 
 namespace vmxsys::platform {

@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <unistd.h>
 
-#include <vmxsys/platform/command_line.hpp>
+#include <vmxsys/platform/interruption.hpp>
 
 #include "embedded_file.hpp"
 #include "execution.hpp"

@@ -4,8 +4,8 @@
 #include <optional>
 #include <ostream>
 
-#include <vmxsys/platform/command_line.hpp>
 #include <vmxsys/platform/config_loader.hpp>
+#include <vmxsys/platform/interruption.hpp>
 #include <vmxsys/platform/json_binding.hpp>
 
 #include "report.hpp"

@@ -6,8 +6,8 @@
 #include <iomanip>
 #include <ostream>
 
-#include <vmxsys/platform/command_line.hpp>
 #include <vmxsys/platform/config_loader.hpp>
+#include <vmxsys/platform/interruption.hpp>
 #include <vmxsys/platform/json_binding.hpp>
 #include <vmxsys/platform/preset.hpp>
 
