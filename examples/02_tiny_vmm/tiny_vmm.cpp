@@ -3,11 +3,11 @@
 #include <cstdio>
 #include <optional>
 
-#include <vmxsys/cpu/cpu_facts.hpp>
-#include <vmxsys/cpu/logical_cpu.hpp>
-#include <vmxsys/cpu/machine.hpp>
-#include <vmxsys/cpu/strand.hpp>
-#include <vmxsys/vmx/minimal_vmcs.hpp>
+#include <vmxsys/cpu/core/logical_cpu.hpp>
+#include <vmxsys/cpu/core/machine.hpp>
+#include <vmxsys/cpu/facts/cpu_facts.hpp>
+#include <vmxsys/cpu/program/strand.hpp>
+#include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
 
 using namespace vmxsys;
 using namespace vmxsys::cpu;

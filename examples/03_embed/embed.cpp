@@ -3,10 +3,10 @@
 #include <iostream>
 #include <tlm_utils/simple_initiator_socket.h>
 
-#include <vmxsys/apic/register_map.hpp>
-#include <vmxsys/cpu/sc_interrupt_port.hpp>
-#include <vmxsys/cpu/sc_memory.hpp>
-#include <vmxsys/cpu/sc_physical_cpu.hpp>
+#include <vmxsys/apic/local/register_map.hpp>
+#include <vmxsys/cpu/systemc/sc_interrupt_port.hpp>
+#include <vmxsys/cpu/systemc/sc_memory.hpp>
+#include <vmxsys/cpu/systemc/sc_physical_cpu.hpp>
 
 using namespace vmxsys;
 using namespace vmxsys::cpu;

@@ -2,7 +2,7 @@
 
 #include <stdexcept>
 
-#include <vmxsys/apic/interrupt.hpp>
+#include <vmxsys/apic/local/interrupt.hpp>
 
 namespace vmxsys::models {
 

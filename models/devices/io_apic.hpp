@@ -3,7 +3,7 @@
 #include <optional>
 #include <vector>
 
-#include <vmxsys/apic/msi.hpp>
+#include <vmxsys/apic/remapping/msi.hpp>
 
 namespace vmxsys::models {
 

@@ -1,6 +1,6 @@
 #include "sc_io_apic.hpp"
 
-#include <vmxsys/cpu/sc_register_access.hpp>
+#include <vmxsys/cpu/systemc/sc_register_access.hpp>
 
 namespace vmxsys::models {
 

@@ -2,8 +2,8 @@
 #include <tlm_utils/simple_initiator_socket.h>
 #include <tlm_utils/simple_target_socket.h>
 
-#include <vmxsys/cpu/sc_arrivals.hpp>
-#include <vmxsys/cpu/sc_requester.hpp>
+#include <vmxsys/cpu/systemc/sc_arrivals.hpp>
+#include <vmxsys/cpu/systemc/sc_requester.hpp>
 
 #include "io_apic.hpp"
 

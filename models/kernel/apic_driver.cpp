@@ -1,7 +1,9 @@
-#include <vmxsys/apic/destination.hpp>
-#include <vmxsys/apic/register_map.hpp>
-#include <vmxsys/models/kernel/apic_driver.hpp>
-#include <vmxsys/models/kernel/irq_save.hpp>
+#include "apic_driver.hpp"
+
+#include <vmxsys/apic/local/destination.hpp>
+#include <vmxsys/apic/local/register_map.hpp>
+
+#include "irq_save.hpp"
 
 // As arch/x86/kernel/apic/{x2apic_phys,x2apic_cluster,apic_flat_64,ipi}.c of Linux v5.6 do it.
 namespace vmxsys::models {

@@ -6,9 +6,9 @@
 #include <string_view>
 #include <vector>
 
-#include <vmxsys/apic/local_apic.hpp>
-#include <vmxsys/cpu/instruction.hpp>
-#include <vmxsys/cpu/program.hpp>
+#include <vmxsys/apic/local/local_apic.hpp>
+#include <vmxsys/cpu/program/instruction.hpp>
+#include <vmxsys/cpu/program/program.hpp>
 
 namespace vmxsys::models {
 

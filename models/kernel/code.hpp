@@ -1,5 +1,5 @@
 #pragma once
-#include <vmxsys/cpu/code.hpp>
+#include <vmxsys/cpu/facts/code.hpp>
 
 /// Where a Linux-like kernel's code is: the symbols a profiler would show. The addresses are this model's own layout.
 namespace vmxsys::models::code {

@@ -1,7 +1,7 @@
 #pragma once
-#include <vmxsys/cpu/instruction.hpp>
-#include <vmxsys/cpu/logical_cpu.hpp>
-#include <vmxsys/cpu/strand.hpp>
+#include <vmxsys/cpu/core/logical_cpu.hpp>
+#include <vmxsys/cpu/program/instruction.hpp>
+#include <vmxsys/cpu/program/strand.hpp>
 
 namespace vmxsys::models {
 

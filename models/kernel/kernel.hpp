@@ -5,10 +5,11 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/cpu/cpu_set.hpp>
-#include <vmxsys/cpu/logical_cpu.hpp>
-#include <vmxsys/cpu/machine.hpp>
-#include <vmxsys/cpu/name_space.hpp>
+#include <vmxsys/cpu/core/logical_cpu.hpp>
+#include <vmxsys/cpu/core/machine.hpp>
+#include <vmxsys/cpu/memory/cpu_set.hpp>
+#include <vmxsys/cpu/program/name_space.hpp>
+#include <vmxsys/models/kernel/locks/spinlock.hpp>
 #include <vmxsys/models/schedulers/balancer.hpp>
 #include <vmxsys/models/schedulers/placement.hpp>
 #include <vmxsys/models/schedulers/scheduler.hpp>
@@ -17,7 +18,6 @@
 #include "apic_driver.hpp"
 #include "irq_save.hpp"
 #include "kernel_costs.hpp"
-#include "spinlock.hpp"
 #include "thread.hpp"
 
 namespace vmxsys::models {

@@ -1,7 +1,7 @@
 #pragma once
 #include <boost/describe.hpp>
 
-#include <vmxsys/vmx/cycles.hpp>
+#include <vmxsys/vmx/base/cycles.hpp>
 
 namespace vmxsys::models {
 

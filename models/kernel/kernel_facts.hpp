@@ -2,7 +2,7 @@
 #include <boost/describe.hpp>
 #include <cstdint>
 
-#include <vmxsys/cpu/fact.hpp>
+#include <vmxsys/cpu/facts/fact.hpp>
 
 // What a kernel states. Each CPU of a kernel is a source of its own.
 namespace vmxsys::models {

@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include <vmxsys/cpu/strand.hpp>
+#include <vmxsys/cpu/program/strand.hpp>
 #include <vmxsys/models/schedulers/placement.hpp>
 #include <vmxsys/models/schedulers/scheduler.hpp>
 

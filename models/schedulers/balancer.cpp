@@ -1,8 +1,8 @@
+#include "balancer.hpp"
+
 #include <algorithm>
 #include <cstdint>
 #include <tuple>
-
-#include <vmxsys/models/schedulers/balancer.hpp>
 
 namespace vmxsys::models {
 namespace {

@@ -7,8 +7,8 @@
 
 #include <optional>
 
-#include <vmxsys/models/schedulers/placement.hpp>
-#include <vmxsys/models/schedulers/scheduler.hpp>
+#include "placement.hpp"
+#include "scheduler.hpp"
 
 namespace vmxsys::models {
 

@@ -1,7 +1,7 @@
+#include "cfs.hpp"
+
 #include <algorithm>
 #include <cassert>
-
-#include <vmxsys/models/schedulers/cfs.hpp>
 
 namespace vmxsys::models {
 namespace {

@@ -12,9 +12,9 @@
 #include <deque>
 #include <memory>
 
-#include <vmxsys/models/schedulers/cfs_arithmetic.hpp>
-#include <vmxsys/models/schedulers/cfs_tunables.hpp>
-#include <vmxsys/models/schedulers/scheduler.hpp>
+#include "cfs_arithmetic.hpp"
+#include "cfs_tunables.hpp"
+#include "scheduler.hpp"
 
 namespace vmxsys::models {
 

@@ -1,10 +1,10 @@
+#include "cfs_arithmetic.hpp"
+
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <stdexcept>
 #include <string>
-
-#include <vmxsys/models/schedulers/cfs_arithmetic.hpp>
 
 namespace vmxsys::models {
 namespace {

@@ -1,8 +1,8 @@
+#include "cfs_tunables.hpp"
+
 #include <algorithm>
 #include <array>
 #include <bit>
-
-#include <vmxsys/models/schedulers/cfs_tunables.hpp>
 
 namespace vmxsys::models {
 namespace {

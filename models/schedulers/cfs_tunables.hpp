@@ -5,8 +5,8 @@
 #include <optional>
 #include <string_view>
 
-#include <vmxsys/models/schedulers/cfs_arithmetic.hpp>
-#include <vmxsys/models/schedulers/scheduler.hpp>
+#include "cfs_arithmetic.hpp"
+#include "scheduler.hpp"
 
 namespace vmxsys::models {
 

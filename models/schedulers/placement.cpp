@@ -1,7 +1,7 @@
+#include "placement.hpp"
+
 #include <algorithm>
 #include <tuple>
-
-#include <vmxsys/models/schedulers/placement.hpp>
 
 namespace vmxsys::models {
 namespace {

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <optional>
 
-#include <vmxsys/models/schedulers/scheduler.hpp>
+#include "scheduler.hpp"
 
 namespace vmxsys::models {
 

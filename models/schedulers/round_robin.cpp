@@ -1,8 +1,8 @@
+#include "round_robin.hpp"
+
 #include <algorithm>
 #include <cassert>
 #include <utility>
-
-#include <vmxsys/models/schedulers/round_robin.hpp>
 
 namespace vmxsys::models {
 namespace {

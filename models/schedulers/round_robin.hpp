@@ -10,7 +10,7 @@
 #include <memory>
 #include <vector>
 
-#include <vmxsys/models/schedulers/scheduler.hpp>
+#include "scheduler.hpp"
 
 namespace vmxsys::models {
 

@@ -1,11 +1,10 @@
-#include <gtest/gtest.h>
-
 #include <algorithm>
+#include <gtest/gtest.h>
 #include <random>
 #include <vector>
 
-#include <vmxsys/apic/arbitration.hpp>
-#include <vmxsys/apic/local_apic.hpp>
+#include <vmxsys/apic/local/arbitration.hpp>
+#include <vmxsys/apic/local/local_apic.hpp>
 
 #include "xapic_bench.hpp"
 
@@ -22,7 +21,12 @@ TEST(arbitration, each_rule_and_its_ties) {
   const auto lowest = arbitration_rule::lowest_priority;
   const auto focus = arbitration_rule::focus_then_lowest_priority;
   const auto robin = arbitration_rule::round_robin;
-  struct row { const char* what; candidates all; arbitration_rule rule; std::uint32_t last, winner; };
+  struct row {
+    const char* what;
+    candidates all;
+    arbitration_rule rule;
+    std::uint32_t last, winner;
+  };
   for (const row& r : std::vector<row>{
            {"one", {{5, 0xF0, false}}, lowest, 0, 5},
            {"the lower priority", {{1, 0x30, false}, {2, 0x2F, false}}, lowest, 0, 2},
@@ -64,7 +68,9 @@ TEST(arbitration, equals_take_turns) {
 }
 
 TEST(arbitration, priority_register) {
-  struct row { int tpr, in_service, request, apr; };
+  struct row {
+    int tpr, in_service, request, apr;
+  };
   for (const row& r : {row{0x35, -1, -1, 0x35}, row{0x00, -1, -1, 0x00}, row{0x0F, -1, -1, 0x00},
                        row{0x35, -1, 0x3F, 0x35}, row{0x35, -1, 0x40, 0x40}, row{0x35, 0x2F, 0x31, 0x35},
                        row{0x35, 0x31, -1, 0x30}, row{0x60, 0x51, 0x72, 0x70}, row{0x50, 0x61, 0x21, 0x40}}) {

@@ -1,8 +1,7 @@
-#include <vmxsys/apic/destination.hpp>
-
 #include <gtest/gtest.h>
-
 #include <vector>
+
+#include <vmxsys/apic/local/destination.hpp>
 
 namespace {
 
@@ -27,10 +26,12 @@ std::vector<std::uint32_t> receivers(const interrupt_command& command, std::uint
 }
 
 TEST(destination, logical_id_is_cluster_and_one_hot_place) {
-  struct row { std::uint32_t id, logical; };
-  for (const row& r : {row{0, 0x00000001}, row{1, 0x00000002}, row{15, 0x00008000}, row{16, 0x00010001},
-                       row{0x2B, 0x00020800}, row{255, 0x000F8000}, row{256, 0x00100001}, row{0xFFFFF, 0xFFFF8000},
-                       row{0x100000, 0x00000001}})
+  struct row {
+    std::uint32_t id, logical;
+  };
+  for (const row& r :
+       {row{0, 0x00000001}, row{1, 0x00000002}, row{15, 0x00008000}, row{16, 0x00010001}, row{0x2B, 0x00020800},
+        row{255, 0x000F8000}, row{256, 0x00100001}, row{0xFFFFF, 0xFFFF8000}, row{0x100000, 0x00000001}})
     EXPECT_EQ(x2apic_logical_id(r.id), r.logical) << std::hex << r.id;
 }
 
@@ -125,8 +126,8 @@ TEST(destination, physical_xapic_ids_for_every_pair) {
 
 TEST(destination, a_disabled_apic_receives_nothing) {
   const apic_address off{apic_mode::disabled, 3, 0x8, true, 3};
-  for (shorthand group : {shorthand::none, shorthand::self, shorthand::all_including_self,
-                          shorthand::all_excluding_self})
+  for (shorthand group :
+       {shorthand::none, shorthand::self, shorthand::all_including_self, shorthand::all_excluding_self})
     for (destination_mode mode : {destination_mode::physical, destination_mode::logical})
       for (std::uint32_t destination : {3U, 8U, broadcast_destination})
         for (std::uint32_t sender : {3U, 4U}) EXPECT_FALSE(addresses(to(mode, destination, group), sender, off));
@@ -135,7 +136,10 @@ TEST(destination, a_disabled_apic_receives_nothing) {
 TEST(destination, shorthands_go_by_what_hardware_gave_not_by_the_xapic_id) {
   const apic_address twin_a{apic_mode::xapic, 7, 0, true, 1}, twin_b{apic_mode::xapic, 7, 0, true, 2};
   const auto physical = destination_mode::physical;
-  struct row { shorthand group; bool a, b; };
+  struct row {
+    shorthand group;
+    bool a, b;
+  };
   for (const row& r : {row{shorthand::self, true, false}, row{shorthand::all_including_self, true, true},
                        row{shorthand::all_excluding_self, false, true}}) {
     EXPECT_EQ(addresses(to(physical, 0, r.group), 1, twin_a), r.a);
@@ -149,11 +153,14 @@ TEST(destination, every_candidate_reads_the_destination_in_its_own_mode) {
   const apic_address extended{apic_mode::x2apic, 0x103, x2apic_logical_id(0x103), false, 0x103};
   const auto physical = destination_mode::physical;
   const auto logical = destination_mode::logical;
-  struct row { interrupt_command command; bool old, extended; };
-  for (const row& r : {row{to(physical, 3), true, false}, row{to(physical, 0x103), false, true},
-                       row{to(physical, 0xFF), false, false}, row{to(physical, broadcast_destination), true, true},
-                       row{to(logical, 0x08), true, false}, row{to(logical, 0x00100008), false, true},
-                       row{to(logical, broadcast_destination), true, true}}) {
+  struct row {
+    interrupt_command command;
+    bool old, extended;
+  };
+  for (const row& r :
+       {row{to(physical, 3), true, false}, row{to(physical, 0x103), false, true}, row{to(physical, 0xFF), false, false},
+        row{to(physical, broadcast_destination), true, true}, row{to(logical, 0x08), true, false},
+        row{to(logical, 0x00100008), false, true}, row{to(logical, broadcast_destination), true, true}}) {
     EXPECT_EQ(addresses(r.command, 0, old), r.old) << std::hex << r.command.destination;
     EXPECT_EQ(addresses(r.command, 0, extended), r.extended) << std::hex << r.command.destination;
   }

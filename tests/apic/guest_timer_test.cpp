@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/apic/guest_timer.hpp>
+#include <vmxsys/apic/virtualization/guest_timer.hpp>
 
 #include "virtual_apic_bench.hpp"
 

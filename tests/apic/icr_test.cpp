@@ -1,17 +1,17 @@
-#include <vmxsys/apic/icr.hpp>
-
-#include <gtest/gtest.h>
-
 #include <array>
+#include <gtest/gtest.h>
 #include <vector>
+
+#include <vmxsys/apic/local/icr.hpp>
 
 namespace {
 
 using namespace vmxsys::apic;
 
-constexpr std::array<delivery_mode, 8> modes{
-    delivery_mode::fixed, delivery_mode::lowest_priority, delivery_mode::smi,     delivery_mode::reserved,
-    delivery_mode::nmi,   delivery_mode::init,            delivery_mode::startup, delivery_mode::ext_int};
+constexpr std::array<delivery_mode, 8> modes{delivery_mode::fixed,   delivery_mode::lowest_priority,
+                                             delivery_mode::smi,     delivery_mode::reserved,
+                                             delivery_mode::nmi,     delivery_mode::init,
+                                             delivery_mode::startup, delivery_mode::ext_int};
 constexpr std::array<shorthand, 4> shorthands{shorthand::none, shorthand::self, shorthand::all_including_self,
                                               shorthand::all_excluding_self};
 
@@ -31,18 +31,18 @@ TEST(icr, fields_are_where_the_manual_puts_them) {
   const std::vector<row> rows{
       {0x4000, command(delivery_mode::fixed, shorthand::none, 0)},
       {0x00000003'000040FD, {0xFD, delivery_mode::fixed, destination_mode::physical, true, false, shorthand::none, 3}},
-      {0x00010002'00004831, {0x31, delivery_mode::fixed, destination_mode::logical, true, false, shorthand::none,
-                             0x00010002}},
+      {0x00010002'00004831,
+       {0x31, delivery_mode::fixed, destination_mode::logical, true, false, shorthand::none, 0x00010002}},
       {0x00000001'00004400, {0, delivery_mode::nmi, destination_mode::physical, true, false, shorthand::none, 1}},
       {0x00000001'0000C500, {0, delivery_mode::init, destination_mode::physical, true, true, shorthand::none, 1}},
       {0x00000001'00008500, {0, delivery_mode::init, destination_mode::physical, false, true, shorthand::none, 1}},
-      {0x00000001'00004698, {0x98, delivery_mode::startup, destination_mode::physical, true, false, shorthand::none,
-                             1}},
+      {0x00000001'00004698,
+       {0x98, delivery_mode::startup, destination_mode::physical, true, false, shorthand::none, 1}},
       {0x00000000'00044050, {0x50, delivery_mode::fixed, destination_mode::physical, true, false, shorthand::self, 0}},
-      {0x00000000'000840FB, {0xFB, delivery_mode::fixed, destination_mode::physical, true, false,
-                             shorthand::all_including_self, 0}},
-      {0xFFFFFFFF'000C4400, {0, delivery_mode::nmi, destination_mode::physical, true, false,
-                             shorthand::all_excluding_self, 0xFFFFFFFF}},
+      {0x00000000'000840FB,
+       {0xFB, delivery_mode::fixed, destination_mode::physical, true, false, shorthand::all_including_self, 0}},
+      {0xFFFFFFFF'000C4400,
+       {0, delivery_mode::nmi, destination_mode::physical, true, false, shorthand::all_excluding_self, 0xFFFFFFFF}},
   };
   for (const row& r : rows) {
     EXPECT_EQ(decode_icr(r.value), r.command) << std::hex << r.value;
@@ -107,14 +107,12 @@ TEST(icr, messages_are_edge_and_carry_a_vector_where_one_means_something) {
   for (delivery_mode mode : modes) {
     interrupt_command c = command(mode, shorthand::none, 0x77);
     c.level_triggered = true;
-    const bool with_vector = mode == delivery_mode::fixed || mode == delivery_mode::lowest_priority ||
-                             mode == delivery_mode::startup;
+    const bool with_vector =
+        mode == delivery_mode::fixed || mode == delivery_mode::lowest_priority || mode == delivery_mode::startup;
     EXPECT_EQ(message_of(c), (interrupt_message{mode, static_cast<std::uint8_t>(with_vector ? 0x77 : 0), false}));
   }
 }
 
-TEST(icr, self_ipi_is_a_fixed_edge_command_to_self) {
-  EXPECT_EQ(encode_icr(self_ipi(0xF6)), 0x440F6U);
-}
+TEST(icr, self_ipi_is_a_fixed_edge_command_to_self) { EXPECT_EQ(encode_icr(self_ipi(0xF6)), 0x440F6U); }
 
 }  // namespace

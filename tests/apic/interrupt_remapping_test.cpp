@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/apic/destination.hpp>
-#include <vmxsys/apic/interrupt_remapping.hpp>
-#include <vmxsys/apic/posted_interrupts.hpp>
+#include <vmxsys/apic/local/destination.hpp>
+#include <vmxsys/apic/remapping/interrupt_remapping.hpp>
+#include <vmxsys/apic/virtualization/posted_interrupts.hpp>
 
 #include "random_numbers.hpp"
 #include "row_tests.hpp"

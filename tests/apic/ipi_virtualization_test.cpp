@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/apic/icr.hpp>
-#include <vmxsys/apic/ipi_virtualization.hpp>
-#include <vmxsys/apic/posted_interrupts.hpp>
+#include <vmxsys/apic/local/icr.hpp>
+#include <vmxsys/apic/virtualization/ipi_virtualization.hpp>
+#include <vmxsys/apic/virtualization/posted_interrupts.hpp>
 
 #include "random_numbers.hpp"
 #include "virtual_apic_bench.hpp"

@@ -1,7 +1,7 @@
 // The pins LINT0 and LINT1: edges, levels with remote IRR, ExtINT, polarity.
 #include <gtest/gtest.h>
 
-#include <vmxsys/apic/local_apic.hpp>
+#include <vmxsys/apic/local/local_apic.hpp>
 
 #include "xapic_bench.hpp"
 
@@ -31,16 +31,15 @@ TEST(lint, every_mode_on_both_edges) {
     bool ext_int;
   };
   for (unsigned pin : {0U, 1U})
-    for (const row& r : {row{"fixed, edge", 0x40, 0x40, -1, false}, row{"fixed, level", 0x40 | level, 0x40, -1, false},
-                         row{"fixed, vector 16", 0x10, 0x10, -1, false}, row{"fixed, vector 15", 0x0F, -1, -1, false},
-                         row{"masked", 0x40 | masked, -1, -1, false},
-                         row{"masked level", 0x40 | level | masked, -1, -1, false},
-                         row{"lowest priority is reserved", 0x140, -1, -1, false}, row{"SMI", 0x200, -1, 2, false},
-                         row{"reserved", 0x340, -1, -1, false}, row{"NMI", 0x400, -1, 4, false},
-                         row{"NMI ignores the trigger bit", 0x400 | level, -1, 4, false},
-                         row{"INIT", 0x500, -1, 5, false}, row{"start-up is reserved", 0x640, -1, -1, false},
-                         row{"ExtINT", 0x700, -1, 7, true}, row{"masked ExtINT", 0x700 | masked, -1, -1, false},
-                         row{"masked NMI", 0x400 | masked, -1, -1, false}}) {
+    for (const row& r :
+         {row{"fixed, edge", 0x40, 0x40, -1, false}, row{"fixed, level", 0x40 | level, 0x40, -1, false},
+          row{"fixed, vector 16", 0x10, 0x10, -1, false}, row{"fixed, vector 15", 0x0F, -1, -1, false},
+          row{"masked", 0x40 | masked, -1, -1, false}, row{"masked level", 0x40 | level | masked, -1, -1, false},
+          row{"lowest priority is reserved", 0x140, -1, -1, false}, row{"SMI", 0x200, -1, 2, false},
+          row{"reserved", 0x340, -1, -1, false}, row{"NMI", 0x400, -1, 4, false},
+          row{"NMI ignores the trigger bit", 0x400 | level, -1, 4, false}, row{"INIT", 0x500, -1, 5, false},
+          row{"start-up is reserved", 0x640, -1, -1, false}, row{"ExtINT", 0x700, -1, 7, true},
+          row{"masked ExtINT", 0x700 | masked, -1, -1, false}, row{"masked NMI", 0x400 | masked, -1, -1, false}}) {
       SCOPED_TRACE(testing::Message() << r.what << " on LINT" << pin);
       local_apic apic = with_entry(pin, r.entry);
       const auto rising = apic.set_lint(pin, true);

@@ -1,12 +1,11 @@
 // Random operation streams in all three modes against a restatement of the rules that shares no code and no data
 // structure with the product: ordered sets and plain flags, everything computed from scratch on every question.
-#include <vmxsys/apic/local_apic.hpp>
-
-#include <gtest/gtest.h>
-
 #include <array>
+#include <gtest/gtest.h>
 #include <random>
 #include <set>
+
+#include <vmxsys/apic/local/local_apic.hpp>
 
 namespace {
 
@@ -174,19 +173,39 @@ class stream {
 
   void step() {
     switch (pick(24)) {
-      case 0: return write_svr();
-      case 1: return write_tpr();
-      case 2: case 3: case 4: return acknowledge();
-      case 5: case 6: case 7: return end();
-      case 8: return rare();
-      case 9: case 10: case 11: return drive_pin();
-      case 12: return pulse();
-      case 13: case 14: return write_entry();
-      case 15: return write_destination_registers();
-      case 16: return ask_destination();
-      case 17: return send();
-      case 18: return errors();
-      default: return accept();
+      case 0:
+        return write_svr();
+      case 1:
+        return write_tpr();
+      case 2:
+      case 3:
+      case 4:
+        return acknowledge();
+      case 5:
+      case 6:
+      case 7:
+        return end();
+      case 8:
+        return rare();
+      case 9:
+      case 10:
+      case 11:
+        return drive_pin();
+      case 12:
+        return pulse();
+      case 13:
+      case 14:
+        return write_entry();
+      case 15:
+        return write_destination_registers();
+      case 16:
+        return ask_destination();
+      case 17:
+        return send();
+      case 18:
+        return errors();
+      default:
+        return accept();
     }
   }
 
@@ -283,9 +302,18 @@ class stream {
   void write_destination_registers() {
     if (naive_.mode != apic_mode::xapic) return;
     switch (pick(3)) {
-      case 0: naive_.ldr = pick(256); write(msr::ldr, naive_.ldr << 24); break;
-      case 1: naive_.dfr = pick(2) ? 15 : pick(3) ? 0 : pick(16); write(number_of(page::dfr), naive_.dfr << 28); break;
-      case 2: naive_.id = pick(256); write(msr::id, naive_.id << 24 | pick(256)); break;
+      case 0:
+        naive_.ldr = pick(256);
+        write(msr::ldr, naive_.ldr << 24);
+        break;
+      case 1:
+        naive_.dfr = pick(2) ? 15 : pick(3) ? 0 : pick(16);
+        write(number_of(page::dfr), naive_.dfr << 28);
+        break;
+      case 2:
+        naive_.id = pick(256);
+        write(msr::id, naive_.id << 24 | pick(256));
+        break;
     }
   }
   void ask_destination() {

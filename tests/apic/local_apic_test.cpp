@@ -1,10 +1,9 @@
-#include <vmxsys/apic/local_apic.hpp>
-
 #include <gtest/gtest.h>
-
 #include <map>
 #include <string>
 #include <vector>
+
+#include <vmxsys/apic/local/local_apic.hpp>
 
 namespace {
 
@@ -91,7 +90,9 @@ TEST(local_apic_registers, every_msr_of_the_range_obeys_its_access_rule) {
     SCOPED_TRACE(testing::Message() << std::hex << number);
     const register_outcome value = apic.read_msr(number, cycles{0});
     EXPECT_EQ(value.fault, !present || found->second.access == rule::wo);
-    if (!value.fault) { EXPECT_EQ(value.value, found->second.reset); }
+    if (!value.fault) {
+      EXPECT_EQ(value.value, found->second.reset);
+    }
     EXPECT_EQ(write_faults(apic, number, 0), !present || found->second.access == rule::ro);
   }
 }
@@ -153,7 +154,10 @@ TEST(local_apic_registers, optional_parts) {
 
 TEST(local_apic_registers, written_values_read_back_without_the_read_only_bits) {
   local_apic apic = enabled_apic();
-  struct row { std::uint32_t number; std::uint64_t written, read; };
+  struct row {
+    std::uint32_t number;
+    std::uint64_t written, read;
+  };
   for (const row& r : {row{0x808, 0x5A, 0x5A}, row{0x80F, 0x13EE, 0x13EE}, row{0x82F, 0x117FF, 0x107FF},
                        row{0x830, 0xABCD0001'000CD4FF, 0xABCD0001'000CC4FF}, row{0x832, 0x310FF, 0x300FF},
                        row{0x835, 0x1F7FF, 0x1A7FF}, row{0x837, 0x010FE, 0x000FE}, row{0x83E, 0xB, 0xB},
@@ -185,7 +189,12 @@ TEST(local_apic_registers, irr_isr_and_tmr_show_their_vectors) {
 
 TEST(local_apic_mode, every_transition) {
   const std::uint64_t disabled = 0xFEE00000, xapic = 0xFEE00800, x2apic = 0xFEE00C00, invalid = 0xFEE00400;
-  struct row { const char* what; std::vector<std::uint64_t> path; std::uint64_t to; bool faults; };
+  struct row {
+    const char* what;
+    std::vector<std::uint64_t> path;
+    std::uint64_t to;
+    bool faults;
+  };
   for (const row& r : std::vector<row>{
            {"disabled to disabled", {disabled}, disabled, false},
            {"disabled to xAPIC", {disabled}, xapic, false},
@@ -246,7 +255,9 @@ TEST(local_apic_mode, entering_x2apic_keeps_state_and_disabling_loses_it) {
 // Priorities ---------------------------------------------------------------------------------------------------------
 
 TEST(local_apic_priority, ppr_table) {
-  struct row { int tpr, in_service, ppr; };
+  struct row {
+    int tpr, in_service, ppr;
+  };
   for (const row& r : {row{0x00, -1, 0x00}, row{0x0F, -1, 0x0F}, row{0x35, -1, 0x35}, row{0x00, 0x41, 0x40},
                        row{0x35, 0x41, 0x40}, row{0x45, 0x41, 0x45}, row{0x40, 0x4F, 0x40}, row{0x55, 0x4F, 0x55},
                        row{0xFF, 0xFE, 0xFF}, row{0x0F, 0xFE, 0xF0}, row{0x1F, 0x10, 0x1F}}) {
@@ -261,9 +272,12 @@ TEST(local_apic_priority, ppr_table) {
 TEST(local_apic_priority, a_request_needs_a_class_above_tpr) {
   local_apic apic = enabled_apic();
   apic.accept(0x4F);
-  struct row { std::uint8_t tpr; int request; };
-  for (const row& r : {row{0x00, 0x4F}, row{0x3F, 0x4F}, row{0x40, -1}, row{0x4F, -1}, row{0xF0, -1},
-                       row{0x30, 0x4F}}) {
+  struct row {
+    std::uint8_t tpr;
+    int request;
+  };
+  for (const row& r :
+       {row{0x00, 0x4F}, row{0x3F, 0x4F}, row{0x40, -1}, row{0x4F, -1}, row{0xF0, -1}, row{0x30, 0x4F}}) {
     write(apic, msr::tpr, r.tpr);
     EXPECT_EQ(apic.highest_request(), r.request) << std::hex << int(r.tpr);
   }
@@ -356,9 +370,11 @@ TEST(local_apic_accept, software_disable_holds_what_is_there_and_takes_nothing_n
 // EOI ----------------------------------------------------------------------------------------------------------------
 
 TEST(local_apic_eoi, broadcast_only_for_level_and_only_if_not_suppressed) {
-  struct row { bool level, suppress, broadcast; };
-  for (const row& r : {row{false, false, false}, row{true, false, true}, row{false, true, false},
-                       row{true, true, false}}) {
+  struct row {
+    bool level, suppress, broadcast;
+  };
+  for (const row& r :
+       {row{false, false, false}, row{true, false, true}, row{false, true, false}, row{true, true, false}}) {
     local_apic apic = enabled_apic();
     write(apic, msr::svr, r.suppress ? 0x11FF : 0x1FF);
     apic.accept(0x42, r.level);
@@ -366,7 +382,9 @@ TEST(local_apic_eoi, broadcast_only_for_level_and_only_if_not_suppressed) {
     const register_outcome outcome = write(apic, msr::eoi, 0);
     EXPECT_TRUE(outcome.ended_interrupt);
     ASSERT_EQ(outcome.eoi.has_value(), r.broadcast);
-    if (outcome.eoi) { EXPECT_EQ(outcome.eoi->vector, 0x42); }
+    if (outcome.eoi) {
+      EXPECT_EQ(outcome.eoi->vector, 0x42);
+    }
   }
 }
 
@@ -408,7 +426,12 @@ TEST(local_apic_icr, bit_12_is_ignored) {
 }
 
 TEST(local_apic_icr, refused_commands_and_their_errors) {
-  struct row { const char* what; std::uint64_t value; ipi_verdict verdict; std::uint32_t error; };
+  struct row {
+    const char* what;
+    std::uint64_t value;
+    ipi_verdict verdict;
+    std::uint32_t error;
+  };
   local_apic_options options;
   options.sends_lowest_priority = false;
   for (const row& r : {
@@ -474,13 +497,19 @@ TEST(local_apic_esr, an_illegal_vector_in_the_error_entry_does_not_loop) {
 }
 
 TEST(local_apic_lvt, local_sources) {
-  struct row { const char* what; std::uint32_t number; std::uint64_t entry; int request; int mode; };
-  for (const row& r : {row{"fixed", msr::lvt_thermal, 0xFA, 0xFA, -1}, row{"masked", msr::lvt_thermal, 0x100FA, -1, -1},
-                       row{"NMI", msr::lvt_performance, 0x400, -1, 4},
-                       row{"masked NMI", msr::lvt_performance, 0x10400, -1, -1},
-                       row{"SMI", msr::lvt_cmci, 0x200, -1, 2}, row{"ExtINT", msr::lvt_lint0, 0x700, -1, 7},
-                       row{"INIT", msr::lvt_lint1, 0x500, -1, 5}, row{"reserved", msr::lvt_lint0, 0x140, -1, -1},
-                       row{"illegal vector", msr::lvt_thermal, 0x0F, -1, -1}}) {
+  struct row {
+    const char* what;
+    std::uint32_t number;
+    std::uint64_t entry;
+    int request;
+    int mode;
+  };
+  for (const row& r :
+       {row{"fixed", msr::lvt_thermal, 0xFA, 0xFA, -1}, row{"masked", msr::lvt_thermal, 0x100FA, -1, -1},
+        row{"NMI", msr::lvt_performance, 0x400, -1, 4}, row{"masked NMI", msr::lvt_performance, 0x10400, -1, -1},
+        row{"SMI", msr::lvt_cmci, 0x200, -1, 2}, row{"ExtINT", msr::lvt_lint0, 0x700, -1, 7},
+        row{"INIT", msr::lvt_lint1, 0x500, -1, 5}, row{"reserved", msr::lvt_lint0, 0x140, -1, -1},
+        row{"illegal vector", msr::lvt_thermal, 0x0F, -1, -1}}) {
     local_apic apic = enabled_apic();
     write(apic, r.number, r.entry);
     const auto message = apic.raise_local(r.number);
@@ -598,7 +627,9 @@ local_apic busy_apic() {
 
 void expect_reset_values(const local_apic& apic) {
   for (const auto& [number, reg] : expected_map(0x25))
-    if (reg.access != rule::wo) { EXPECT_EQ(read(apic, number), reg.reset) << std::hex << number; }
+    if (reg.access != rule::wo) {
+      EXPECT_EQ(read(apic, number), reg.reset) << std::hex << number;
+    }
   EXPECT_EQ(apic.highest_request(), -1);
   EXPECT_EQ(apic.errors(), 0U);
   EXPECT_EQ(apic.next_timer_event(), cycles::never());

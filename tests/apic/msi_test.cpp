@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/apic/destination.hpp>
-#include <vmxsys/apic/msi.hpp>
+#include <vmxsys/apic/local/destination.hpp>
+#include <vmxsys/apic/remapping/msi.hpp>
 
 namespace {
 

@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 #include <initializer_list>
 
-#include <vmxsys/apic/posted_interrupts.hpp>
-#include <vmxsys/vmx/boundary.hpp>
+#include <vmxsys/apic/virtualization/posted_interrupts.hpp>
+#include <vmxsys/vmx/events/boundary.hpp>
 
 #include "random_numbers.hpp"
 #include "virtual_apic_bench.hpp"

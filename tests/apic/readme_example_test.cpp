@@ -1,16 +1,15 @@
 // The examples of apic/README.md, word for word between the marks.
-#include <vmxsys/apic/destination.hpp>
-#include <vmxsys/apic/local_apic.hpp>
-#include <vmxsys/apic/posted_interrupts.hpp>
-#include <vmxsys/apic/x2apic_access.hpp>
-#include <vmxsys/vmx/control.hpp>
-
-#include <gtest/gtest.h>
-
 #include <filesystem>
 #include <fstream>
+#include <gtest/gtest.h>
 #include <sstream>
 #include <string>
+
+#include <vmxsys/apic/local/destination.hpp>
+#include <vmxsys/apic/local/local_apic.hpp>
+#include <vmxsys/apic/virtualization/posted_interrupts.hpp>
+#include <vmxsys/apic/virtualization/x2apic_access.hpp>
+#include <vmxsys/vmx/vmcs/control.hpp>
 
 #include "vmx/flat_memory.hpp"
 
@@ -101,8 +100,8 @@ TEST(apic_readme, virtual_interrupt_posted) {
   const apic::virtual_apic guest{vmcs, memory, state};
   apic::at_entry(guest);
 
-  // A device posts vector 3CH. The notification is a physical interrupt; the processor that runs the guest takes it and,
-  // instead of a VM exit, processes it.
+  // A device posts vector 3CH. The notification is a physical interrupt; the processor that runs the guest takes it
+  // and, instead of a VM exit, processes it.
   const auto sent = apic::post(memory, descriptor, 0x3C);
   apic::posted_processing processing;
   if (sent && processing.acknowledge(vmcs, sent->vector))
@@ -141,7 +140,10 @@ TEST(apic_readme, shows_these_examples) {
   const std::filesystem::path here{__FILE__};
   const std::filesystem::path readme = here.parent_path() / "../../apic/README.md";
   if (!std::filesystem::exists(readme)) GTEST_SKIP() << "sources are not where they were compiled";
-  struct example { const char* heading; std::string mark; };
+  struct example {
+    const char* heading;
+    std::string mark;
+  };
   for (const example& e : {example{"## Example", "  // [example]\n"}, example{"### In xAPIC mode", "  // [xapic]\n"},
                            example{"### A virtual interrupt, posted", "  // [posted]\n"}}) {
     const std::string text = text_of(readme);

@@ -1,14 +1,13 @@
 // Every register x kind of access x mode x width x alignment, enumerated from the register map of the product and
 // compared with the manual's table, written down again below.
-#include <gtest/gtest.h>
-
 #include <cctype>
+#include <gtest/gtest.h>
 #include <map>
 #include <ostream>
 #include <string>
 #include <vector>
 
-#include <vmxsys/apic/local_apic.hpp>
+#include <vmxsys/apic/local/local_apic.hpp>
 
 #include "row_tests.hpp"
 #include "xapic_bench.hpp"
@@ -101,7 +100,9 @@ TEST(register_map, is_the_manuals_table) {
     EXPECT_EQ(row.writable, m.x2apic_writable) << m.name;
     EXPECT_EQ(row.page_access, access_of(m.xapic)) << m.name;
     EXPECT_EQ(row.reset, i == 0 || row.first == msr::ldr ? 0 : m.xapic_reset | m.x2apic_reset) << m.name;
-    if (i != 0) { EXPECT_EQ(row.page_writable, m.xapic_writable) << m.name; }
+    if (i != 0) {
+      EXPECT_EQ(row.page_writable, m.xapic_writable) << m.name;
+    }
   }
   EXPECT_EQ(register_map[0].page_writable, 0xFF000000U) << "the ID, where software may write it";
 }
@@ -120,7 +121,9 @@ void check_msr_accesses(const manual_row& m, std::uint32_t number, apic_mode mod
   const register_outcome write = apic.write_msr(number, 0, cycles{0});
   EXPECT_EQ(write.fault, !(on && allows(m.x2apic, 'w')));
   EXPECT_FALSE(write.undefined || write.unclaimed);
-  if (write.fault) { EXPECT_EQ(fingerprint(apic), fingerprint(fresh)); }
+  if (write.fault) {
+    EXPECT_EQ(fingerprint(apic), fingerprint(fresh));
+  }
 }
 
 struct verdict {
@@ -151,9 +154,13 @@ void check_page_access(const manual_row& m, std::uint32_t slot, apic_mode mode, 
   EXPECT_EQ(outcome.undefined, expected.undefined);
   EXPECT_EQ(outcome.unclaimed, expected.unclaimed);
   EXPECT_EQ(apic.errors(), expected.illegal_address ? 0x80U : 0U);
-  if (direction == 'r' || expected.undefined) { EXPECT_EQ(outcome.value, expected.value); }
+  if (direction == 'r' || expected.undefined) {
+    EXPECT_EQ(outcome.value, expected.value);
+  }
   const bool may_change = !expected.undefined && !expected.unclaimed && direction == 'w' && allows(m.xapic, 'w');
-  if (!may_change && !expected.illegal_address) { EXPECT_EQ(fingerprint(apic), fingerprint(fresh)); }
+  if (!may_change && !expected.illegal_address) {
+    EXPECT_EQ(fingerprint(apic), fingerprint(fresh));
+  }
 }
 
 void check_all_accesses(const manual_row& m, std::uint32_t number) {
@@ -162,8 +169,7 @@ void check_all_accesses(const manual_row& m, std::uint32_t number) {
     check_msr_accesses(m, number, mode);
     for (char direction : {'r', 'w'})
       for (unsigned displacement = 0; displacement < 16; ++displacement)
-        for (unsigned bytes : widths)
-          check_page_access(m, (number - 0x800) * 16, mode, direction, displacement, bytes);
+        for (unsigned bytes : widths) check_page_access(m, (number - 0x800) * 16, mode, direction, displacement, bytes);
   }
 }
 
@@ -209,13 +215,17 @@ TEST_P(register_row_test, has_its_reset_value_after_reset_and_init) {
     local_apic xapic = enabled_xapic(hardware_id);
     if (allows(m().xapic, 'w')) store(xapic, m().offset, m().xapic_writable & 0xFFFBFFFF);
     init ? xapic.init() : xapic.reset();
-    if (allows(m().xapic, 'r')) { EXPECT_EQ(load(xapic, m().offset), m().xapic_reset) << init; }
+    if (allows(m().xapic, 'r')) {
+      EXPECT_EQ(load(xapic, m().offset), m().xapic_reset) << init;
+    }
 
     local_apic x2apic = in_mode(apic_mode::x2apic, hardware_id);
     if (allows(m().x2apic, 'w')) x2apic.write_msr(row().first, m().x2apic_writable & ~0x40000ULL, cycles{0});
     init ? x2apic.init() : x2apic.reset();
     x2apic.enter_x2apic();
-    if (allows(m().x2apic, 'r')) { EXPECT_EQ(x2apic.read_msr(row().first, cycles{0}).value, m().x2apic_reset); }
+    if (allows(m().x2apic, 'r')) {
+      EXPECT_EQ(x2apic.read_msr(row().first, cycles{0}).value, m().x2apic_reset);
+    }
   }
 }
 
@@ -242,10 +252,14 @@ TEST(register_map, every_other_number_and_slot_is_absent) {
 }
 
 TEST(register_map, odd_widths_and_accesses_over_the_end_of_the_page_are_undefined) {
-  struct row { std::uint32_t offset; unsigned bytes; bool defined; };
-  for (const row& r : {row{0x080, 0, false}, row{0x080, 3, false}, row{0x080, 4, true}, row{0x080, 5, false},
-                       row{0x080, 16, false}, row{0xFF0, 4, true}, row{0xFFC, 4, false}, row{0xFFE, 4, false},
-                       row{0x1000, 4, false}}) {
+  struct row {
+    std::uint32_t offset;
+    unsigned bytes;
+    bool defined;
+  };
+  for (const row& r :
+       {row{0x080, 0, false}, row{0x080, 3, false}, row{0x080, 4, true}, row{0x080, 5, false}, row{0x080, 16, false},
+        row{0xFF0, 4, true}, row{0xFFC, 4, false}, row{0xFFE, 4, false}, row{0x1000, 4, false}}) {
     EXPECT_EQ(is_defined_page_access(r.offset, r.bytes), r.defined) << std::hex << r.offset << ' ' << r.bytes;
     local_apic apic = enabled_xapic();
     EXPECT_EQ(apic.read_page(r.offset, r.bytes, cycles{0}).undefined, !r.defined);
@@ -269,18 +283,19 @@ TEST(register_map, every_register_access_and_mode_names_its_tests) {
       {"RRD", {"xapic_page.remote_read_answers_nothing"}},
       {"LDR", {"xapic_destination.address_follows_ldr_and_dfr", "destination.logical_id_is_cluster_and_one_hot_place"}},
       {"DFR", {"xapic_destination.address_follows_ldr_and_dfr"}},
-      {"SVR", {"local_apic_accept.software_disable_holds_what_is_there_and_takes_nothing_new",
-               "xapic_page.the_same_state_as_the_msrs_show"}},
+      {"SVR",
+       {"local_apic_accept.software_disable_holds_what_is_there_and_takes_nothing_new",
+        "xapic_page.the_same_state_as_the_msrs_show"}},
       {"ISR", vectors},
       {"TMR", vectors},
       {"IRR", vectors},
-      {"ESR", {"local_apic_esr.errors_show_after_a_write_and_are_then_forgotten",
-               "xapic_esr.each_bit_and_who_sets_it"}},
+      {"ESR",
+       {"local_apic_esr.errors_show_after_a_write_and_are_then_forgotten", "xapic_esr.each_bit_and_who_sets_it"}},
       {"LVT CMCI", {"local_apic_lvt.local_sources"}},
       {"ICR", {"local_apic_icr.a_legal_command_leaves_decoded", "xapic_icr.the_lower_half_sends_with_the_upper_half"}},
       {"ICR high", {"xapic_icr.the_lower_half_sends_with_the_upper_half"}},
-      {"LVT timer", {"local_apic_timer.an_expiry_requests_the_vector_of_the_entry",
-                     "xapic_timer.fires_at_c_not_before"}},
+      {"LVT timer",
+       {"local_apic_timer.an_expiry_requests_the_vector_of_the_entry", "xapic_timer.fires_at_c_not_before"}},
       {"LVT thermal", {"local_apic_lvt.local_sources"}},
       {"LVT performance", {"local_apic_lvt.local_sources", "local_apic_lvt.a_performance_interrupt_masks_its_entry"}},
       {"LVT LINT0", {"lint.every_mode_on_both_edges", "lint.a_level_asks_again_after_its_eoi"}},

@@ -1,6 +1,6 @@
-#include <vmxsys/apic/startup.hpp>
-
 #include <gtest/gtest.h>
+
+#include <vmxsys/apic/local/startup.hpp>
 
 namespace {
 

@@ -1,9 +1,8 @@
-#include <vmxsys/apic/timer.hpp>
-
 #include <gtest/gtest.h>
-
 #include <random>
 #include <stdexcept>
+
+#include <vmxsys/apic/local/timer.hpp>
 
 namespace {
 
@@ -48,9 +47,11 @@ TEST(apic_timer, clock_must_be_legal) {
 }
 
 TEST(apic_timer, divisor_encodings) {
-  struct row { std::uint32_t code, divisor; };
-  for (const row& r : {row{0x0, 2}, row{0x1, 4}, row{0x2, 8}, row{0x3, 16}, row{0x8, 32}, row{0x9, 64}, row{0xA, 128},
-                       row{0xB, 1}})
+  struct row {
+    std::uint32_t code, divisor;
+  };
+  for (const row& r :
+       {row{0x0, 2}, row{0x1, 4}, row{0x2, 8}, row{0x3, 16}, row{0x8, 32}, row{0x9, 64}, row{0xA, 128}, row{0xB, 1}})
     EXPECT_EQ(timer_divisor(r.code), r.divisor) << r.code;
 }
 
@@ -91,7 +92,10 @@ TEST(apic_timer, current_count_is_the_remaining_count) {
   apic_timer timer{{10, 1}};
   timer.set_divide_configuration(0x0, cycles{0});  // by 2: one count is 20 cycles
   timer.set_initial_count(5, cycles{1000});
-  struct row { std::uint64_t now; std::uint32_t count; };
+  struct row {
+    std::uint64_t now;
+    std::uint32_t count;
+  };
   for (const row& r : {row{1000, 5}, row{1019, 5}, row{1020, 4}, row{1099, 1}, row{1100, 0}, row{5000, 0}})
     EXPECT_EQ(timer.current_count(cycles{r.now}), r.count) << r.now;
 }
@@ -311,7 +315,9 @@ TEST(apic_timer, agrees_with_a_timer_that_ticks) {
       ASSERT_EQ(ours.fire(cycles{now}), naive.cycle() ? 1U : 0U) << "round " << round << " cycle " << now;
       ASSERT_EQ(ours.current_count(cycles{now}), naive.left()) << "round " << round << " cycle " << now;
       switch (random(2000)) {
-        case 0: case 1: case 2: {
+        case 0:
+        case 1:
+        case 2: {
           const std::uint32_t count = random(60);
           ours.set_initial_count(count, cycles{now});
           naive.write(count);
@@ -323,13 +329,15 @@ TEST(apic_timer, agrees_with_a_timer_that_ticks) {
           naive.divide(timer_divisor(code));
           break;
         }
-        case 4: case 5: {
+        case 4:
+        case 5: {
           const auto mode = random(2) ? timer_mode::periodic : timer_mode::one_shot;
           ours.set_mode(mode, cycles{now});
           naive.mode(mode);
           break;
         }
-        default: break;
+        default:
+          break;
       }
     }
   }

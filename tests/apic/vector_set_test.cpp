@@ -1,9 +1,8 @@
-#include <vmxsys/apic/vector_set.hpp>
-
 #include <gtest/gtest.h>
-
 #include <random>
 #include <set>
+
+#include <vmxsys/apic/local/vector_set.hpp>
 
 namespace {
 
@@ -38,8 +37,10 @@ TEST(vector_set, agrees_with_a_set_of_integers) {
   std::set<int> naive;
   for (int step = 0; step < 20000; ++step) {
     const auto vector = static_cast<std::uint8_t>(random());
-    if (random() % 2) EXPECT_EQ(ours.set(vector), naive.insert(vector).second);
-    else EXPECT_EQ(ours.clear(vector), naive.erase(vector) == 1);
+    if (random() % 2)
+      EXPECT_EQ(ours.set(vector), naive.insert(vector).second);
+    else
+      EXPECT_EQ(ours.clear(vector), naive.erase(vector) == 1);
     ASSERT_EQ(ours.highest(), naive.empty() ? -1 : *naive.rbegin());
     ASSERT_EQ(ours.count(), static_cast<int>(naive.size()));
     ASSERT_EQ(ours.empty(), naive.empty());

@@ -1,9 +1,9 @@
 #pragma once
 #include <vector>
 
-#include <vmxsys/apic/apic_access.hpp>
-#include <vmxsys/apic/virtual_interrupts.hpp>
-#include <vmxsys/vmx/control.hpp>
+#include <vmxsys/apic/virtualization/apic_access.hpp>
+#include <vmxsys/apic/virtualization/virtual_interrupts.hpp>
+#include <vmxsys/vmx/vmcs/control.hpp>
 
 #include "vmx/flat_memory.hpp"
 

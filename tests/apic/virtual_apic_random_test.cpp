@@ -1,10 +1,10 @@
 #include <gtest/gtest.h>
 #include <set>
 
-#include <vmxsys/apic/guest_timer.hpp>
-#include <vmxsys/apic/ipi_virtualization.hpp>
-#include <vmxsys/apic/posted_interrupts.hpp>
-#include <vmxsys/apic/x2apic_access.hpp>
+#include <vmxsys/apic/virtualization/guest_timer.hpp>
+#include <vmxsys/apic/virtualization/ipi_virtualization.hpp>
+#include <vmxsys/apic/virtualization/posted_interrupts.hpp>
+#include <vmxsys/apic/virtualization/x2apic_access.hpp>
 
 #include "random_numbers.hpp"
 #include "virtual_apic_bench.hpp"

@@ -2,11 +2,11 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/apic/apic_access.hpp>
-#include <vmxsys/apic/guest_timer.hpp>
-#include <vmxsys/apic/ipi_virtualization.hpp>
-#include <vmxsys/apic/posted_interrupts.hpp>
-#include <vmxsys/apic/x2apic_access.hpp>
+#include <vmxsys/apic/virtualization/apic_access.hpp>
+#include <vmxsys/apic/virtualization/guest_timer.hpp>
+#include <vmxsys/apic/virtualization/ipi_virtualization.hpp>
+#include <vmxsys/apic/virtualization/posted_interrupts.hpp>
+#include <vmxsys/apic/virtualization/x2apic_access.hpp>
 
 #include "row_tests.hpp"
 #include "virtual_apic_bench.hpp"

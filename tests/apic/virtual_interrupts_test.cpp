@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
 #include <initializer_list>
 
-#include <vmxsys/vmx/after_entry.hpp>
-#include <vmxsys/vmx/boundary.hpp>
+#include <vmxsys/vmx/events/boundary.hpp>
+#include <vmxsys/vmx/transition/after_entry.hpp>
 
 #include "virtual_apic_bench.hpp"
 

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/apic/x2apic_access.hpp>
+#include <vmxsys/apic/virtualization/x2apic_access.hpp>
 
 #include "virtual_apic_bench.hpp"
 

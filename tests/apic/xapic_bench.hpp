@@ -1,10 +1,9 @@
 #pragma once
-#include <gtest/gtest.h>
-
 #include <cstdint>
+#include <gtest/gtest.h>
 #include <vector>
 
-#include <vmxsys/apic/local_apic.hpp>
+#include <vmxsys/apic/local/local_apic.hpp>
 
 namespace vmxsys::apic::testing_bench {
 

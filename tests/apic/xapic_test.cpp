@@ -1,10 +1,9 @@
 // xAPIC mode: what the register page does beyond the register map, mode changes, destinations, ICR, errors, timer.
 #include <gtest/gtest.h>
-
 #include <string>
 #include <vector>
 
-#include <vmxsys/apic/local_apic.hpp>
+#include <vmxsys/apic/local/local_apic.hpp>
 
 #include "xapic_bench.hpp"
 
@@ -31,7 +30,10 @@ TEST(xapic_page, answers_where_the_base_register_puts_it_and_in_xapic_mode_only)
   EXPECT_EQ(apic.apic_base_address(), 0xFEE00000U);
   write_base(apic, 0x12'3456'7800);
   EXPECT_EQ(apic.apic_base_address(), 0x12'3456'7000U);
-  struct row { std::uint64_t address; bool covered; };
+  struct row {
+    std::uint64_t address;
+    bool covered;
+  };
   for (const row& r : {row{0x12'3456'6FFF, false}, row{0x12'3456'7000, true}, row{0x12'3456'7FFF, true},
                        row{0x12'3456'8000, false}, row{0xFEE00000, false}, row{0x3456'7000, false}})
     EXPECT_EQ(apic.covers(r.address), r.covered) << std::hex << r.address;
@@ -119,16 +121,18 @@ TEST(xapic_page, reads_of_write_only_registers_are_undefined_and_zero) {
 TEST(local_apic_mode, every_transition_and_what_it_keeps) {
   const std::uint64_t disabled = 0xFEE00000, xapic = 0xFEE00800, x2apic = 0xFEE00C00, invalid = 0xFEE00400;
   enum class effect { fault, keeps, keeps_but_xapic_ids, resets };
-  struct row { apic_mode from; std::uint64_t to; effect what; };
-  for (const row& r : {row{apic_mode::disabled, disabled, effect::keeps},
-                       row{apic_mode::disabled, xapic, effect::resets},
-                       row{apic_mode::disabled, x2apic, effect::fault},
-                       row{apic_mode::disabled, invalid, effect::fault},
-                       row{apic_mode::xapic, disabled, effect::resets}, row{apic_mode::xapic, xapic, effect::keeps},
-                       row{apic_mode::xapic, x2apic, effect::keeps_but_xapic_ids},
-                       row{apic_mode::xapic, invalid, effect::fault}, row{apic_mode::x2apic, disabled, effect::resets},
-                       row{apic_mode::x2apic, xapic, effect::fault}, row{apic_mode::x2apic, x2apic, effect::keeps},
-                       row{apic_mode::x2apic, invalid, effect::fault}}) {
+  struct row {
+    apic_mode from;
+    std::uint64_t to;
+    effect what;
+  };
+  for (const row& r :
+       {row{apic_mode::disabled, disabled, effect::keeps}, row{apic_mode::disabled, xapic, effect::resets},
+        row{apic_mode::disabled, x2apic, effect::fault}, row{apic_mode::disabled, invalid, effect::fault},
+        row{apic_mode::xapic, disabled, effect::resets}, row{apic_mode::xapic, xapic, effect::keeps},
+        row{apic_mode::xapic, x2apic, effect::keeps_but_xapic_ids}, row{apic_mode::xapic, invalid, effect::fault},
+        row{apic_mode::x2apic, disabled, effect::resets}, row{apic_mode::x2apic, xapic, effect::fault},
+        row{apic_mode::x2apic, x2apic, effect::keeps}, row{apic_mode::x2apic, invalid, effect::fault}}) {
     SCOPED_TRACE(testing::Message() << static_cast<int>(r.from) << " to " << std::hex << r.to);
     local_apic apic = in_mode(r.from, 0x123);
     if (r.from == apic_mode::xapic) {
@@ -147,7 +151,9 @@ TEST(local_apic_mode, every_transition_and_what_it_keeps) {
     EXPECT_EQ(apic.write_msr(msr::apic_base, r.to, cycles{0}).fault, r.what == effect::fault);
     switch (r.what) {
       case effect::fault:
-      case effect::keeps: EXPECT_EQ(testing_bench::fingerprint(apic), before); break;
+      case effect::keeps:
+        EXPECT_EQ(testing_bench::fingerprint(apic), before);
+        break;
       case effect::keeps_but_xapic_ids:
         EXPECT_EQ(apic.read_msr(msr::icr, cycles{0}).value, 0x40FDU) << "the destination is lost";
         EXPECT_EQ(apic.read_msr(msr::svr, cycles{0}).value, 0x1EEU);
@@ -213,11 +219,14 @@ TEST(xapic_id, software_written_ids_end_with_disabling) {
 
 TEST(xapic_destination, address_follows_ldr_and_dfr) {
   local_apic apic = enabled_xapic(5);
-  struct row { std::uint32_t ldr, dfr, logical; bool flat; };
-  for (const row& r : {row{0, 0xFFFFFFFF, 0, true}, row{0x20FFFFFF, 0xFFFFFFFF, 0x20, true},
-                       row{0x24000000, 0x0FFFFFFF, 0x24, false}, row{0x24000000, 0, 0x24, false},
-                       row{0x24000000, 0xF0000000, 0x24, true}, row{0x24000000, 0xE0000000, 0, false},
-                       row{0x24000000, 0x10000000, 0, false}}) {
+  struct row {
+    std::uint32_t ldr, dfr, logical;
+    bool flat;
+  };
+  for (const row& r :
+       {row{0, 0xFFFFFFFF, 0, true}, row{0x20FFFFFF, 0xFFFFFFFF, 0x20, true}, row{0x24000000, 0x0FFFFFFF, 0x24, false},
+        row{0x24000000, 0, 0x24, false}, row{0x24000000, 0xF0000000, 0x24, true}, row{0x24000000, 0xE0000000, 0, false},
+        row{0x24000000, 0x10000000, 0, false}}) {
     store(apic, page::ldr, r.ldr);
     store(apic, page::dfr, r.dfr);
     const apic_address a = apic.address();
@@ -279,7 +288,11 @@ TEST(xapic_icr, both_formats_say_the_same_but_for_the_destination) {
 }
 
 TEST(xapic_icr, refused_commands_set_the_same_errors_as_in_x2apic_mode) {
-  struct row { std::uint32_t low; ipi_verdict verdict; std::uint32_t error; };
+  struct row {
+    std::uint32_t low;
+    ipi_verdict verdict;
+    std::uint32_t error;
+  };
   local_apic_options options;
   options.sends_lowest_priority = false;
   for (const row& r : {row{0x400F, ipi_verdict::send_illegal_vector, 0x20}, row{0x4010, ipi_verdict::send, 0},
@@ -345,7 +358,10 @@ TEST(xapic_esr, a_masked_error_entry_collects_silently) {
 }
 
 TEST(xapic_esr, illegal_vectors_in_an_lvt_entry_show_when_raised_or_when_written) {
-  struct row { std::uint32_t entry; bool at_write; };
+  struct row {
+    std::uint32_t entry;
+    bool at_write;
+  };
   for (const row& r : {row{0x0000F, true}, row{0x00010, false}, row{0x1000F, false}, row{0x0040F, false}})
     for (bool checks : {false, true}) {
       local_apic_options options;
@@ -361,7 +377,9 @@ TEST(xapic_esr, illegal_vectors_in_an_lvt_entry_show_when_raised_or_when_written
 // Options both modes share ------------------------------------------------------------------------------------------
 
 TEST(local_apic_options, sub_class_of_ppr_when_classes_are_equal) {
-  struct row { int tpr, ppr_keeps, ppr_zero; };
+  struct row {
+    int tpr, ppr_keeps, ppr_zero;
+  };
   for (const row& r : {row{0x45, 0x45, 0x40}, row{0x55, 0x55, 0x55}, row{0x35, 0x40, 0x40}})
     for (bool keeps : {false, true}) {
       local_apic_options options;

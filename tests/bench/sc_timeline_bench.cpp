@@ -1,6 +1,6 @@
 #include <systemc>
 
-#include <vmxsys/cpu/timeline.hpp>
+#include <vmxsys/cpu/time/timeline.hpp>
 
 #include "ratio.hpp"
 

@@ -2,12 +2,12 @@
 #include <malloc.h>
 #include <map>
 
-#include <vmxsys/cpu/logical_cpu.hpp>
-#include <vmxsys/models/hypervisor/kvm_facts.hpp>
+#include <vmxsys/cpu/core/logical_cpu.hpp>
 #include <vmxsys/models/kernel/kernel_facts.hpp>
-#include <vmxsys/platform/config_loader.hpp>
-#include <vmxsys/platform/simulation.hpp>
-#include <vmxsys/platform/study_ple_storm.hpp>
+#include <vmxsys/models/kvm/kvm_facts.hpp>
+#include <vmxsys/platform/experiments/detail/study_ple_storm.hpp>
+#include <vmxsys/platform/machine/config_loader.hpp>
+#include <vmxsys/platform/machine/simulation.hpp>
 
 #include "ratio.hpp"
 
@@ -137,9 +137,9 @@ void cost_per_exit_at_512_cpus_over_8(benchmark::State& state) {
     double least = std::numeric_limits<double>::infinity();
     for (unsigned attempt = 0; attempt < 3 && least > bound; ++attempt) {
       exit_cost large{64}, small{1};
-      least = std::min(least, median_ratio(
-                                  7, [&] { return large.next(millisecond); },
-                                  [&] { return small.next(20 * millisecond); }));
+      least = std::min(least,
+                       median_ratio(
+                           7, [&] { return large.next(millisecond); }, [&] { return small.next(20 * millisecond); }));
     }
     at_most(state, least, bound);
   }

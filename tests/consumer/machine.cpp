@@ -1,7 +1,7 @@
-#include <vmxsys/vmx/cycles.hpp>
+#include <vmxsys/vmx/base/cycles.hpp>
 
 #ifdef HAVE_PLATFORM
-#include <vmxsys/platform/preset.hpp>
+#include <vmxsys/platform/presets/preset.hpp>
 static bool library_works() { return vmxsys::platform::preset_names().size() >= 3; }
 #else
 static bool library_works() { return true; }

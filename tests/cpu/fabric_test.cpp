@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/apic/destination.hpp>
-#include <vmxsys/cpu/system_instruction.hpp>
+#include <vmxsys/apic/local/destination.hpp>
+#include <vmxsys/cpu/program/system_instruction.hpp>
 
 #include "rig.hpp"
 

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 #include <vector>
 
-#include <vmxsys/cpu/frame_pool.hpp>
+#include <vmxsys/cpu/program/frame_pool.hpp>
 
 namespace vmxsys::cpu {
 namespace {

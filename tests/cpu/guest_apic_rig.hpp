@@ -1,6 +1,6 @@
 #pragma once
-#include <vmxsys/apic/ipi_virtualization.hpp>
-#include <vmxsys/apic/posted_interrupts.hpp>
+#include <vmxsys/apic/virtualization/ipi_virtualization.hpp>
+#include <vmxsys/apic/virtualization/posted_interrupts.hpp>
 
 #include "rig.hpp"
 

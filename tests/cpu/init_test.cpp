@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/cpu/system_instruction.hpp>
+#include <vmxsys/cpu/program/system_instruction.hpp>
 
 #include "guest_apic_rig.hpp"
 

@@ -4,9 +4,9 @@
 #include <stdexcept>
 #include <string>
 
-#include <vmxsys/apic/ipi_virtualization.hpp>
-#include <vmxsys/apic/posted_interrupts.hpp>
-#include <vmxsys/cpu/system_instruction.hpp>
+#include <vmxsys/apic/virtualization/ipi_virtualization.hpp>
+#include <vmxsys/apic/virtualization/posted_interrupts.hpp>
+#include <vmxsys/cpu/program/system_instruction.hpp>
 
 #include "rig.hpp"
 

@@ -2,11 +2,11 @@
 #include <gtest/gtest.h>
 #include <sstream>
 
-#include <vmxsys/cpu/cpu_facts.hpp>
-#include <vmxsys/cpu/fact_hash.hpp>
-#include <vmxsys/cpu/logical_cpu.hpp>
-#include <vmxsys/cpu/machine.hpp>
-#include <vmxsys/vmx/minimal_vmcs.hpp>
+#include <vmxsys/cpu/core/logical_cpu.hpp>
+#include <vmxsys/cpu/core/machine.hpp>
+#include <vmxsys/cpu/facts/cpu_facts.hpp>
+#include <vmxsys/cpu/facts/fact_hash.hpp>
+#include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
 
 // The example of the room's README, and that it is the README's.
 namespace vmxsys::cpu::testing {

@@ -8,12 +8,12 @@
 #include <utility>
 #include <vector>
 
-#include <vmxsys/apic/register_map.hpp>
-#include <vmxsys/cpu/cpu_facts.hpp>
-#include <vmxsys/cpu/fact_hash.hpp>
-#include <vmxsys/cpu/logical_cpu.hpp>
-#include <vmxsys/cpu/machine.hpp>
-#include <vmxsys/vmx/minimal_vmcs.hpp>
+#include <vmxsys/apic/local/register_map.hpp>
+#include <vmxsys/cpu/core/logical_cpu.hpp>
+#include <vmxsys/cpu/core/machine.hpp>
+#include <vmxsys/cpu/facts/cpu_facts.hpp>
+#include <vmxsys/cpu/facts/fact_hash.hpp>
+#include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
 
 #include "random_numbers.hpp"
 

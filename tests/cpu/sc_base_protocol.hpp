@@ -6,8 +6,8 @@
 #include <ostream>
 #include <tlm_utils/simple_initiator_socket.h>
 
-#include <vmxsys/cpu/sc_messages.hpp>
-#include <vmxsys/cpu/sc_timeline_module.hpp>
+#include <vmxsys/cpu/systemc/sc_messages.hpp>
+#include <vmxsys/cpu/systemc/sc_timeline_module.hpp>
 
 #include "random_numbers.hpp"
 #include "storm_fixture.hpp"

@@ -1,9 +1,9 @@
 #include "sc_base_protocol.hpp"
 
-#include <vmxsys/cpu/sc_interrupt_port.hpp>
-#include <vmxsys/cpu/sc_local_apic.hpp>
-#include <vmxsys/cpu/sc_memory.hpp>
-#include <vmxsys/cpu/sc_remapping_unit.hpp>
+#include <vmxsys/cpu/systemc/sc_interrupt_port.hpp>
+#include <vmxsys/cpu/systemc/sc_local_apic.hpp>
+#include <vmxsys/cpu/systemc/sc_memory.hpp>
+#include <vmxsys/cpu/systemc/sc_remapping_unit.hpp>
 
 namespace vmxsys::cpu::testing {
 namespace {

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 #include <random>
 
-#include <vmxsys/cpu/sc_cycle_clock.hpp>
+#include <vmxsys/cpu/systemc/sc_cycle_clock.hpp>
 
 namespace vmxsys::cpu {
 namespace {

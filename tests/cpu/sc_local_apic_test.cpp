@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 #include <tlm_utils/simple_initiator_socket.h>
 
-#include <vmxsys/cpu/sc_local_apic.hpp>
+#include <vmxsys/cpu/systemc/sc_local_apic.hpp>
 
 #include "rig.hpp"
 

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/apic/destination.hpp>
+#include <vmxsys/apic/local/destination.hpp>
 
 #include "sc_storm.hpp"
 

@@ -1,9 +1,9 @@
 #include <gtest/gtest.h>
 #include <tlm_utils/simple_initiator_socket.h>
 
-#include <vmxsys/apic/posted_interrupts.hpp>
-#include <vmxsys/cpu/sc_memory.hpp>
-#include <vmxsys/cpu/sc_remapping_unit.hpp>
+#include <vmxsys/apic/virtualization/posted_interrupts.hpp>
+#include <vmxsys/cpu/systemc/sc_memory.hpp>
+#include <vmxsys/cpu/systemc/sc_remapping_unit.hpp>
 
 #include "rig.hpp"
 #include "sc_storm.hpp"

@@ -7,11 +7,11 @@
 #include <unistd.h>
 #include <vector>
 
-#include <vmxsys/apic/register_map.hpp>
-#include <vmxsys/cpu/cpu_facts.hpp>
-#include <vmxsys/cpu/sc_interrupt_port.hpp>
-#include <vmxsys/cpu/sc_memory.hpp>
-#include <vmxsys/cpu/sc_physical_cpu.hpp>
+#include <vmxsys/apic/local/register_map.hpp>
+#include <vmxsys/cpu/facts/cpu_facts.hpp>
+#include <vmxsys/cpu/systemc/sc_interrupt_port.hpp>
+#include <vmxsys/cpu/systemc/sc_memory.hpp>
+#include <vmxsys/cpu/systemc/sc_physical_cpu.hpp>
 
 #include "storm_fixture.hpp"
 

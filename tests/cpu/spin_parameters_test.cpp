@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/cpu/spin_detectors.hpp>
+#include <vmxsys/cpu/core/spin_detectors.hpp>
 
 namespace vmxsys::cpu {
 namespace {

@@ -2,11 +2,11 @@
 #include <memory>
 #include <vector>
 
-#include <vmxsys/cpu/fact_hash.hpp>
-#include <vmxsys/cpu/logical_cpu.hpp>
-#include <vmxsys/cpu/machine.hpp>
-#include <vmxsys/vmx/minimal_vmcs.hpp>
-#include <vmxsys/vmx/pause_loop_exiting.hpp>
+#include <vmxsys/cpu/core/logical_cpu.hpp>
+#include <vmxsys/cpu/core/machine.hpp>
+#include <vmxsys/cpu/facts/fact_hash.hpp>
+#include <vmxsys/vmx/spin_detectors/pause_loop_exiting.hpp>
+#include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
 
 // A ten-line hypervisor whose guest spins on a lock word.
 namespace vmxsys::cpu::testing {

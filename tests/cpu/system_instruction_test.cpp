@@ -1,6 +1,6 @@
-#include <vmxsys/cpu/system_instruction.hpp>
-#include <vmxsys/vmx/exit_qualification.hpp>
-#include <vmxsys/vmx/msr_list.hpp>
+#include <vmxsys/cpu/program/system_instruction.hpp>
+#include <vmxsys/vmx/transition/msr_list.hpp>
+#include <vmxsys/vmx/vmcs/exit_qualification.hpp>
 
 #include "rig.hpp"
 

@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <tuple>
 
-#include <vmxsys/cpu/timeline.hpp>
+#include <vmxsys/cpu/time/timeline.hpp>
 
 #include "rig.hpp"
 

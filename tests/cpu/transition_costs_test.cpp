@@ -1,9 +1,9 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/cpu/transition_costs.hpp>
-#include <vmxsys/vmx/control.hpp>
-#include <vmxsys/vmx/guest_state.hpp>
-#include <vmxsys/vmx/minimal_vmcs.hpp>
+#include <vmxsys/cpu/core/transition_costs.hpp>
+#include <vmxsys/vmx/transition/guest_state.hpp>
+#include <vmxsys/vmx/vmcs/control.hpp>
+#include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
 
 #include "random_numbers.hpp"
 

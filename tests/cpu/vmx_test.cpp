@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/vmx/preemption_timer.hpp>
+#include <vmxsys/vmx/events/preemption_timer.hpp>
 
 #include "rig.hpp"
 

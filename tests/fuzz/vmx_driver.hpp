@@ -5,14 +5,14 @@
 #include <cstring>
 #include <string>
 
-#include <vmxsys/vmx/active_vmcs_store.hpp>
-#include <vmxsys/vmx/control.hpp>
-#include <vmxsys/vmx/entry.hpp>
-#include <vmxsys/vmx/ept.hpp>
-#include <vmxsys/vmx/instruction_table.hpp>
-#include <vmxsys/vmx/invalidation.hpp>
-#include <vmxsys/vmx/minimal_vmcs.hpp>
-#include <vmxsys/vmx/vm_function.hpp>
+#include <vmxsys/vmx/instructions/ept.hpp>
+#include <vmxsys/vmx/instructions/instruction_table.hpp>
+#include <vmxsys/vmx/instructions/invalidation.hpp>
+#include <vmxsys/vmx/instructions/vm_function.hpp>
+#include <vmxsys/vmx/transition/entry.hpp>
+#include <vmxsys/vmx/vmcs/active_vmcs_store.hpp>
+#include <vmxsys/vmx/vmcs/control.hpp>
+#include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
 
 namespace vmxsys::vmx::fuzz {
 

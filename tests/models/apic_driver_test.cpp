@@ -1,8 +1,8 @@
-#include "kernel_rig.hpp"
+#include <string>
 
 #include <vmxsys/models/kernel/apic_driver.hpp>
 
-#include <string>
+#include "kernel_rig.hpp"
 
 // How kernels drive their local APICs, on bare machines: bring-up, unicast, multicast, broadcast.
 namespace vmxsys::models::testing {
@@ -27,22 +27,21 @@ struct rig {
   }
   /// CPU 0 calls a set of others, ten times.
   void call(const std::vector<unsigned>& targets) {
-    k->add_thread(
-        "caller",
-        [this, targets](thread&) -> cpu::program {
-          auto here = co_await isa::in(kernel_text);
-          cpu::cpu_set set;
-          for (const unsigned t : targets) set.set(t);
-          co_await until(20 * ms);
-          from = hw.time().now();
-          for (unsigned i = 0; i < 10; ++i)
-            co_await k->call_on(set, [this]() -> cpu::program {
-              ++done;
-              co_return;
-            });
-          to = hw.time().now();
-        },
-        kernel_text, {0});
+    k->add_thread("caller",
+                  [this, targets](thread&) -> cpu::program {
+                    auto here = co_await isa::in(kernel_text);
+                    cpu::cpu_set set;
+                    for (const unsigned t : targets) set.set(t);
+                    co_await until(20 * ms);
+                    from = hw.time().now();
+                    for (unsigned i = 0; i < 10; ++i)
+                      co_await k->call_on(set, [this]() -> cpu::program {
+                        ++done;
+                        co_return;
+                      });
+                    to = hw.time().now();
+                  },
+                  kernel_text, {0});
     hw.run_until(40 * ms);
     hw.check_accounting();
   }

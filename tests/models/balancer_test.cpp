@@ -1,12 +1,12 @@
+#include <gtest/gtest.h>
+#include <memory>
+#include <vector>
+
 #include <vmxsys/models/schedulers/balancer.hpp>
 #include <vmxsys/models/schedulers/cfs.hpp>
 #include <vmxsys/models/schedulers/round_robin.hpp>
 
-#include <gtest/gtest.h>
-
 #include "machine_double.hpp"
-#include <memory>
-#include <vector>
 
 namespace vmxsys::models {
 namespace {

@@ -1,11 +1,10 @@
-#include <vmxsys/models/schedulers/cfs_arithmetic.hpp>
-#include <vmxsys/models/schedulers/cfs_tunables.hpp>
-
 #include <gtest/gtest.h>
-
 #include <optional>
 #include <stdexcept>
 #include <string>
+
+#include <vmxsys/models/schedulers/cfs_arithmetic.hpp>
+#include <vmxsys/models/schedulers/cfs_tunables.hpp>
 
 namespace vmxsys::models {
 namespace {

@@ -1,16 +1,15 @@
 // Random operation streams on the fair scheduler and on an independent, naive restatement of its rules: a vector that
 // is sorted whenever somebody looks at it, wide integers instead of shifted factors, no shared code but the weights.
 
-#include <vmxsys/models/schedulers/cfs.hpp>
-
-#include <gtest/gtest.h>
-
 #include <algorithm>
+#include <gtest/gtest.h>
 #include <memory>
 #include <optional>
 #include <random>
 #include <string>
 #include <vector>
+
+#include <vmxsys/models/schedulers/cfs.hpp>
 
 namespace vmxsys::models {
 namespace {

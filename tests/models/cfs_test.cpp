@@ -1,13 +1,12 @@
-#include <vmxsys/models/schedulers/cfs.hpp>
-
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <deque>
+#include <gtest/gtest.h>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <vmxsys/models/schedulers/cfs.hpp>
 
 namespace vmxsys::models {
 namespace {

@@ -1,17 +1,4 @@
 #pragma once
-#include <vmxsys/cpu/cpu_facts.hpp>
-#include <vmxsys/cpu/fact_hash.hpp>
-#include <vmxsys/cpu/logical_cpu.hpp>
-#include <vmxsys/cpu/machine.hpp>
-#include <vmxsys/models/hypervisor/kvm_facts.hpp>
-#include <vmxsys/models/kernel/code.hpp>
-#include <vmxsys/models/kernel/kernel.hpp>
-#include <vmxsys/models/kernel/kernel_facts.hpp>
-#include <vmxsys/models/schedulers/cfs.hpp>
-#include <vmxsys/models/schedulers/round_robin.hpp>
-#include <vmxsys/vmx/capability.hpp>
-#include <vmxsys/vmx/spin_detector.hpp>
-
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -19,6 +6,19 @@
 #include <string>
 #include <tuple>
 #include <vector>
+
+#include <vmxsys/cpu/core/logical_cpu.hpp>
+#include <vmxsys/cpu/core/machine.hpp>
+#include <vmxsys/cpu/facts/cpu_facts.hpp>
+#include <vmxsys/cpu/facts/fact_hash.hpp>
+#include <vmxsys/models/kernel/code.hpp>
+#include <vmxsys/models/kernel/kernel.hpp>
+#include <vmxsys/models/kernel/kernel_facts.hpp>
+#include <vmxsys/models/kvm/kvm_facts.hpp>
+#include <vmxsys/models/schedulers/cfs.hpp>
+#include <vmxsys/models/schedulers/round_robin.hpp>
+#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
+#include <vmxsys/vmx/vmcs/capability.hpp>
 
 // A bare machine with a kernel whose threads are lambdas, a record of what it states, and a spy between the kernel and
 // its scheduler. The TSC runs at 1 GHz: a cycle is a nanosecond.
@@ -31,7 +31,8 @@ inline constexpr cycles ms{1'000'000};
 inline constexpr cpu::code_location user_text{"user_work", 0x402000, 0, 3, cpu::bucket::user};
 inline constexpr cpu::code_location kernel_text{"kernel_work", 0xffffffff82001000, 0, 0, cpu::bucket::kernel};
 
-template <class F> struct recorded {
+template <class F>
+struct recorded {
   cpu::fact_header header;
   F fact;
   std::size_t order;  ///< among all facts of the run
@@ -40,16 +41,21 @@ template <class F> struct recorded {
 };
 
 /// Keeps the facts of the kinds named.
-template <class... F> class fact_record : public cpu::fact_observer {
+template <class... F>
+class fact_record : public cpu::fact_observer {
  public:
   void observe(const cpu::fact_view& view) override {
     ++order_;
     (keep<F>(view), ...);
   }
-  template <class T> const std::deque<recorded<T>>& of() const { return std::get<std::deque<recorded<T>>>(all_); }
+  template <class T>
+  const std::deque<recorded<T>>& of() const {
+    return std::get<std::deque<recorded<T>>>(all_);
+  }
 
  private:
-  template <class T> void keep(const cpu::fact_view& view) {
+  template <class T>
+  void keep(const cpu::fact_view& view) {
     if (const T* fact = view.as<T>()) std::get<std::deque<recorded<T>>>(all_).push_back({view.header(), *fact, order_});
   }
   std::tuple<std::deque<recorded<F>>...> all_;
@@ -68,7 +74,8 @@ class spying_scheduler final : public scheduler {
     bool answer;
   };
 
-  explicit spying_scheduler(std::unique_ptr<scheduler> watched) : scheduler{watched->cpu_count()}, to_{std::move(watched)} {}
+  explicit spying_scheduler(std::unique_ptr<scheduler> watched)
+      : scheduler{watched->cpu_count()}, to_{std::move(watched)} {}
 
   const char* name() const noexcept override { return to_->name(); }
   std::unique_ptr<sched_entity> make_entity(std::uint32_t id, int nice) override { return to_->make_entity(id, nice); }
@@ -207,7 +214,8 @@ class kernel_rig {
     return k().add_thread(std::move(name), std::move(what), where, std::move(on));
   }
   thread& hog(std::string name, std::vector<unsigned> on, const cpu::code_location& where = user_text) {
-    return add(std::move(name), std::move(on), [](thread&) { return compute_for_ever(); }, where);
+    return add(
+        std::move(name), std::move(on), [](thread&) { return compute_for_ever(); }, where);
   }
   void run_until(cycles end) {
     hw.run_until(end);

@@ -1,12 +1,12 @@
-#include "kvm_rig.hpp"
-
-#include <vmxsys/apic/msi.hpp>
-#include <vmxsys/cpu/system_instruction.hpp>
-#include <vmxsys/models/devices/io_apic.hpp>
-#include <vmxsys/models/hypervisor/interrupt_path.hpp>
-
 #include <string>
 #include <utility>
+
+#include <vmxsys/apic/remapping/msi.hpp>
+#include <vmxsys/cpu/program/system_instruction.hpp>
+#include <vmxsys/models/devices/io_apic.hpp>
+#include <vmxsys/models/kvm/interrupts/interrupt_path.hpp>
+
+#include "kvm_rig.hpp"
 
 // What the virtual local APIC of a guest does with commands and registers, whichever path interrupts take.
 namespace vmxsys::models::testing {
@@ -297,9 +297,9 @@ class level_device final : public io_apic_sink {
 };
 
 TEST(kvm_apic, a_level_triggered_interrupt_comes_again_until_its_device_is_served) {
-  for (const variant& v : {variant{"injected"}, variant{"injected", "xapic"}, variant{"posted"},
-                           variant{"posted", "xapic"}, variant{"posted", "x2apic_physical", true},
-                           variant{"ipi_virtualized"}})
+  for (const variant& v :
+       {variant{"injected"}, variant{"injected", "xapic"}, variant{"posted"}, variant{"posted", "xapic"},
+        variant{"posted", "x2apic_physical", true}, variant{"ipi_virtualized"}})
     for (const bool halts : {false, true}) {
       SCOPED_TRACE(name_of(v) + (halts ? ", halts" : ", computes"));
       bench b{v, 2};

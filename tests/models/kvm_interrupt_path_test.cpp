@@ -1,11 +1,11 @@
-#include "kvm_rig.hpp"
-
-#include <vmxsys/apic/interrupt_remapping.hpp>
-#include <vmxsys/models/guests/workload.hpp>
-#include <vmxsys/models/hypervisor/interrupt_path.hpp>
-
 #include <array>
 #include <string>
+
+#include <vmxsys/apic/remapping/interrupt_remapping.hpp>
+#include <vmxsys/models/kvm/interrupts/interrupt_path.hpp>
+#include <vmxsys/models/workloads/workload.hpp>
+
+#include "kvm_rig.hpp"
 
 // The ways interrupts take into a guest: what exits where, and that none is lost.
 namespace vmxsys::models::testing {
@@ -235,18 +235,21 @@ struct wakes {
   wakes(const variant& v, unsigned cpus, unsigned vcpus, bool pinned, unsigned vms = 1, bool stepped = false)
       : b{v, cpus, vcpus, pinned, stepped, vms} {
     for (unsigned vm = 0; vm < vms; ++vm)
-      b.r.add("caller", {0}, [this, vm, vcpus](thread&) -> cpu::program {
-        auto here = co_await isa::in(kernel_text);
-        for (unsigned i = 0;; ++i) {
-          const unsigned target = 1 + i % (vcpus - 1);
-          co_await b.r.guest(vm).call_on(target, [this]() -> cpu::program {
-            ++done;
-            co_return;
-          });
-          // Now and then the target is about to halt, or on its way out of it.
-          co_await isa::compute(cycles{1'000 + i * 3'701 % 40'000});
-        }
-      }, user_text, vm);
+      b.r.add(
+          "caller", {0},
+          [this, vm, vcpus](thread&) -> cpu::program {
+            auto here = co_await isa::in(kernel_text);
+            for (unsigned i = 0;; ++i) {
+              const unsigned target = 1 + i % (vcpus - 1);
+              co_await b.r.guest(vm).call_on(target, [this]() -> cpu::program {
+                ++done;
+                co_return;
+              });
+              // Now and then the target is about to halt, or on its way out of it.
+              co_await isa::compute(cycles{1'000 + i * 3'701 % 40'000});
+            }
+          },
+          user_text, vm);
   }
   bench b;
   unsigned done = 0;
@@ -287,7 +290,8 @@ TEST(interrupt_path, a_blocked_vcpu_is_notified_by_the_wake_up_vector_where_proc
   }
 }
 
-// -- interrupts of devices ----------------------------------------------------------------------------------------------
+// -- interrupts of devices
+// ----------------------------------------------------------------------------------------------
 
 /// A device of the test's own with one MSI, remapped, for vCPU 1: it computes, or halts all the time.
 struct device {
@@ -300,8 +304,7 @@ struct device {
       co_return;
     };
     if (!halts) b.r.hog(1);
-    const apic::remapping_entry entry =
-        b.r.hypervisor().vms()[0]->connect_device_interrupt(1, 0x41, bypass, host_cpu);
+    const apic::remapping_entry entry = b.r.hypervisor().vms()[0]->connect_device_interrupt(1, 0x41, bypass, host_cpu);
     EXPECT_EQ(entry.posted, bypass && v.path != "injected" && v.path != "direct");
     apic::write_entry(b.r.hw.physical(), table, 0, entry);
     b.r.run_until(20 * ms);
@@ -350,7 +353,8 @@ TEST(interrupt_path, a_device_wakes_a_halted_vcpu) {
       }
 }
 
-// -- the task priority -------------------------------------------------------------------------------------------------
+// -- the task priority
+// -------------------------------------------------------------------------------------------------
 
 TEST(interrupt_path, a_guest_that_has_lowered_its_task_priority_is_woken) {
   for (const variant& v : all_variants()) {

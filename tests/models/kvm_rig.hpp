@@ -1,12 +1,11 @@
 #pragma once
-#include "kernel_rig.hpp"
-
-#include <vmxsys/models/hypervisor/kvm.hpp>
-
 #include <gtest/gtest.h>
-
 #include <map>
 #include <optional>
+
+#include <vmxsys/models/kvm/kvm.hpp>
+
+#include "kernel_rig.hpp"
 
 // A bare machine with a host kernel, KVM, and virtual machines whose kernels run lambdas. Whatever a test looks at, the
 // checker looks at every entry and exit of every run.
@@ -15,8 +14,9 @@ namespace vmxsys::models::testing {
 using kvm_facts =
     fact_record<sched_switch_fact, sched_wakeup_fact, sched_migrate_fact, yield_to_fact, kvm_entry_fact, kvm_exit_fact,
                 ple_window_fact, inject_fact, post_fact, wait_lapic_expire_fact, on_spin_fact, vcpu_block_fact,
-                cpu::virtual_interrupt_fact, cpu::posting_step_fact, cpu::ipi_step_fact, cpu::timer_fired_fact, cpu::vm_entry_fact, cpu::vm_exit_fact,
-                cpu::ipi_sent_fact, cpu::ipi_arrived_fact, cpu::interrupt_fact, cpu::spin_fact, cpu::switch_fact>;
+                cpu::virtual_interrupt_fact, cpu::posting_step_fact, cpu::ipi_step_fact, cpu::timer_fired_fact,
+                cpu::vm_entry_fact, cpu::vm_exit_fact, cpu::ipi_sent_fact, cpu::ipi_arrived_fact, cpu::interrupt_fact,
+                cpu::spin_fact, cpu::switch_fact>;
 
 /// What must hold at each entry and exit.
 class transition_checker final : public cpu::fact_observer {
@@ -24,12 +24,18 @@ class transition_checker final : public cpu::fact_observer {
   explicit transition_checker(kvm& of) : of_{of} {}
 
   void observe(const cpu::fact_view& view) override {
-    if (const auto* f = view.as<kvm_entry_fact>()) entry(*f, view.header().at);
-    else if (const auto* x = view.as<kvm_exit_fact>()) exit(*x, view.header().at);
-    else if (const auto* h = view.as<cpu::vm_entry_fact>()) entered(*h);
-    else if (const auto* g = view.as<cpu::vm_exit_fact>()) exited(*g, view.header().at);
-    else if (const auto* i = view.as<inject_fact>()) injected(*i);
-    else if (const auto* s = view.as<sched_switch_fact>()) switched(*s);
+    if (const auto* f = view.as<kvm_entry_fact>())
+      entry(*f, view.header().at);
+    else if (const auto* x = view.as<kvm_exit_fact>())
+      exit(*x, view.header().at);
+    else if (const auto* h = view.as<cpu::vm_entry_fact>())
+      entered(*h);
+    else if (const auto* g = view.as<cpu::vm_exit_fact>())
+      exited(*g, view.header().at);
+    else if (const auto* i = view.as<inject_fact>())
+      injected(*i);
+    else if (const auto* s = view.as<sched_switch_fact>())
+      switched(*s);
   }
   std::uint64_t entries() const { return entries_; }
 
@@ -181,9 +187,11 @@ class kvm_rig {
     return guest(vm).add_thread(std::move(name), std::move(what), where, std::move(on));
   }
   thread& hog(unsigned vcpu, const cpu::code_location& where = user_text, unsigned vm = 0) {
-    return add("hog", {vcpu}, [](thread&) { return compute_for_ever(); }, where, vm);
+    return add(
+        "hog", {vcpu}, [](thread&) { return compute_for_ever(); }, where, vm);
   }
-  thread& add_to_host(std::string name, std::vector<unsigned> on, body what, const cpu::code_location& where = user_text) {
+  thread& add_to_host(std::string name, std::vector<unsigned> on, body what,
+                      const cpu::code_location& where = user_text) {
     return host().add_thread(std::move(name), std::move(what), where, std::move(on));
   }
 
@@ -201,7 +209,8 @@ class kvm_rig {
                                              when between = always) const {
     std::vector<recorded<kvm_exit_fact>> found;
     for (const auto& x : log.of<kvm_exit_fact>())
-      if (x->vm == vm && x->vcpu == v && (!why || x->reason == *why) && x.at() >= between.first && x.at() < between.second)
+      if (x->vm == vm && x->vcpu == v && (!why || x->reason == *why) && x.at() >= between.first &&
+          x.at() < between.second)
         found.push_back(x);
     return found;
   }
@@ -213,7 +222,8 @@ class kvm_rig {
     return found;
   }
   /// Of one kind, between two cycles.
-  template <class F> std::vector<recorded<F>> facts(when between = always) const {
+  template <class F>
+  std::vector<recorded<F>> facts(when between = always) const {
     std::vector<recorded<F>> found;
     for (const auto& f : log.of<F>())
       if (f.at() >= between.first && f.at() < between.second) found.push_back(f);

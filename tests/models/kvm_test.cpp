@@ -1,10 +1,10 @@
-#include "kvm_rig.hpp"
-
-#include <vmxsys/models/hypervisor/ple_window.hpp>
-#include <vmxsys/vmx/control.hpp>
-
 #include <algorithm>
 #include <set>
+
+#include <vmxsys/models/kvm/spin/ple_window.hpp>
+#include <vmxsys/vmx/vmcs/control.hpp>
+
+#include "kvm_rig.hpp"
 
 // KVM with small guests: bring-up, the virtual timer, interrupts, halts, PAUSE exits and the window, migration.
 namespace vmxsys::models::testing {
@@ -192,7 +192,8 @@ TEST(kvm_ipi, KK_01_wakes_a_halted_vcpu) {
   EXPECT_EQ(r.injections(vector::reschedule, 1, 0, {5 * ms, 6 * ms}).size(), 1u);
   EXPECT_GE(count(r.exits(reason::wrmsr, 0, 0, {5 * ms, 6 * ms})), 1u) << "the ICR write";
   ASSERT_EQ(r.facts<sched_wakeup_fact>({5 * ms, 6 * ms}).size(), 2u) << "the guest's thread, and the host's";
-  EXPECT_EQ(count(r.exits(reason::external_interrupt, 1, 0, {5 * ms, 6 * ms})), 0u) << "no kick of one that is not in the guest";
+  EXPECT_EQ(count(r.exits(reason::external_interrupt, 1, 0, {5 * ms, 6 * ms})), 0u)
+      << "no kick of one that is not in the guest";
 }
 
 TEST(kvm_ipi, KK_02_interrupts_a_running_vcpu) {
@@ -280,7 +281,8 @@ TEST(kvm_ipi, an_interrupt_for_a_guest_with_interrupts_off_waits_for_its_window)
   });
   r.run_until(6 * ms + 900 * us);
   EXPECT_FALSE(done);
-  EXPECT_EQ(count(r.exits(reason::external_interrupt, 1, 0, {6 * ms + 400 * us, 7 * ms})), 1u) << "the kick goes in, IF or not";
+  EXPECT_EQ(count(r.exits(reason::external_interrupt, 1, 0, {6 * ms + 400 * us, 7 * ms})), 1u)
+      << "the kick goes in, IF or not";
   EXPECT_EQ(count(r.exits(reason::interrupt_window, 1)), 0u);
   EXPECT_NE(r.vmcs(1)->read(vmx::field::primary_processor_based_controls) & vmx::primary::interrupt_window_exiting, 0u);
   r.run_until(8 * ms);
@@ -422,7 +424,8 @@ TEST(kvm_flags, preempted_ready_and_blocking_follow_the_thread) {
 }
 
 TEST(kvm_flags, a_vcpu_woken_from_its_halt_is_ready_and_blocking_until_it_runs) {
-  kvm_rig r{{.cpus = 2, .host_scheduler = round_robin(10'000'000)}, {{.vcpus = 2, .on = {{0}, {1}}}, {.vcpus = 1, .on = {{1}}}}};
+  kvm_rig r{{.cpus = 2, .host_scheduler = round_robin(10'000'000)},
+            {{.vcpus = 2, .on = {{0}, {1}}}, {.vcpus = 1, .on = {{1}}}}};
   guest_sleeper s;
   thread& t = r.add("sleeper", {1}, s.body(r));
   r.hog(0, user_text, 1);  // on the CPU of the sleeper's vCPU
@@ -453,16 +456,19 @@ struct contention {
   contention(kvm_rig& r, unsigned vcpus, cycles work, cycles hold, unsigned vm = 0)
       : lock{make_spinlock(lock_kind::queued, r.guest(vm).locks())}, rounds(vcpus) {
     for (unsigned i = 0; i < vcpus; ++i)
-      r.add("worker", {i}, [this, i, work, hold](thread&) -> cpu::program {
-        for (;;) {
-          co_await isa::compute(work);
-          auto here = co_await isa::in(kernel_text);
-          co_await lock->acquire();
-          co_await isa::compute(hold);
-          co_await lock->release();
-          ++rounds[i];
-        }
-      }, user_text, vm);
+      r.add(
+          "worker", {i},
+          [this, i, work, hold](thread&) -> cpu::program {
+            for (;;) {
+              co_await isa::compute(work);
+              auto here = co_await isa::in(kernel_text);
+              co_await lock->acquire();
+              co_await isa::compute(hold);
+              co_await lock->release();
+              ++rounds[i];
+            }
+          },
+          user_text, vm);
   }
 };
 
@@ -532,7 +538,8 @@ TEST(kvm_pause, WIN_18_every_entry_has_the_window_that_exits_and_switches_made) 
         values.insert(f.written.begin(), f.written.end());
       }
       EXPECT_GT(pauses, 8u);
-      if (p.grow > 1) EXPECT_TRUE(values.count(grown_ple_window(ple_window_era::vmx, p, p.window)) || vms == &stacked_pair);
+      if (p.grow > 1)
+        EXPECT_TRUE(values.count(grown_ple_window(ple_window_era::vmx, p, p.window)) || vms == &stacked_pair);
       if (p.grow < 2) EXPECT_EQ(values, std::set<std::uint32_t>{4096});
     }
 }
@@ -562,34 +569,36 @@ TEST(kvm_pause, a_flat_slice_means_a_switch_and_a_doubled_one_means_none) {
       for (const auto& f : s.r.facts<sched_switch_fact>())
         if (f->kernel == 0 && f->next_pid == pid) events[f.order] = [&] { switched = true; };
       for (const auto& f : s.r.facts<cpu::vm_entry_fact>())
-        if (f->vmcs == vmcs) events[f.order] = [&, f] {
-          entered = f.at();
-          window = f->ple_window;
-        };
+        if (f->vmcs == vmcs)
+          events[f.order] = [&, f] {
+            entered = f.at();
+            window = f->ple_window;
+          };
       for (const auto& f : s.r.facts<cpu::vm_exit_fact>())
-        if (f->vmcs == vmcs) events[f.order] = [&, f] {
-          if (f->reason != reason::pause || !entered) {
-            slice.reset();
-            switched = false;
-            return;
-          }
-          const cycles now_slice = f->began - *entered;
-          EXPECT_GT(now_slice.count(), window);
-          if (now_slice.count() > window + 1'000) {  // it did not spin from the entry on
-            slice.reset();
-          } else {
-            if (slice && switched) {
-              EXPECT_NEAR(static_cast<double>(now_slice.count()), 4'096, 1'000) << f.at().count();
-              ++flat;
-            } else if (slice) {
-              EXPECT_NEAR(static_cast<double>(now_slice.count()), 2.0 * static_cast<double>(slice->count()), 2'100)
-                  << f.at().count();
-              ++doubled;
+        if (f->vmcs == vmcs)
+          events[f.order] = [&, f] {
+            if (f->reason != reason::pause || !entered) {
+              slice.reset();
+              switched = false;
+              return;
             }
-            slice = now_slice;
-          }
-          switched = false;
-        };
+            const cycles now_slice = f->began - *entered;
+            EXPECT_GT(now_slice.count(), window);
+            if (now_slice.count() > window + 1'000) {  // it did not spin from the entry on
+              slice.reset();
+            } else {
+              if (slice && switched) {
+                EXPECT_NEAR(static_cast<double>(now_slice.count()), 4'096, 1'000) << f.at().count();
+                ++flat;
+              } else if (slice) {
+                EXPECT_NEAR(static_cast<double>(now_slice.count()), 2.0 * static_cast<double>(slice->count()), 2'100)
+                    << f.at().count();
+                ++doubled;
+              }
+              slice = now_slice;
+            }
+            switched = false;
+          };
       for (auto& [order, act] : events) act();
     }
   }
@@ -605,7 +614,8 @@ TEST(kvm_pause, policy_none_and_a_gap_of_zero_turn_the_control_off) {
     storm s{setup, spread_pair};
     s.r.run_until(60 * ms);
     for (unsigned v : {0u, 1u}) {
-      EXPECT_EQ(s.r.vmcs(v)->read(vmx::field::secondary_processor_based_controls) & vmx::secondary::pause_loop_exiting, 0u);
+      EXPECT_EQ(s.r.vmcs(v)->read(vmx::field::secondary_processor_based_controls) & vmx::secondary::pause_loop_exiting,
+                0u);
       EXPECT_EQ(count(s.r.exits(reason::pause, v)), 0u);
       EXPECT_EQ(s.r.vcpu(v).ple_window(), 4096u);
     }
@@ -685,11 +695,14 @@ mismatch run_mismatch(const ple_window_parameters& window) {
   mismatch m;
   kvm_rig r{{.cpus = 1, .window = window}, {{.vcpus = 2, .on = {{0}, {0}}}}};
   auto lock = make_spinlock(lock_kind::ticket, r.guest().locks());
-  r.add("holder", {1}, [&](thread&) -> cpu::program {
-    auto here = co_await isa::in(kernel_text);
-    co_await lock->acquire();
-    co_await compute_for_ever();
-  }, kernel_text);
+  r.add(
+      "holder", {1},
+      [&](thread&) -> cpu::program {
+        auto here = co_await isa::in(kernel_text);
+        co_await lock->acquire();
+        co_await compute_for_ever();
+      },
+      kernel_text);
   r.add("spinner", {0}, [&](thread&) -> cpu::program {
     while (lock->holder() == nullptr) co_await isa::compute(50 * us);
     auto here = co_await isa::in(kernel_text);
@@ -765,21 +778,24 @@ TEST(kvm_migration, a_vmcs_is_cleared_where_it_was_before_it_is_loaded_elsewhere
       n.due = true;
       co_await r.guest(vm).wake_up(*n.self);
     });
-    n.self = &r.add("napper", {i - 3 * vm}, [&r, &n, vm, i](thread& self) -> cpu::program {
-      auto here = co_await isa::in(kernel_text);
-      for (;;) {
-        co_await isa::compute(cycles{300'000 + i * 77'000});
-        co_await isa::cli();
-        co_await r.guest(vm).arm(*n.timer, r.now() + cycles{200'000 + i * 31'000});
-        while (!n.due) {
-          r.guest(vm).prepare_to_sleep(self);
-          co_await r.guest(vm).schedule();
-        }
-        n.due = false;
-        ++n.naps;
-        co_await isa::sti();
-      }
-    }, user_text, vm);
+    n.self = &r.add(
+        "napper", {i - 3 * vm},
+        [&r, &n, vm, i](thread& self) -> cpu::program {
+          auto here = co_await isa::in(kernel_text);
+          for (;;) {
+            co_await isa::compute(cycles{300'000 + i * 77'000});
+            co_await isa::cli();
+            co_await r.guest(vm).arm(*n.timer, r.now() + cycles{200'000 + i * 31'000});
+            while (!n.due) {
+              r.guest(vm).prepare_to_sleep(self);
+              co_await r.guest(vm).schedule();
+            }
+            n.due = false;
+            ++n.naps;
+            co_await isa::sti();
+          }
+        },
+        user_text, vm);
   }
   r.run_until(100 * ms);
   std::size_t migrations = 0;

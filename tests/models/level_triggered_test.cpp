@@ -7,13 +7,13 @@
 #include <set>
 #include <vector>
 
-#include <vmxsys/apic/destination.hpp>
-#include <vmxsys/apic/local_apic.hpp>
-#include <vmxsys/apic/register_map.hpp>
-#include <vmxsys/apic/virtual_interrupts.hpp>
+#include <vmxsys/apic/local/destination.hpp>
+#include <vmxsys/apic/local/local_apic.hpp>
+#include <vmxsys/apic/local/register_map.hpp>
+#include <vmxsys/apic/virtualization/virtual_interrupts.hpp>
 #include <vmxsys/models/devices/io_apic.hpp>
-#include <vmxsys/vmx/control.hpp>
-#include <vmxsys/vmx/exit.hpp>
+#include <vmxsys/vmx/vmcs/control.hpp>
+#include <vmxsys/vmx/vmcs/exit.hpp>
 
 #include "random_numbers.hpp"
 #include "vmx/flat_memory.hpp"

@@ -1,9 +1,9 @@
 #pragma once
 // A machine made of plain vectors, for tests of placement and balancing.
 
-#include <vmxsys/models/schedulers/placement.hpp>
-
 #include <vector>
+
+#include <vmxsys/models/schedulers/placement.hpp>
 
 namespace vmxsys::models {
 

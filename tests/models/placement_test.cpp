@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
-
-#include "machine_double.hpp"
 #include <optional>
 #include <string>
+
+#include "machine_double.hpp"
 
 namespace vmxsys::models {
 namespace {

@@ -1,11 +1,10 @@
-#include <vmxsys/models/hypervisor/ple_window.hpp>
-#include <vmxsys/models/hypervisor/trace_format.hpp>
-
-#include <gtest/gtest.h>
-
 #include <cstdint>
+#include <gtest/gtest.h>
 #include <string>
 #include <vector>
+
+#include <vmxsys/models/kvm/spin/ple_window.hpp>
+#include <vmxsys/platform/observe/trace/trace_format.hpp>
 
 namespace vmxsys::models {
 namespace {

@@ -7,7 +7,7 @@
 #include <type_traits>
 #include <vector>
 
-#include <vmxsys/models/hypervisor/posting_explorer.hpp>
+#include <vmxsys/models/posting/posting_explorer.hpp>
 
 namespace vmxsys::models {
 namespace {

@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include <vmxsys/apic/posted_interrupts.hpp>
-#include <vmxsys/models/hypervisor/posting_protocol.hpp>
+#include <vmxsys/apic/virtualization/posted_interrupts.hpp>
+#include <vmxsys/models/posting/posting_protocol.hpp>
 
 namespace vmxsys::models {
 namespace {

@@ -1,8 +1,7 @@
-#include "spinlock_fixture.hpp"
-
+#include <algorithm>
 #include <gtest/gtest.h>
 
-#include <algorithm>
+#include "spinlock_fixture.hpp"
 
 // The queued spinlock, word by word.
 namespace vmxsys::models::testing {
@@ -66,7 +65,9 @@ const row rows[] = {
      {{5, 2000, 5000}, {6, 4000, 700}},
      {{9000, 0x1c0000}},
      {0x180101, 0x1c0101, 0x1c0000, 0x1c0001, 0x1c0000, 0x1, 0x0},
-     {{&queued_lock::head_spin, 0}, {&queued_lock::link_spin, 0}, {&queued_lock::node_spin, 0},
+     {{&queued_lock::head_spin, 0},
+      {&queued_lock::link_spin, 0},
+      {&queued_lock::node_spin, 0},
       {&queued_lock::head_spin, 0}}},
     {"QS_07_pending_only_for_ever",
      0x100,

@@ -1,9 +1,8 @@
-#include <vmxsys/models/schedulers/round_robin.hpp>
-
 #include <gtest/gtest.h>
-
 #include <memory>
 #include <vector>
+
+#include <vmxsys/models/schedulers/round_robin.hpp>
 
 namespace vmxsys::models {
 namespace {

@@ -2,9 +2,9 @@
 #include <tlm_utils/simple_initiator_socket.h>
 #include <tlm_utils/simple_target_socket.h>
 
-#include <vmxsys/cpu/sc_interrupt_port.hpp>
-#include <vmxsys/cpu/sc_physical_cpu.hpp>
-#include <vmxsys/cpu/sc_remapping_unit.hpp>
+#include <vmxsys/cpu/systemc/sc_interrupt_port.hpp>
+#include <vmxsys/cpu/systemc/sc_physical_cpu.hpp>
+#include <vmxsys/cpu/systemc/sc_remapping_unit.hpp>
 #include <vmxsys/models/devices/sc_io_apic.hpp>
 
 #include "cpu/rig.hpp"

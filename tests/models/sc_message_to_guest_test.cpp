@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 #include <tlm_utils/simple_initiator_socket.h>
 
-#include <vmxsys/cpu/sc_interrupt_port.hpp>
-#include <vmxsys/cpu/sc_memory.hpp>
-#include <vmxsys/cpu/sc_remapping_unit.hpp>
+#include <vmxsys/cpu/systemc/sc_interrupt_port.hpp>
+#include <vmxsys/cpu/systemc/sc_memory.hpp>
+#include <vmxsys/cpu/systemc/sc_remapping_unit.hpp>
 
 #include "cpu/guest_apic_rig.hpp"
 #include "cpu/sc_storm.hpp"

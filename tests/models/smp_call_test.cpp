@@ -1,8 +1,7 @@
-#include "kvm_rig.hpp"
-
-#include "random_numbers.hpp"
-
 #include <algorithm>
+
+#include "kvm_rig.hpp"
+#include "random_numbers.hpp"
 
 // Calls between the CPUs of a kernel: who runs what, when, by which interrupt; and for whom the caller waits in vain.
 namespace vmxsys::models::testing {
@@ -10,7 +9,8 @@ namespace {
 
 using vmxsys::testing::random_numbers;
 
-template <class... N> cpu::cpu_set set_of(N... cpus) {
+template <class... N>
+cpu::cpu_set set_of(N... cpus) {
   cpu::cpu_set s;
   (s.set(cpus), ...);
   return s;
@@ -341,19 +341,19 @@ TEST(tlb_flush, a_cpu_that_has_left_the_space_meanwhile_does_not_pay) {
     thread* other = nullptr;
     bool flag = false;
     r.add("deaf", {1}, [&](thread& self) -> cpu::program {
-      co_await until(2 * ms);
-      auto here = co_await isa::in(kernel_text);
-      co_await isa::cli();
-      co_await isa::compute(100 * us);
-      flag = true;
-      if (leaves) {
-        r.k().prepare_to_sleep(self);
-        co_await r.k().wake_up(*other);
-        co_await r.k().schedule();
-      }
-      co_await isa::sti();
-      co_await compute_for_ever();
-    }).address_space = 1;
+       co_await until(2 * ms);
+       auto here = co_await isa::in(kernel_text);
+       co_await isa::cli();
+       co_await isa::compute(100 * us);
+       flag = true;
+       if (leaves) {
+         r.k().prepare_to_sleep(self);
+         co_await r.k().wake_up(*other);
+         co_await r.k().schedule();
+       }
+       co_await isa::sti();
+       co_await compute_for_ever();
+     }).address_space = 1;
     other = &r.add("other", {1}, [&](thread& self) -> cpu::program {
       co_await isa::cli();
       while (!flag) {
@@ -365,10 +365,10 @@ TEST(tlb_flush, a_cpu_that_has_left_the_space_meanwhile_does_not_pay) {
     });
     other->address_space = 2;
     r.add("caller", {0}, [&](thread& self) -> cpu::program {
-      co_await until(2 * ms + 50 * us);
-      co_await r.k().flush_tlb(self.address_space);
-      took[leaves] = r.now() - 2 * ms - 50 * us;
-    }).address_space = 1;
+       co_await until(2 * ms + 50 * us);
+       co_await r.k().flush_tlb(self.address_space);
+       took[leaves] = r.now() - 2 * ms - 50 * us;
+     }).address_space = 1;
     r.run_until(3 * ms);
     ASSERT_NE(took[leaves], cycles{0});
   }
@@ -391,7 +391,8 @@ class waits_for_a_vcpu {
       : r{{.cpus = 3, .ple_gap = 0, .change_host = [](kernel_config& c) { c.hz = 10; }, .stepped = stepped},
           {{.vcpus = 2, .on = {{0}, {1}}, .hz = 10}}},
         random_{seed} {
-    r.add("caller", {0}, [this](thread&) { return call(); }, kernel_text);
+    r.add(
+        "caller", {0}, [this](thread&) { return call(); }, kernel_text);
     urgent_ = &r.add_to_host("urgent", {1}, [this](thread& self) { return take_the_cpu(self); });
     r.add_to_host("waker", {2}, [this](thread&) { return wake_urgent(); });
   }

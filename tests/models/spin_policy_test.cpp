@@ -1,13 +1,12 @@
-#include "spinlock_fixture.hpp"
-
-#include <vmxsys/models/hypervisor/directed_yield.hpp>
-#include <vmxsys/models/hypervisor/sleep_on_spin.hpp>
-#include <vmxsys/models/hypervisor/spin_policy.hpp>
-
-#include <gtest/gtest.h>
-
 #include <algorithm>
+#include <gtest/gtest.h>
 #include <map>
+
+#include <vmxsys/models/kvm/spin/directed_yield.hpp>
+#include <vmxsys/models/kvm/spin/sleep_on_spin.hpp>
+#include <vmxsys/models/kvm/spin/spin_policy.hpp>
+
+#include "spinlock_fixture.hpp"
 
 // What each kernel's spin handler does, against a table of vCPUs.
 namespace vmxsys::models::testing {
@@ -324,9 +323,10 @@ TEST(directed_yield, eligibility_is_asked_only_of_those_that_pass_everything_els
     const char* era;
     spin_candidate seen;
   } const refused[] = {
-      {"3.6", halted},          {"3.10", in_guest},          {"3.10", about_to_block},    {"4.14", user},
-      {"4.14", in_guest},       {"4.14", woken_for_nothing}, {"5.3", user},               {"5.3", woken_for_nothing},
-      {"5.13", in_guest},       {"6.13", user},              {"6.13", woken_for_nothing}, {"6.13", in_guest},
+      {"3.6", halted}, {"3.10", in_guest},          {"3.10", about_to_block},
+      {"4.14", user},  {"4.14", in_guest},          {"4.14", woken_for_nothing},
+      {"5.3", user},   {"5.3", woken_for_nothing},  {"5.13", in_guest},
+      {"6.13", user},  {"6.13", woken_for_nothing}, {"6.13", in_guest},
   };
   for (const auto& r : refused) {
     table_context vm{3, 0, 0};
@@ -420,8 +420,8 @@ TEST(spin_policy, every_entry_can_be_made_under_its_name) {
   for (const directed_yield_rules& era : directed_yield_eras())
     EXPECT_TRUE(std::binary_search(names.begin(), names.end(), era.name)) << era.name;
   EXPECT_EQ(make_spin_policy("no such policy"), nullptr);
-  for (const char* name : {"none", "sleep", "directed", "deprioritize_recent", "preempted_only", "kernel_mode",
-                           "ipi_receivers"})
+  for (const char* name :
+       {"none", "sleep", "directed", "deprioritize_recent", "preempted_only", "kernel_mode", "ipi_receivers"})
     EXPECT_NE(make_spin_policy(name), nullptr) << name;
 }
 

@@ -1,22 +1,22 @@
 #pragma once
-#include <vmxsys/apic/interrupt.hpp>
-#include <vmxsys/apic/register_map.hpp>
-#include <vmxsys/cpu/cpu_facts.hpp>
-#include <vmxsys/cpu/fact_hash.hpp>
-#include <vmxsys/cpu/logical_cpu.hpp>
-#include <vmxsys/cpu/machine.hpp>
-#include <vmxsys/cpu/name_space.hpp>
-#include <vmxsys/cpu/strand.hpp>
-#include <vmxsys/models/kernel/queued_lock.hpp>
-#include <vmxsys/models/kernel/spinlock.hpp>
-#include <vmxsys/models/kernel/test_and_set_lock.hpp>
-#include <vmxsys/models/kernel/ticket_lock.hpp>
-#include <vmxsys/vmx/capability.hpp>
-
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <vmxsys/apic/local/interrupt.hpp>
+#include <vmxsys/apic/local/register_map.hpp>
+#include <vmxsys/cpu/core/logical_cpu.hpp>
+#include <vmxsys/cpu/core/machine.hpp>
+#include <vmxsys/cpu/facts/cpu_facts.hpp>
+#include <vmxsys/cpu/facts/fact_hash.hpp>
+#include <vmxsys/cpu/program/name_space.hpp>
+#include <vmxsys/cpu/program/strand.hpp>
+#include <vmxsys/models/kernel/locks/queued_lock.hpp>
+#include <vmxsys/models/kernel/locks/spinlock.hpp>
+#include <vmxsys/models/kernel/locks/test_and_set_lock.hpp>
+#include <vmxsys/models/kernel/locks/ticket_lock.hpp>
+#include <vmxsys/vmx/vmcs/capability.hpp>
 
 #include "random_numbers.hpp"
 
@@ -67,7 +67,8 @@ class word_log final : public cpu::line_watcher {
   std::uint64_t last_;
 };
 
-template <class F> struct stated {
+template <class F>
+struct stated {
   cycles at;
   std::uint32_t source;
   F fact;
@@ -86,7 +87,8 @@ class fact_log final : public cpu::fact_observer {
   std::vector<stated<cpu::switch_fact>> switches;
 
  private:
-  template <class F> static void keep(const cpu::fact_view& view, std::vector<stated<F>>& in) {
+  template <class F>
+  static void keep(const cpu::fact_view& view, std::vector<stated<F>>& in) {
     if (const F* fact = view.as<F>()) in.push_back({view.header().at, view.header().id.source, *fact});
   }
 };

@@ -1,9 +1,8 @@
-#include "spinlock_fixture.hpp"
-
-#include <gtest/gtest.h>
-
 #include <algorithm>
+#include <gtest/gtest.h>
 #include <numeric>
+
+#include "spinlock_fixture.hpp"
 
 namespace vmxsys::models::testing {
 namespace {
@@ -249,9 +248,8 @@ TEST(spinlock, ticket_word_counts_head_and_tail) {
   word_log log{rig.hw, lock->address()};
   for (unsigned i = 0; i < 3; ++i) rig.run(i, rig.visitor(*lock, cycles{1000 * (i + 1)}, cycles{5000}));
   rig.hw.run_until(cycles{50'000});
-  EXPECT_EQ(log.values(),
-            (std::vector<std::uint64_t>{0x00000000'FFFFFFFF, 0x00000001'FFFFFFFF, 0x00000002'FFFFFFFF,
-                                        0x00000002'00000000, 0x00000002'00000001, 0x00000002'00000002}));
+  EXPECT_EQ(log.values(), (std::vector<std::uint64_t>{0x00000000'FFFFFFFF, 0x00000001'FFFFFFFF, 0x00000002'FFFFFFFF,
+                                                      0x00000002'00000000, 0x00000002'00000001, 0x00000002'00000002}));
 }
 
 TEST(spinlock, test_and_set_word_is_0_or_1) {

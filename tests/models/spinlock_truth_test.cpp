@@ -1,8 +1,7 @@
-#include "spinlock_fixture.hpp"
-
+#include <algorithm>
 #include <gtest/gtest.h>
 
-#include <algorithm>
+#include "spinlock_fixture.hpp"
 
 // Whom a waiter really waits for, and how long in vain: the lock's own books against what the facts and the word say.
 namespace vmxsys::models::testing {
@@ -177,8 +176,8 @@ TEST_P(every_truth, a_preempted_next_owner_is_awaited_where_there_is_one) {
     EXPECT_LT(second->at, cycles{14'000});
     return;
   }
-  const auto released = std::find_if(word.changes.begin(), word.changes.end(),
-                                     [](const auto& c) { return c.at > cycles{9000}; });
+  const auto released =
+      std::find_if(word.changes.begin(), word.changes.end(), [](const auto& c) { return c.at > cycles{9000}; });
   const cycles back = absences(rig.log, rig.strand(1).id(), end).at(0).to;
   EXPECT_EQ(second->fact.futile, back - released->at);
   EXPECT_GT(second->fact.futile, cycles{30'000});

@@ -1,8 +1,7 @@
-#include <vmxsys/models/hypervisor/timer_advance.hpp>
-
 #include <gtest/gtest.h>
-
 #include <vector>
+
+#include <vmxsys/models/kvm/timers/timer_advance.hpp>
 
 // The arithmetic of the virtual local APIC timer against values worked out by hand from the kernel functions named.
 namespace vmxsys::models {

@@ -1,8 +1,8 @@
-#include "kvm_rig.hpp"
-
-#include <vmxsys/models/hypervisor/timer_backend.hpp>
-
 #include <string>
+
+#include <vmxsys/models/kvm/timers/timer_backend.hpp>
+
+#include "kvm_rig.hpp"
 
 // Virtual local APIC timers: where each backend makes the guest exit, that it is never early, and how late it is.
 namespace vmxsys::models::testing {
@@ -41,9 +41,7 @@ kvm_setup setup_of(const variant& v, unsigned cpus, bool stepped = false) {
   kvm_setup s;
   s.cpus = cpus;
   s.stepped = stepped;
-  s.change_hardware = [](cpu::machine_config& c) {
-    c.capabilities = vmx::find_capability_row("apic_timer")->values;
-  };
+  s.change_hardware = [](cpu::machine_config& c) { c.capabilities = vmx::find_capability_row("apic_timer")->values; };
   s.change_kvm = [v, cpus](kvm_config& k) {
     k.interrupt_path = v.path;
     k.timer_backend = v.backend;
@@ -173,7 +171,8 @@ TEST(timer_backend, a_deadline_in_the_past_is_posted_at_once) {
     r.run_until(25 * ms);
     EXPECT_EQ(fired, 20u);
     EXPECT_EQ(r.exits(reason::external_interrupt, 0, 0, {from, to}).size(), 0u);
-    EXPECT_EQ(r.exits(reason::preemption_timer, 0, 0, {from, to}).size(), v.path == "injected" && v.backend == "preemption_timer" ? 20u : 0u);
+    EXPECT_EQ(r.exits(reason::preemption_timer, 0, 0, {from, to}).size(),
+              v.path == "injected" && v.backend == "preemption_timer" ? 20u : 0u);
   }
 }
 
@@ -194,7 +193,8 @@ TEST(timer_backend, serves_guests_in_xapic_mode_in_each_way) {
     for (const timer_advance_rules& advance : {timer_advance_rules{}, fixed_at(5000), adaptive})
       for (const bool halts : {false, true}) {
         v.advance = advance;
-        SCOPED_TRACE(name_of(v) + (halts ? ", halts, " : ", computes, ") + std::to_string(static_cast<int>(advance.how)));
+        SCOPED_TRACE(name_of(v) + (halts ? ", halts, " : ", computes, ") +
+                     std::to_string(static_cast<int>(advance.how)));
         const armed a{v, halts};
         never_early(a);
         EXPECT_LT(a.latest(), halts ? 50 * us : 15 * us);
@@ -318,7 +318,8 @@ TEST(timer_backend, a_timer_whose_interrupt_cannot_be_taken_does_not_end_a_halt)
       for (const bool masks : {false, true}) {  // by RFLAGS.IF, or by the TPR
         v.apic = driver;
         SCOPED_TRACE(name_of(v) + (masks ? ", TPR" : ", IF"));
-        kvm_rig r{setup_of(v, 2), {{.vcpus = 1, .on = {{0}}, .hz = 10, .change_guest = [v](kernel_config& k) { k.apic = v.apic; }}}};
+        kvm_rig r{setup_of(v, 2),
+                  {{.vcpus = 1, .on = {{0}}, .hz = 10, .change_guest = [v](kernel_config& k) { k.apic = v.apic; }}}};
         bool went_on = false;
         guest_timer timer{[]() -> cpu::program { co_return; }};
         r.add("halts", {0}, [&](thread&) -> cpu::program {

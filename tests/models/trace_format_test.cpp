@@ -1,12 +1,11 @@
-#include <vmxsys/models/hypervisor/trace_format.hpp>
-
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <cstdint>
+#include <gtest/gtest.h>
 #include <string>
 #include <string_view>
 #include <utility>
+
+#include <vmxsys/platform/observe/trace/trace_format.hpp>
 
 namespace vmxsys::models::trace {
 namespace {

@@ -1,9 +1,8 @@
-#include <vmxsys/models/hypervisor/kvm_stat.hpp>
-#include <vmxsys/models/hypervisor/sched_map.hpp>
-
 #include <gtest/gtest.h>
-
 #include <string>
+
+#include <vmxsys/platform/observe/trace/kvm_stat.hpp>
+#include <vmxsys/platform/observe/trace/sched_map.hpp>
 
 namespace vmxsys::models::trace {
 namespace {

@@ -1,13 +1,13 @@
-#include "kvm_rig.hpp"
-
-#include <vmxsys/models/guests/bench_facts.hpp>
-#include <vmxsys/models/guests/user_lock.hpp>
-#include <vmxsys/models/guests/workload.hpp>
-
 #include <algorithm>
 #include <iterator>
 #include <map>
 #include <set>
+
+#include <vmxsys/models/workloads/bench_facts.hpp>
+#include <vmxsys/models/workloads/detail/user_lock.hpp>
+#include <vmxsys/models/workloads/workload.hpp>
+
+#include "kvm_rig.hpp"
 
 // What workloads do to their kernel, with every length stated, on bare machines and in a virtual one.
 namespace vmxsys::models::testing {
@@ -125,7 +125,8 @@ TEST(tlb_shootdown, cpus_without_a_thread_are_left_alone) {
 
 workload_maker spinning(lock_kind kind, unsigned threads = 0, cycles hold = 5 * us) {
   return [=](kernel& k) {
-    return add_user_spin(k, {.threads = threads, .lock = kind, .work = exponential(20 * us), .hold = fixed(hold)}, seed);
+    return add_user_spin(k, {.threads = threads, .lock = kind, .work = exponential(20 * us), .hold = fixed(hold)},
+                         seed);
   };
 }
 

@@ -1,6 +1,6 @@
-#include <vmxsys/models/schedulers/yield_to.hpp>
-
 #include <gtest/gtest.h>
+
+#include <vmxsys/models/schedulers/yield_to.hpp>
 
 namespace vmxsys::models {
 namespace {

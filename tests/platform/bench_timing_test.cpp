@@ -1,11 +1,11 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/platform/bench_timing.hpp>
-#include <vmxsys/platform/config_loader.hpp>
-#include <vmxsys/platform/preset.hpp>
-#include <vmxsys/platform/study_ipi_ladder.hpp>
-#include <vmxsys/platform/study_kit.hpp>
-#include <vmxsys/platform/study_timer_ladder.hpp>
+#include <vmxsys/platform/experiments/detail/study_ipi_ladder.hpp>
+#include <vmxsys/platform/experiments/detail/study_kit.hpp>
+#include <vmxsys/platform/experiments/detail/study_timer_ladder.hpp>
+#include <vmxsys/platform/machine/config_loader.hpp>
+#include <vmxsys/platform/observe/bench_timing.hpp>
+#include <vmxsys/platform/presets/preset.hpp>
 
 // What the microbenchmarks' observers make of facts that a test writes, and of machines on which every part is known.
 namespace vmxsys::platform {
@@ -161,9 +161,9 @@ TEST(ipi_timing, on_bare_metal_every_part_is_a_number_of_the_preset) {
   c.vms[0].workload.targets = 1;
   const ipi_timing_result near = run_ipi(c, true);
   EXPECT_EQ(near.flight.max, costs.interrupt.flight_same_socket.count());
-  EXPECT_EQ(near.latency.median, (costs.instruction.wrmsr_x2apic + costs.interrupt.flight_same_socket +
-                                  costs.instruction.interrupt)
-                                     .count());
+  EXPECT_EQ(
+      near.latency.median,
+      (costs.instruction.wrmsr_x2apic + costs.interrupt.flight_same_socket + costs.instruction.interrupt).count());
 }
 
 TEST(timer_timing, on_bare_metal_every_part_is_a_number_of_the_preset) {
@@ -174,8 +174,7 @@ TEST(timer_timing, on_bare_metal_every_part_is_a_number_of_the_preset) {
   EXPECT_EQ(computing.arm.median, costs.instruction.wrmsr.count());
   EXPECT_EQ(computing.late.median, costs.instruction.interrupt.count());
   const timer_timing_result halted = run_timer(while_halted(c), true);
-  EXPECT_EQ(halted.late.median,
-            (costs.instruction.interrupt + costs.idle_states.front().exit_latency).count());
+  EXPECT_EQ(halted.late.median, (costs.instruction.interrupt + costs.idle_states.front().exit_latency).count());
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/platform/command_line.hpp>
+#include <vmxsys/platform/cli/command_line.hpp>
 
 // The command line, called as `main` calls it.
 namespace vmxsys::platform_tests {

@@ -6,8 +6,8 @@
 #include <unistd.h>
 #include <vector>
 
-#include <vmxsys/platform/list.hpp>
-#include <vmxsys/platform/output_file.hpp>
+#include <vmxsys/platform/cli/list.hpp>
+#include <vmxsys/platform/run/output_file.hpp>
 
 #include "command_line_call.hpp"
 

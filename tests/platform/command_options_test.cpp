@@ -6,7 +6,7 @@
 #include <unistd.h>
 #include <vector>
 
-#include <vmxsys/platform/config_loader.hpp>
+#include <vmxsys/platform/machine/config_loader.hpp>
 
 #include "command_line_call.hpp"
 

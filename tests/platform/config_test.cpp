@@ -6,8 +6,8 @@
 #include <unistd.h>
 #include <vector>
 
-#include <vmxsys/platform/config_loader.hpp>
-#include <vmxsys/platform/nearest.hpp>
+#include <vmxsys/platform/config/nearest.hpp>
+#include <vmxsys/platform/machine/config_loader.hpp>
 
 namespace {
 

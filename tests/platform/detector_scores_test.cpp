@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/platform/config_loader.hpp>
-#include <vmxsys/platform/detector_scores.hpp>
-#include <vmxsys/platform/study_detectors.hpp>
+#include <vmxsys/platform/experiments/detail/study_detectors.hpp>
+#include <vmxsys/platform/machine/config_loader.hpp>
+#include <vmxsys/platform/observe/detector_scores.hpp>
 
 // Scores are counted wait by wait; a wait is one decision.
 namespace vmxsys::platform {

@@ -1,13 +1,12 @@
 #pragma once
+#include <gtest/gtest.h>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <vmxsys/platform/config_loader.hpp>
-#include <vmxsys/platform/execution.hpp>
-#include <vmxsys/platform/study_ple_storm.hpp>
+#include <vmxsys/platform/experiments/detail/study_ple_storm.hpp>
+#include <vmxsys/platform/machine/config_loader.hpp>
+#include <vmxsys/platform/run/execution.hpp>
 
 namespace vmxsys::platform::testing {
 
@@ -20,7 +19,8 @@ inline run_config short_study(const std::vector<std::string>& more = {}) {
   return c.config;
 }
 
-inline run_result run_bare(const run_config& config, cpu::fact_observer* observer = nullptr, std::ostream* trace = nullptr) {
+inline run_result run_bare(const run_config& config, cpu::fact_observer* observer = nullptr,
+                           std::ostream* trace = nullptr) {
   execution_options how;
   how.bare = true;
   how.observer = observer;

@@ -5,12 +5,12 @@
 #include <regex>
 #include <sstream>
 
-#include <vmxsys/cpu/cpu_facts.hpp>
-#include <vmxsys/cpu/fact_hash.hpp>
-#include <vmxsys/models/hypervisor/kvm_facts.hpp>
-#include <vmxsys/platform/driver.hpp>
-#include <vmxsys/platform/preset.hpp>
-#include <vmxsys/platform/report.hpp>
+#include <vmxsys/cpu/facts/cpu_facts.hpp>
+#include <vmxsys/cpu/facts/fact_hash.hpp>
+#include <vmxsys/models/kvm/kvm_facts.hpp>
+#include <vmxsys/platform/machine/driver.hpp>
+#include <vmxsys/platform/observe/report/report.hpp>
+#include <vmxsys/platform/presets/preset.hpp>
 
 #include "execution_fixture.hpp"
 #include "random_numbers.hpp"

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/platform/explore_command.hpp>
-#include <vmxsys/platform/list.hpp>
+#include <vmxsys/platform/cli/explore_command.hpp>
+#include <vmxsys/platform/cli/list.hpp>
 
 #include "command_line_call.hpp"
 

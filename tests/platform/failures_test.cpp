@@ -9,8 +9,8 @@
 #include <unistd.h>
 #include <vector>
 
-#include <vmxsys/platform/command_line.hpp>
-#include <vmxsys/platform/workers.hpp>
+#include <vmxsys/platform/cli/command_line.hpp>
+#include <vmxsys/platform/run/workers.hpp>
 
 // The command line as its users meet it: what goes wrong, and what is left behind. Each call is a process of its own,
 // because a run may elaborate SystemC.

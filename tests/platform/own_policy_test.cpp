@@ -1,11 +1,11 @@
 #include <gtest/gtest.h>
 #include <memory>
 
-#include <vmxsys/cpu/accounting.hpp>
-#include <vmxsys/cpu/fact_hash.hpp>
-#include <vmxsys/models/hypervisor/spin_policy.hpp>
-#include <vmxsys/platform/config_loader.hpp>
-#include <vmxsys/platform/execution.hpp>
+#include <vmxsys/cpu/facts/accounting.hpp>
+#include <vmxsys/cpu/facts/fact_hash.hpp>
+#include <vmxsys/models/kvm/spin/spin_policy.hpp>
+#include <vmxsys/platform/machine/config_loader.hpp>
+#include <vmxsys/platform/run/execution.hpp>
 
 // A spin policy from outside the tree: the class of models/README.md, handed to a run.
 namespace {

@@ -3,9 +3,9 @@
 #include <stdexcept>
 #include <string>
 
-#include <vmxsys/platform/embedded_file.hpp>
-#include <vmxsys/platform/preset.hpp>
-#include <vmxsys/vmx/capability.hpp>
+#include <vmxsys/platform/config/embedded_file.hpp>
+#include <vmxsys/platform/presets/preset.hpp>
+#include <vmxsys/vmx/vmcs/capability.hpp>
 
 namespace {
 

@@ -3,11 +3,11 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/cpu/cpu_facts.hpp>
+#include <vmxsys/cpu/facts/cpu_facts.hpp>
 #include <vmxsys/models/kernel/kernel_facts.hpp>
-#include <vmxsys/platform/config_loader.hpp>
-#include <vmxsys/platform/execution.hpp>
-#include <vmxsys/platform/study_ple_storm.hpp>
+#include <vmxsys/platform/experiments/detail/study_ple_storm.hpp>
+#include <vmxsys/platform/machine/config_loader.hpp>
+#include <vmxsys/platform/run/execution.hpp>
 
 // What a run does, as against what is said about it: VM exits, VM entries and context switches, each with its cycle.
 // More facts, finer micro-steps or another account of the same machine leave the projection alone.

@@ -1,11 +1,11 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/cpu/transition_costs.hpp>
-#include <vmxsys/platform/config_loader.hpp>
-#include <vmxsys/platform/execution.hpp>
-#include <vmxsys/platform/preset.hpp>
-#include <vmxsys/vmx/guest_state.hpp>
-#include <vmxsys/vmx/minimal_vmcs.hpp>
+#include <vmxsys/cpu/core/transition_costs.hpp>
+#include <vmxsys/platform/machine/config_loader.hpp>
+#include <vmxsys/platform/presets/preset.hpp>
+#include <vmxsys/platform/run/execution.hpp>
+#include <vmxsys/vmx/transition/guest_state.hpp>
+#include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
 
 // Costs of single steps of KVM's paths are assumed; what they add up to is held against totals that were published.
 namespace vmxsys::platform {

@@ -2,7 +2,7 @@
 #include <systemc>
 #include <tlm>
 
-#include <vmxsys/platform/driver.hpp>
+#include <vmxsys/platform/machine/driver.hpp>
 
 #include "execution_fixture.hpp"
 

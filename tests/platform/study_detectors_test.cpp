@@ -1,11 +1,11 @@
 #include <gtest/gtest.h>
 #include <sstream>
 
-#include <vmxsys/platform/command_line.hpp>
-#include <vmxsys/platform/config_loader.hpp>
-#include <vmxsys/platform/execution.hpp>
-#include <vmxsys/platform/study_detectors.hpp>
-#include <vmxsys/platform/study_kit.hpp>
+#include <vmxsys/platform/cli/command_line.hpp>
+#include <vmxsys/platform/experiments/detail/study_detectors.hpp>
+#include <vmxsys/platform/experiments/detail/study_kit.hpp>
+#include <vmxsys/platform/machine/config_loader.hpp>
+#include <vmxsys/platform/run/execution.hpp>
 
 // The study of spin detectors on short runs: the controls say whether the scoring can be trusted.
 namespace vmxsys::platform {

@@ -3,10 +3,10 @@
 #include <map>
 #include <sstream>
 
-#include <vmxsys/platform/command_line.hpp>
-#include <vmxsys/platform/config_loader.hpp>
-#include <vmxsys/platform/study_ipi_ladder.hpp>
-#include <vmxsys/platform/study_kit.hpp>
+#include <vmxsys/platform/cli/command_line.hpp>
+#include <vmxsys/platform/experiments/detail/study_ipi_ladder.hpp>
+#include <vmxsys/platform/experiments/detail/study_kit.hpp>
+#include <vmxsys/platform/machine/config_loader.hpp>
 
 // The study of interprocessor interrupts on short runs and a smaller machine: exits are what the mechanisms say, to the
 // last one, and their costs add up.

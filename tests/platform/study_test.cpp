@@ -3,9 +3,9 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/platform/command_line.hpp>
-#include <vmxsys/platform/config_loader.hpp>
-#include <vmxsys/platform/study_ple_storm.hpp>
+#include <vmxsys/platform/cli/command_line.hpp>
+#include <vmxsys/platform/experiments/detail/study_ple_storm.hpp>
+#include <vmxsys/platform/machine/config_loader.hpp>
 
 // The study says what was counted, and refuses what it sets itself.
 namespace {

@@ -3,10 +3,10 @@
 #include <sstream>
 #include <string>
 
-#include <vmxsys/platform/command_line.hpp>
-#include <vmxsys/platform/config_loader.hpp>
-#include <vmxsys/platform/study_kit.hpp>
-#include <vmxsys/platform/study_timer_ladder.hpp>
+#include <vmxsys/platform/cli/command_line.hpp>
+#include <vmxsys/platform/experiments/detail/study_kit.hpp>
+#include <vmxsys/platform/experiments/detail/study_timer_ladder.hpp>
+#include <vmxsys/platform/machine/config_loader.hpp>
 
 // The study of timers on short runs: which exits each backend costs, and in which order they are late.
 namespace vmxsys::platform {

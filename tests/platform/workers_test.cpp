@@ -10,9 +10,9 @@
 #include <unistd.h>
 #include <vector>
 
-#include <vmxsys/platform/execution.hpp>
-#include <vmxsys/platform/options.hpp>
-#include <vmxsys/platform/workers.hpp>
+#include <vmxsys/platform/run/execution.hpp>
+#include <vmxsys/platform/run/options.hpp>
+#include <vmxsys/platform/run/workers.hpp>
 
 namespace {
 

@@ -2,7 +2,7 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/vmx/boundary.hpp>
+#include <vmxsys/vmx/events/boundary.hpp>
 
 #include "row_tests.hpp"
 

@@ -3,9 +3,9 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/vmx/boundary.hpp>
-#include <vmxsys/vmx/exception.hpp>
-#include <vmxsys/vmx/shadow.hpp>
+#include <vmxsys/vmx/events/boundary.hpp>
+#include <vmxsys/vmx/events/exception.hpp>
+#include <vmxsys/vmx/events/shadow.hpp>
 
 #include "random_numbers.hpp"
 

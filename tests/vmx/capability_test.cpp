@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/vmx/capability.hpp>
-#include <vmxsys/vmx/vmcs.hpp>
+#include <vmxsys/vmx/vmcs/capability.hpp>
+#include <vmxsys/vmx/vmcs/vmcs.hpp>
 
 #include "row_tests.hpp"
 

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/vmx/control.hpp>
-#include <vmxsys/vmx/control_registers.hpp>
+#include <vmxsys/vmx/events/control_registers.hpp>
+#include <vmxsys/vmx/vmcs/control.hpp>
 
 #include "random_numbers.hpp"
 

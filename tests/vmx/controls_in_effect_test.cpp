@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/vmx/controls_in_effect.hpp>
+#include <vmxsys/vmx/vmcs/controls_in_effect.hpp>
 
 namespace vmxsys::vmx {
 namespace {

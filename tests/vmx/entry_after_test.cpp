@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/vmx/after_entry.hpp>
-#include <vmxsys/vmx/guest_state.hpp>
+#include <vmxsys/vmx/transition/after_entry.hpp>
+#include <vmxsys/vmx/transition/guest_state.hpp>
 
 #include "../row_tests.hpp"
 #include "legal_vmcs.hpp"

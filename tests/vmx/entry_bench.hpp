@@ -4,10 +4,10 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/vmx/control.hpp>
-#include <vmxsys/vmx/entry.hpp>
-#include <vmxsys/vmx/event.hpp>
-#include <vmxsys/vmx/minimal_vmcs.hpp>
+#include <vmxsys/vmx/transition/entry.hpp>
+#include <vmxsys/vmx/vmcs/control.hpp>
+#include <vmxsys/vmx/vmcs/event.hpp>
+#include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
 
 #include "flat_memory.hpp"
 

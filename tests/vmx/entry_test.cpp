@@ -5,11 +5,11 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/vmx/controls_in_effect.hpp>
-#include <vmxsys/vmx/entry.hpp>
-#include <vmxsys/vmx/exception.hpp>
-#include <vmxsys/vmx/instruction_table.hpp>
-#include <vmxsys/vmx/minimal_vmcs.hpp>
+#include <vmxsys/vmx/events/exception.hpp>
+#include <vmxsys/vmx/instructions/instruction_table.hpp>
+#include <vmxsys/vmx/transition/entry.hpp>
+#include <vmxsys/vmx/vmcs/controls_in_effect.hpp>
+#include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
 
 #include "../row_tests.hpp"
 #include "entry_bench.hpp"

@@ -2,8 +2,8 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/vmx/control.hpp>
-#include <vmxsys/vmx/ept.hpp>
+#include <vmxsys/vmx/instructions/ept.hpp>
+#include <vmxsys/vmx/vmcs/control.hpp>
 
 #include "flat_memory.hpp"
 #include "row_tests.hpp"

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 #include <string>
 
-#include <vmxsys/vmx/event.hpp>
+#include <vmxsys/vmx/vmcs/event.hpp>
 
 namespace vmxsys::vmx {
 namespace {

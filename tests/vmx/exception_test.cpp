@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 #include <string>
 
-#include <vmxsys/vmx/exception.hpp>
+#include <vmxsys/vmx/events/exception.hpp>
 
 namespace vmxsys::vmx {
 namespace {

@@ -2,8 +2,8 @@
 #include <set>
 #include <tuple>
 
-#include <vmxsys/vmx/controls_in_effect.hpp>
-#include <vmxsys/vmx/exit_bitmaps.hpp>
+#include <vmxsys/vmx/instructions/exit_bitmaps.hpp>
+#include <vmxsys/vmx/vmcs/controls_in_effect.hpp>
 
 #include "flat_memory.hpp"
 

@@ -3,10 +3,10 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/vmx/active_vmcs_store.hpp>
-#include <vmxsys/vmx/entry.hpp>
-#include <vmxsys/vmx/minimal_vmcs.hpp>
-#include <vmxsys/vmx/vm_exit.hpp>
+#include <vmxsys/vmx/transition/entry.hpp>
+#include <vmxsys/vmx/transition/vm_exit.hpp>
+#include <vmxsys/vmx/vmcs/active_vmcs_store.hpp>
+#include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
 
 #include "exit_state_fields.hpp"
 #include "flat_memory.hpp"

@@ -1,9 +1,9 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/vmx/event.hpp>
-#include <vmxsys/vmx/exit.hpp>
-#include <vmxsys/vmx/exit_qualification.hpp>
-#include <vmxsys/vmx/instruction_information.hpp>
+#include <vmxsys/vmx/instructions/instruction_information.hpp>
+#include <vmxsys/vmx/vmcs/event.hpp>
+#include <vmxsys/vmx/vmcs/exit.hpp>
+#include <vmxsys/vmx/vmcs/exit_qualification.hpp>
 
 #include "random_numbers.hpp"
 

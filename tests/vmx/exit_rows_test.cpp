@@ -2,12 +2,12 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/vmx/exit.hpp>
-#include <vmxsys/vmx/guest_state.hpp>
-#include <vmxsys/vmx/host_state.hpp>
-#include <vmxsys/vmx/idt_vectoring.hpp>
-#include <vmxsys/vmx/msr_list.hpp>
-#include <vmxsys/vmx/vm_exit.hpp>
+#include <vmxsys/vmx/events/idt_vectoring.hpp>
+#include <vmxsys/vmx/transition/guest_state.hpp>
+#include <vmxsys/vmx/transition/host_state.hpp>
+#include <vmxsys/vmx/transition/msr_list.hpp>
+#include <vmxsys/vmx/transition/vm_exit.hpp>
+#include <vmxsys/vmx/vmcs/exit.hpp>
 
 #include "row_tests.hpp"
 

@@ -2,10 +2,10 @@
 #include <cstdint>
 #include <vector>
 
-#include <vmxsys/vmx/capability.hpp>
-#include <vmxsys/vmx/control.hpp>
-#include <vmxsys/vmx/processor_state.hpp>
-#include <vmxsys/vmx/vmcs.hpp>
+#include <vmxsys/vmx/vmcs/capability.hpp>
+#include <vmxsys/vmx/vmcs/control.hpp>
+#include <vmxsys/vmx/vmcs/processor_state.hpp>
+#include <vmxsys/vmx/vmcs/vmcs.hpp>
 
 namespace vmxsys::vmx::test {
 

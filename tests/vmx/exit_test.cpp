@@ -2,9 +2,9 @@
 #include <set>
 #include <vector>
 
-#include <vmxsys/vmx/event.hpp>
-#include <vmxsys/vmx/exit.hpp>
-#include <vmxsys/vmx/exit_qualification.hpp>
+#include <vmxsys/vmx/vmcs/event.hpp>
+#include <vmxsys/vmx/vmcs/exit.hpp>
+#include <vmxsys/vmx/vmcs/exit_qualification.hpp>
 
 namespace vmxsys::vmx {
 namespace {

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/vmx/idt_vectoring.hpp>
+#include <vmxsys/vmx/events/idt_vectoring.hpp>
 
 namespace vmxsys::vmx {
 namespace {

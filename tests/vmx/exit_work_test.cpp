@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/vmx/minimal_vmcs.hpp>
-#include <vmxsys/vmx/processor.hpp>
-#include <vmxsys/vmx/transition_work.hpp>
+#include <vmxsys/vmx/transition/transition_work.hpp>
+#include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
+#include <vmxsys/vmx/vmcs/processor.hpp>
 
 #include "exit_state_fields.hpp"
 #include "row_tests.hpp"

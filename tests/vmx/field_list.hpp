@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include <vmxsys/vmx/capability.hpp>
+#include <vmxsys/vmx/vmcs/capability.hpp>
 
 namespace vmxsys::vmx::test {
 

@@ -3,9 +3,9 @@
 #include <set>
 #include <string>
 
-#include <vmxsys/vmx/control.hpp>
-#include <vmxsys/vmx/field.hpp>
-#include <vmxsys/vmx/vmcs.hpp>
+#include <vmxsys/vmx/vmcs/control.hpp>
+#include <vmxsys/vmx/vmcs/field.hpp>
+#include <vmxsys/vmx/vmcs/vmcs.hpp>
 
 #include "field_list.hpp"
 

@@ -1,10 +1,10 @@
 #pragma once
-#include <vmxsys/vmx/physical_memory.hpp>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <unordered_map>
+
+#include <vmxsys/vmx/base/physical_memory.hpp>
 
 namespace vmxsys::vmx::test {
 

@@ -1,11 +1,11 @@
 #include <gtest/gtest.h>
 #include <string>
 
-#include <vmxsys/vmx/entry.hpp>
-#include <vmxsys/vmx/guest_state.hpp>
-#include <vmxsys/vmx/minimal_vmcs.hpp>
-#include <vmxsys/vmx/pdpte.hpp>
-#include <vmxsys/vmx/register_bits.hpp>
+#include <vmxsys/vmx/transition/entry.hpp>
+#include <vmxsys/vmx/transition/guest_state.hpp>
+#include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
+#include <vmxsys/vmx/vmcs/pdpte.hpp>
+#include <vmxsys/vmx/vmcs/register_bits.hpp>
 
 #include "exit_state_fields.hpp"
 #include "flat_memory.hpp"

@@ -1,9 +1,9 @@
 #include <gtest/gtest.h>
 #include <vector>
 
-#include <vmxsys/vmx/control.hpp>
-#include <vmxsys/vmx/host_state.hpp>
-#include <vmxsys/vmx/minimal_vmcs.hpp>
+#include <vmxsys/vmx/transition/host_state.hpp>
+#include <vmxsys/vmx/vmcs/control.hpp>
+#include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
 
 #include "exit_state_fields.hpp"
 #include "random_numbers.hpp"

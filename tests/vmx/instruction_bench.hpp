@@ -3,12 +3,12 @@
 #include <map>
 #include <string>
 
-#include <vmxsys/vmx/active_vmcs_store.hpp>
-#include <vmxsys/vmx/control.hpp>
-#include <vmxsys/vmx/instruction_table.hpp>
-#include <vmxsys/vmx/invalidation.hpp>
-#include <vmxsys/vmx/minimal_vmcs.hpp>
-#include <vmxsys/vmx/vm_function.hpp>
+#include <vmxsys/vmx/instructions/instruction_table.hpp>
+#include <vmxsys/vmx/instructions/invalidation.hpp>
+#include <vmxsys/vmx/instructions/vm_function.hpp>
+#include <vmxsys/vmx/vmcs/active_vmcs_store.hpp>
+#include <vmxsys/vmx/vmcs/control.hpp>
+#include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
 
 #include "flat_memory.hpp"
 

@@ -2,7 +2,7 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/vmx/entry.hpp>
+#include <vmxsys/vmx/transition/entry.hpp>
 
 #include "instruction_bench.hpp"
 #include "row_tests.hpp"

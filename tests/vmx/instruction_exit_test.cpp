@@ -2,12 +2,12 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/vmx/active_vmcs_store.hpp>
-#include <vmxsys/vmx/control_registers.hpp>
-#include <vmxsys/vmx/instruction.hpp>
-#include <vmxsys/vmx/instruction_exit.hpp>
-#include <vmxsys/vmx/invalidation.hpp>
-#include <vmxsys/vmx/vm_function.hpp>
+#include <vmxsys/vmx/events/control_registers.hpp>
+#include <vmxsys/vmx/instructions/instruction.hpp>
+#include <vmxsys/vmx/instructions/instruction_exit.hpp>
+#include <vmxsys/vmx/instructions/invalidation.hpp>
+#include <vmxsys/vmx/instructions/vm_function.hpp>
+#include <vmxsys/vmx/vmcs/active_vmcs_store.hpp>
 
 #include "flat_memory.hpp"
 #include "random_numbers.hpp"

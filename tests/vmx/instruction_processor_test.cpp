@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/vmx/processor.hpp>
+#include <vmxsys/vmx/vmcs/processor.hpp>
 
 namespace vmxsys::vmx {
 namespace {

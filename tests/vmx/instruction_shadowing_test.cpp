@@ -1,4 +1,4 @@
-#include <vmxsys/vmx/exit_bitmaps.hpp>
+#include <vmxsys/vmx/instructions/exit_bitmaps.hpp>
 
 #include "instruction_bench.hpp"
 

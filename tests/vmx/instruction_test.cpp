@@ -1,4 +1,4 @@
-#include <vmxsys/vmx/event.hpp>
+#include <vmxsys/vmx/vmcs/event.hpp>
 
 #include "instruction_bench.hpp"
 

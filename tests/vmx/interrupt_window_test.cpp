@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/vmx/interrupt_window.hpp>
+#include <vmxsys/vmx/events/interrupt_window.hpp>
 
 namespace vmxsys::vmx {
 namespace {

@@ -1,5 +1,5 @@
 #pragma once
-#include <vmxsys/vmx/processor_state.hpp>
+#include <vmxsys/vmx/vmcs/processor_state.hpp>
 
 #include "../random_numbers.hpp"
 #include "entry_bench.hpp"

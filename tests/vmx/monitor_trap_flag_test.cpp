@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/vmx/monitor_trap_flag.hpp>
+#include <vmxsys/vmx/events/monitor_trap_flag.hpp>
 
 namespace vmxsys::vmx {
 namespace {

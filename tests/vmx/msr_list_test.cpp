@@ -2,7 +2,7 @@
 #include <map>
 #include <vector>
 
-#include <vmxsys/vmx/msr_list.hpp>
+#include <vmxsys/vmx/transition/msr_list.hpp>
 
 #include "flat_memory.hpp"
 

@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/vmx/control.hpp>
-#include <vmxsys/vmx/guest_state.hpp>
-#include <vmxsys/vmx/nmi.hpp>
+#include <vmxsys/vmx/events/nmi.hpp>
+#include <vmxsys/vmx/transition/guest_state.hpp>
+#include <vmxsys/vmx/vmcs/control.hpp>
 
 namespace vmxsys::vmx {
 namespace {

@@ -2,13 +2,13 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/vmx/exception.hpp>
-#include <vmxsys/vmx/fault_gate.hpp>
-#include <vmxsys/vmx/instruction_exit.hpp>
-#include <vmxsys/vmx/monitor_trap_flag.hpp>
-#include <vmxsys/vmx/nmi.hpp>
-#include <vmxsys/vmx/shadow.hpp>
-#include <vmxsys/vmx/tsc.hpp>
+#include <vmxsys/vmx/events/exception.hpp>
+#include <vmxsys/vmx/events/monitor_trap_flag.hpp>
+#include <vmxsys/vmx/events/nmi.hpp>
+#include <vmxsys/vmx/events/shadow.hpp>
+#include <vmxsys/vmx/events/tsc.hpp>
+#include <vmxsys/vmx/instructions/fault_gate.hpp>
+#include <vmxsys/vmx/instructions/instruction_exit.hpp>
 
 #include "row_tests.hpp"
 

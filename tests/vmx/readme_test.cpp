@@ -1,6 +1,6 @@
-#include <vmxsys/vmx/pause_loop_exiting.hpp>
-
 #include <gtest/gtest.h>
+
+#include <vmxsys/vmx/spin_detectors/pause_loop_exiting.hpp>
 
 namespace vmxsys {
 namespace {

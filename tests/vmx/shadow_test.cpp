@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/vmx/shadow.hpp>
+#include <vmxsys/vmx/events/shadow.hpp>
 
 namespace vmxsys::vmx {
 namespace {

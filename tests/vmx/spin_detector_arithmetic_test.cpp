@@ -3,7 +3,7 @@
 #include <optional>
 #include <random_numbers.hpp>
 
-#include <vmxsys/vmx/spin_arithmetic.hpp>
+#include <vmxsys/vmx/spin_detectors/detail/spin_arithmetic.hpp>
 
 namespace vmxsys::vmx {
 namespace {

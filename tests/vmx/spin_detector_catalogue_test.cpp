@@ -1,9 +1,9 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/vmx/coin_flip.hpp>
-#include <vmxsys/vmx/dynamic_pause_exiting.hpp>
-#include <vmxsys/vmx/pause_count_in_period.hpp>
-#include <vmxsys/vmx/progress.hpp>
+#include <vmxsys/vmx/spin_detectors/coin_flip.hpp>
+#include <vmxsys/vmx/spin_detectors/dynamic_pause_exiting.hpp>
+#include <vmxsys/vmx/spin_detectors/pause_count_in_period.hpp>
+#include <vmxsys/vmx/spin_detectors/progress.hpp>
 
 #include "spin_detector_probe.hpp"
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/vmx/spin_detector.hpp>
+#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
 
 #include "spin_detector_probe.hpp"
 

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/vmx/pause_loop_exiting.hpp>
+#include <vmxsys/vmx/spin_detectors/pause_loop_exiting.hpp>
 
 #include "spin_detector_probe.hpp"
 

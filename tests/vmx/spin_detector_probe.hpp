@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include <vmxsys/vmx/spin_detector.hpp>
+#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
 
 namespace vmxsys::vmx::spin_testing {
 

@@ -3,10 +3,10 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/vmx/pause_exiting.hpp>
-#include <vmxsys/vmx/pause_filter.hpp>
-#include <vmxsys/vmx/pause_loop_exiting.hpp>
-#include <vmxsys/vmx/spin_detector.hpp>
+#include <vmxsys/vmx/spin_detectors/pause_exiting.hpp>
+#include <vmxsys/vmx/spin_detectors/pause_filter.hpp>
+#include <vmxsys/vmx/spin_detectors/pause_loop_exiting.hpp>
+#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
 
 #include "spin_detector_probe.hpp"
 

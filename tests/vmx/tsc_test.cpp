@@ -1,9 +1,9 @@
 #include <gtest/gtest.h>
 #include <string>
 
-#include <vmxsys/vmx/control.hpp>
-#include <vmxsys/vmx/tsc.hpp>
-#include <vmxsys/vmx/wide_arithmetic.hpp>
+#include <vmxsys/vmx/base/wide_arithmetic.hpp>
+#include <vmxsys/vmx/events/tsc.hpp>
+#include <vmxsys/vmx/vmcs/control.hpp>
 
 #include "random_numbers.hpp"
 

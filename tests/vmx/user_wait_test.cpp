@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/vmx/control.hpp>
-#include <vmxsys/vmx/event.hpp>
-#include <vmxsys/vmx/user_wait.hpp>
+#include <vmxsys/vmx/instructions/user_wait.hpp>
+#include <vmxsys/vmx/vmcs/control.hpp>
+#include <vmxsys/vmx/vmcs/event.hpp>
 
 namespace vmxsys::vmx {
 namespace {

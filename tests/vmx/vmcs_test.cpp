@@ -1,12 +1,12 @@
-#include <vmxsys/vmx/active_vmcs_store.hpp>
-#include <vmxsys/vmx/exit.hpp>
-#include <vmxsys/vmx/vmcs.hpp>
-
 #include <gtest/gtest.h>
-
-#include "flat_memory.hpp"
 #include <random>
 #include <string>
+
+#include <vmxsys/vmx/vmcs/active_vmcs_store.hpp>
+#include <vmxsys/vmx/vmcs/exit.hpp>
+#include <vmxsys/vmx/vmcs/vmcs.hpp>
+
+#include "flat_memory.hpp"
 
 namespace vmxsys::vmx {
 namespace {

@@ -1,0 +1,34 @@
+#include "test_and_set_lock.hpp"
+
+#include <vmxsys/cpu/program/strand.hpp>
+
+namespace vmxsys::models {
+
+namespace isa = cpu::isa;
+
+cpu::program test_and_set_lock::acquire() {
+  const std::uint64_t before = co_await isa::witnessed(isa::cmpxchg(word_, 0, locked), *this);
+  if (before != 0) co_await contend();
+}
+
+cpu::program test_and_set_lock::contend() {
+  auto here = co_await isa::in(code_.slow_path);
+  const waiting wait = begin_wait(co_await isa::this_strand());
+  std::uint64_t before = locked;
+  while (before != 0) {
+    co_await isa::spin_while(word_, cpu::spin_predicate::while_not_equal(0), code_.spin, &subject_);
+    before = co_await isa::witnessed(isa::cmpxchg(word_, 0, locked), *this);
+  }
+  end_wait(wait);
+}
+
+cpu::program test_and_set_lock::release() { co_await isa::witnessed(isa::store(word_, 0), *this); }
+
+void test_and_set_lock::took_effect(cpu::strand& by, const cpu::instruction& i, cycles now) {
+  if (i.code == cpu::opcode::store)
+    set_truth(nullptr, nullptr, now);
+  else if (i.result == 0)
+    set_truth(&by, nullptr, now);
+}
+
+}  // namespace vmxsys::models

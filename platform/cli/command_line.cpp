@@ -1,0 +1,292 @@
+#include "command_line.hpp"
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <boost/program_options.hpp>
+#include <exception>
+#include <ostream>
+#include <sstream>
+
+#include <vmxsys/platform/config/nearest.hpp>
+#include <vmxsys/platform/experiments/study.hpp>
+#include <vmxsys/platform/machine/config_loader.hpp>
+#include <vmxsys/platform/run/interruption.hpp>
+#include <vmxsys/platform/run/output_file.hpp>
+
+#include "explore_command.hpp"
+#include "list.hpp"
+#include "runner.hpp"
+
+namespace vmxsys::platform {
+
+namespace po = boost::program_options;
+namespace json = boost::json;
+
+namespace {
+
+constexpr std::string_view usage =
+    "vmxsys: x86 virtualization hardware, cycle by cycle\n"
+    "\n"
+    "  vmxsys run FILE      simulate the machine FILE describes\n"
+    "  vmxsys check FILE    say everything that is wrong with FILE, or print it with every value filled in\n"
+    "  vmxsys list [TOPIC]  parameters, presets, policies, detectors, workloads, studies, ...\n"
+    "  vmxsys study NAME    re-run a published experiment\n"
+    "  vmxsys explore NAME  run a protocol through every order of its steps, shipped and with planted mistakes\n"
+    "\n";
+
+const std::vector<std::string> commands{"run", "check", "list", "study", "explore"};
+
+/// Options that not every command has.
+struct restricted {
+  std::string name;
+  std::vector<std::string> commands;
+};
+const std::vector<restricted> restricted_options{
+    {"parameter", {"run", "check", "study", "explore"}},
+    {"order", {"explore"}},
+    {"until", {"run", "check", "study"}},
+    {"seed", {"run", "check", "study"}},
+    {"stepped", {"run", "check", "study"}},
+    {"out", {"run", "study"}},
+    {"trace", {"run"}},
+    {"jobs", {"study"}},
+};
+
+po::options_description described() {
+  po::options_description all{"Options"};
+  all.add_options()("help,h", "print this")("version", "print the version")(
+      "parameter,p", po::value<std::vector<std::string>>()->value_name("PATH=VALUE"),
+      "set a parameter, e.g. -p 'vms[0].vcpus=4' -p 'vms[*].guest.hz=100' (repeatable)")(
+      "until", po::value<std::string>()->value_name("DURATION"), "end of the run, as -p until=DURATION")(
+      "seed", po::value<std::string>()->value_name("N"), "random seed, as -p seed=N")(
+      "stepped", po::bool_switch(), "execute every PAUSE and poll one by one, as -p machine.stepped=true")(
+      "out,o", po::value<std::string>()->value_name("DIR"), "write results into DIR (run, study)")(
+      "trace", po::value<std::vector<std::string>>()->value_name("kvm=FILE"),
+      "write a trace in the kernel's KVM trace format (run)")("jobs,j", po::value<std::string>()->value_name("N"),
+                                                              "worker processes of a study")(
+      "order", po::value<std::string>()->value_name("NAME"),
+      "order of a protocol's steps (explore), as -p order=NAME; all: each of them")(
+      "json", po::bool_switch(), "one JSON document on standard output")("quiet,q", po::bool_switch(),
+                                                                         "no progress on standard error");
+  return all;
+}
+
+std::string help() {
+  std::ostringstream text;
+  text << usage << described()
+       << "\nExit status: 0 done, 2 usage or configuration, 3 files, 4 broken invariant, 130 interrupted.\n";
+  return text.str();
+}
+
+std::vector<std::string> option_names() {
+  std::vector<std::string> names;
+  const po::options_description all = described();
+  for (const auto& option : all.options()) names.push_back("--" + option->long_name());
+  return names;
+}
+
+std::string like(const std::string& name, const std::vector<std::string>& candidates) {
+  const std::string guess = nearest(name, candidates);
+  return guess.empty() ? "" : " (did you mean \"" + guess + "\"?)";
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+command_line wrong(std::string text, int status = exit_usage) {
+  return {std::nullopt, status, "vmxsys: " + std::move(text) + "\nTry: vmxsys --help\n"};
+}
+
+std::vector<std::string> names_of(const std::vector<choice>& choices) {
+  std::vector<std::string> names;
+  for (const choice& c : choices) names.emplace_back(c.name);
+  return names;
+}
+
+void report_errors(const std::vector<config_error>& errors, const std::string& text, bool as_json, std::ostream& out,
+                   std::ostream& err) {
+  err << text;
+  if (!as_json) return;
+  json::array array;
+  for (const config_error& e : errors) {
+    array.push_back(json::object{{"origin", e.origin},
+                                 {"path", e.path},
+                                 {"value", e.value},
+                                 {"reason", e.reason},
+                                 {"nearest", e.nearest},
+                                 {"message", e.message()}});
+  }
+  out << json::serialize(json::object{{"schema", 1}, {"errors", array}}) << '\n';
+}
+
+int check_command(const options& what, std::ostream& out, std::ostream& err) {
+  const loaded_config loaded = load_config(what.argument, what.overrides);
+  if (!loaded.ok()) {
+    report_errors(loaded.errors, loaded.report(), what.json, out, err);
+    return loaded.file_missing ? exit_files : exit_usage;
+  }
+  if (what.json) {
+    out << json::serialize(json::object{
+               {"schema", 1}, {"errors", json::array{}}, {"effective", json::parse(to_json_text(loaded.config))}})
+        << '\n';
+  } else {
+    out << to_json_text(loaded.config);
+  }
+  return exit_ok;
+}
+
+int load_and_run(const options& what, std::ostream& out, std::ostream& err) {
+  const loaded_config loaded = load_config(what.argument, what.overrides);
+  if (!loaded.ok()) {
+    report_errors(loaded.errors, loaded.report(), what.json, out, err);
+    return loaded.file_missing ? exit_files : exit_usage;
+  }
+  std::optional<output_directory> directory;
+  if (what.out) directory.emplace(*what.out);
+  if (what.kvm_trace) const output_file writable{*what.kvm_trace};  // before the run rather than after it
+  return run_command(what, loaded.config, directory ? &*directory : nullptr, out, err);
+}
+
+int act(const options& what, std::ostream& out, std::ostream& err) {
+  if (what.command == "check") return check_command(what, out, err);
+  if (what.command == "run") return load_and_run(what, out, err);
+  if (what.command == "list") {
+    if (list(what.argument, what.json, out)) return exit_ok;
+    err << "vmxsys: list: no topic \"" << what.argument << '"' << like(what.argument, list_topics())
+        << "; topics: " << joined(list_topics()) << '\n';
+    return exit_usage;
+  }
+  if (what.command == "explore") {
+    const auto names = names_of(exploration_choices());
+    if (std::find(names.begin(), names.end(), what.argument) != names.end()) return explore_command(what, out, err);
+    err << "vmxsys: explore: nothing called \"" << what.argument << '"' << like(what.argument, names)
+        << "; see vmxsys list explorations\n";
+    return exit_usage;
+  }
+  const auto studies = names_of(study_choices());
+  if (std::find(studies.begin(), studies.end(), what.argument) == studies.end()) {
+    err << "vmxsys: no study \"" << what.argument << '"' << like(what.argument, studies)
+        << "; see vmxsys list studies\n";
+    return exit_usage;
+  }
+  std::optional<output_directory> directory;
+  if (what.out) directory.emplace(*what.out);
+  return study_command(what, directory ? &*directory : nullptr, out, err);
+}
+
+}  // namespace
+
+command_line parse_command_line(const std::vector<std::string>& arguments) {
+  po::options_description all = described();
+  po::options_description with_words;
+  with_words.add(all).add_options()("word", po::value<std::vector<std::string>>());
+  po::positional_options_description words;
+  words.add("word", -1);
+
+  po::variables_map values;
+  try {
+    // Options are written out: an abbreviation of today may be ambiguous tomorrow.
+    const int style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
+    const po::parsed_options parsed =
+        po::command_line_parser{arguments}.options(with_words).positional(words).style(style).run();
+    po::store(parsed, values);
+    po::notify(values);
+  } catch (const po::unknown_option& e) {
+    std::string name = e.get_option_name();
+    name.resize(std::min(name.find('='), name.size()));
+    if (name.empty()) name = "?";
+    return wrong("unknown option " + name + like(name, option_names()));
+  } catch (const po::error& e) {
+    return wrong(e.what());
+  }
+
+  if (values.count("help") != 0) return {std::nullopt, exit_ok, help()};
+  if (values.count("version") != 0) return {std::nullopt, exit_ok, "vmxsys " VMXSYS_VERSION "\n"};
+
+  const std::vector<std::string> given =
+      values.count("word") != 0 ? values["word"].as<std::vector<std::string>>() : std::vector<std::string>{};
+  if (given.empty()) return {std::nullopt, exit_usage, help()};
+  options o;
+  o.command = given[0];
+  if (std::find(commands.begin(), commands.end(), o.command) == commands.end()) {
+    return wrong("no command \"" + o.command + '"' + like(o.command, commands) + "; commands: " + joined(commands));
+  }
+  if (given.size() > 2) return wrong(o.command + ": unexpected \"" + given[2] + '"');
+  if (given.size() == 2) o.argument = given[1];
+  if (o.argument.empty() && o.command != "list") {
+    return wrong(o.command + (o.command == "study"     ? ": the name of a study is missing; see vmxsys list studies"
+                              : o.command == "explore" ? ": what to explore is missing; see vmxsys list explorations"
+                                                       : ": a file is missing"));
+  }
+
+  if (values.count("parameter") != 0) {
+    o.overrides = values["parameter"].as<std::vector<std::string>>();
+    for (const std::string& assignment : o.overrides) {
+      if (assignment.find('=') == std::string::npos || assignment.front() == '=') {
+        return wrong("-p takes PATH=VALUE, not \"" + assignment + '"');
+      }
+    }
+  }
+  if (values.count("order") != 0) o.overrides.push_back("order=" + values["order"].as<std::string>());
+  if (values.count("until") != 0) o.overrides.push_back("until=" + values["until"].as<std::string>());
+  if (values.count("seed") != 0) o.overrides.push_back("seed=" + values["seed"].as<std::string>());
+  if (values["stepped"].as<bool>()) o.overrides.emplace_back("machine.stepped=true");
+  if (values.count("out") != 0) o.out = values["out"].as<std::string>();
+  if (o.out && o.out->empty()) return wrong("--out needs a directory");
+  if (values.count("trace") != 0) {
+    for (const std::string& trace : values["trace"].as<std::vector<std::string>>()) {
+      const std::size_t equals = trace.find('=');
+      const std::string kind = trace.substr(0, equals);
+      if (kind != "kvm") return wrong("no trace format \"" + kind + '"' + like(kind, {"kvm"}) + "; formats: kvm");
+      if (equals == std::string::npos || equals + 1 == trace.size()) return wrong("--trace takes kvm=FILE");
+      if (o.kvm_trace) return wrong("--trace kvm= is given twice");
+      o.kvm_trace = trace.substr(equals + 1);
+    }
+  }
+  if (values.count("jobs") != 0) {
+    const std::string& n = values["jobs"].as<std::string>();
+    if (n.empty() || n.size() > 4 || n.find_first_not_of("0123456789") != std::string::npos || std::stoul(n) == 0 ||
+        std::stoul(n) > 1024) {
+      return wrong("--jobs takes a number of 1 .. 1024, not \"" + n + '"');
+    }
+    o.jobs = static_cast<unsigned>(std::stoul(n));
+  }
+  for (const restricted& option : restricted_options) {
+    const bool given_here = option.name == "stepped" ? values["stepped"].as<bool>() : values.count(option.name) != 0;
+    const auto& of = option.commands;
+    if (given_here && std::find(of.begin(), of.end(), o.command) == of.end())
+      return wrong(o.command + " has no use for --" + option.name + "; it is for " + joined(of));
+  }
+  o.json = values["json"].as<bool>();
+  o.quiet = values["quiet"].as<bool>();
+  return {std::move(o), exit_ok, ""};
+}
+
+int command_line_main(const std::vector<std::string>& arguments, std::ostream& out, std::ostream& err) {
+  try {
+    const command_line line = parse_command_line(arguments);
+    if (!line.to_do) {
+      (line.status == exit_ok ? out : err) << line.text << std::flush;
+      return line.status;
+    }
+    catch_interrupts();
+    const int status = act(*line.to_do, out, err);
+    out.flush();
+    if (!out && status == exit_ok) {
+      err << "vmxsys: cannot write to standard output\n";
+      return exit_files;
+    }
+    return interrupted() ? exit_interrupted : status;
+  } catch (const file_error& e) {
+    err << "vmxsys: " << e.what() << '\n';
+    return exit_files;
+  } catch (const std::exception& e) {
+    err << "vmxsys: broken invariant: " << e.what() << "\nThis is a defect of vmxsys; please report it.\n";
+    return exit_invariant;
+  }
+}
+
+}  // namespace vmxsys::platform

@@ -1,0 +1,88 @@
+#include "runner.hpp"
+
+#include <chrono>
+#include <cstdio>
+#include <ostream>
+#include <unistd.h>
+
+#include <vmxsys/platform/observe/report/report.hpp>
+#include <vmxsys/platform/run/execution.hpp>
+#include <vmxsys/platform/run/interruption.hpp>
+
+namespace vmxsys::platform {
+
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+double seconds_since(clock::time_point start) { return std::chrono::duration<double>(clock::now() - start).count(); }
+
+/// The line that a terminal sees while a run goes on: simulated time, speed, time left.
+class progress_line {
+ public:
+  explicit progress_line(std::ostream& to) : to_{to} {}
+  ~progress_line() {
+    if (shown_) to_ << "\r\033[K" << std::flush;
+  }
+  void show(double done, double simulated_ns) {
+    const double wall = seconds_since(start_);
+    if (wall - last_ < 0.1 || done <= 0) return;
+    last_ = wall;
+    shown_ = true;
+    char text[120];
+    std::snprintf(text, sizeof text, "\r\033[K%3.0f%%  %s simulated, %.2f simulated seconds a second, %.0f s left",
+                  done * 100, readable_ns(simulated_ns).c_str(), simulated_ns / 1e9 / wall, wall / done - wall);
+    to_ << text << std::flush;
+  }
+
+ private:
+  std::ostream& to_;
+  clock::time_point start_ = clock::now();
+  double last_ = 0;
+  bool shown_ = false;
+};
+
+}  // namespace
+
+int run_command(const options& what, const run_config& config, const output_directory* directory, std::ostream& out,
+                std::ostream& err) {
+  std::optional<output_file> trace;
+  execution_options how;
+  how.stop = interrupted;
+  if (what.kvm_trace) how.kvm_trace = &trace.emplace(*what.kvm_trace).stream();
+
+  const clock::time_point start = clock::now();
+  run_result result;
+  try {
+    progress_line line{err};
+    const double ns_per_cycle = 1e6 / static_cast<double>(find_preset(config.machine.preset)->tsc_khz);
+    if (!what.quiet && isatty(STDERR_FILENO) != 0)
+      how.progress = [&](double done, cycles now) { line.show(done, static_cast<double>(now.count()) * ns_per_cycle); };
+    result = execute(config, how);
+  } catch (const execution_interrupted&) {
+    err << "vmxsys: interrupted; nothing was written\n";
+    return exit_interrupted;
+  }
+  const double wall = seconds_since(start);
+
+  if (directory != nullptr) {
+    directory->write("effective.json", to_json_text(config));
+    directory->write("stats.json", to_json(result));
+  }
+  if (trace) trace->commit();
+  if (what.json) {
+    out << to_json(result);
+  } else {
+    print_report(out, result);
+  }
+  if (!what.quiet) {
+    char text[160];
+    std::snprintf(text, sizeof text, "%.2f s of wall time: %.1f M events/s, %.2f simulated seconds a second\n", wall,
+                  static_cast<double>(result.events) / wall / 1e6,
+                  static_cast<double>(result.simulated_ns) / 1e9 / wall);
+    err << text;
+  }
+  return exit_ok;
+}
+
+}  // namespace vmxsys::platform

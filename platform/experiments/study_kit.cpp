@@ -1,0 +1,105 @@
+#include "detail/study_kit.hpp"
+
+#include <algorithm>
+#include <ostream>
+#include <stdexcept>
+#include <unistd.h>
+
+#include <vmxsys/platform/config/embedded_file.hpp>
+#include <vmxsys/platform/run/execution.hpp>
+#include <vmxsys/platform/run/interruption.hpp>
+#include <vmxsys/platform/run/workers.hpp>
+
+namespace vmxsys::platform {
+
+std::string_view study_configuration(std::string_view key) {
+  for (std::size_t i = 0; i < embedded_studies_count; ++i)
+    if (embedded_studies[i].key == key) return embedded_studies[i].text;
+  throw std::logic_error{"no configuration of study " + std::string{key}};
+}
+
+void refuse_override(const std::vector<std::string>& overrides, const std::string& path, bool changed,
+                     std::string_view above, std::vector<config_error>& errors) {
+  for (const std::string& assignment : overrides) {
+    const std::string place = assignment.substr(0, assignment.find('='));
+    if (place != path && place.rfind(path + '.', 0) != 0 && !(changed && place == above)) continue;
+    errors.push_back({path, "", "the study runs every value of its own; it cannot be set", "", "-p " + assignment});
+    return;
+  }
+}
+
+void check_study_cases(const std::vector<run_config>& cases, std::vector<config_error>& errors) {
+  for (const run_config& c : cases) {
+    std::vector<config_error> found;
+    check_combinations(c, {}, found);
+    for (config_error& e : found) {
+      const auto known = [&](const config_error& other) { return other.message() == e.message(); };
+      if (std::none_of(errors.begin(), errors.end(), known)) errors.push_back(std::move(e));
+    }
+  }
+}
+
+int refuse_study(const std::vector<config_error>& errors, std::ostream& err) {
+  for (const config_error& e : errors) err << e.message() << '\n';
+  return exit_usage;
+}
+
+int show_study(const study_results& results, const options& what, const output_directory* directory,
+               std::ostream& out) {
+  if (directory != nullptr) {
+    directory->write("effective.json", to_json_text(results.base));
+    directory->write("stats.json", results.json);
+    directory->write(std::string{results.key} + ".svg", results.picture());
+  }
+  if (what.json)
+    out << results.json;
+  else
+    results.print(out);
+  return exit_ok;
+}
+
+std::vector<std::string> run_study_jobs(std::size_t count, const options& what, std::ostream& err,
+                                        const std::function<std::string(std::size_t)>& job) {
+  const bool show = !what.quiet && isatty(STDERR_FILENO) != 0;
+  std::vector<std::string> texts = run_in_workers(
+      count, what.jobs, job,
+      [&](std::size_t done) {
+        if (show) err << "\r\033[K" << done << " of " << count << " runs" << std::flush;
+      },
+      interrupted);
+  if (show) err << "\r\033[K" << std::flush;
+  return texts;
+}
+
+std::vector<run_result> run_study_cases(const std::vector<run_config>& cases, const options& what, std::ostream& err) {
+  execution_options how;
+  how.stop = interrupted;
+  std::vector<run_result> results;
+  for (const std::string& text :
+       run_study_jobs(cases.size(), what, err, [&](std::size_t i) { return to_json(execute(cases[i], how)); }))
+    results.push_back(run_result_from_json(text));
+  return results;
+}
+
+void print_wrapped(std::ostream& out, const std::string& text) {
+  constexpr std::size_t width = 110;
+  std::size_t column = 2;
+  out << "- ";
+  std::size_t at = 0;
+  while (at < text.size()) {
+    std::size_t end = std::min(text.find(' ', at), text.size());
+    const auto digit = [&](std::size_t i) { return i < text.size() && text[i] >= '0' && text[i] <= '9'; };
+    while (digit(end - 1) && digit(end + 1)) end = std::min(text.find(' ', end + 1), text.size());  // not inside 12 345
+    const std::size_t length = end - at;
+    if (column + length > width) {
+      out << "\n  ";
+      column = 2;
+    }
+    out << text.substr(at, length) << ' ';
+    column += length + 1;
+    at = end + 1;
+  }
+  out << '\n';
+}
+
+}  // namespace vmxsys::platform

@@ -1,0 +1,251 @@
+#include "detail/study_timer_ladder.hpp"
+
+#include <boost/json.hpp>
+#include <cctype>
+#include <cstdio>
+#include <iomanip>
+#include <ostream>
+
+#include <vmxsys/platform/config/json_binding.hpp>
+#include <vmxsys/platform/machine/config_loader.hpp>
+#include <vmxsys/platform/observe/report/report.hpp>
+#include <vmxsys/platform/presets/preset.hpp>
+#include <vmxsys/platform/run/execution.hpp>
+#include <vmxsys/platform/run/interruption.hpp>
+
+#include "detail/study_kit.hpp"
+
+namespace vmxsys::platform {
+
+namespace json = boost::json;
+
+namespace {
+
+std::string difference(double x, double from) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%+.1f%%", (x / from - 1) * 100);
+  return text;
+}
+std::string shown(const exit_summary& e) { return e.usual == 0 ? "-" : e.reasons; }
+
+}  // namespace
+
+std::vector<timer_rung> timer_rungs(const run_config& base) {
+  std::vector<timer_rung> rungs;
+  const auto add = [&](std::string name, std::string description, const char* path,
+                       const char* backend) -> run_config& {
+    rungs.push_back({std::move(name), std::move(description), base});
+    run_config& c = rungs.back().config;
+    c.host.interrupt_path = path;
+    c.host.timer_backend = backend;
+    return c;
+  };
+  run_config& bare = add("bare metal", "no hypervisor", "injected", "preemption_timer");
+  bare.bare_metal = true;
+  bare.machine.sockets = bare.machine.cores = bare.machine.threads = 1;
+  bare.host.housekeeping_cpu = 0;
+  add("hrtimer", "a timer of the host on the same CPU: its interrupt makes the guest exit", "injected", "hrtimer");
+  add("preemption timer", "the VMX-preemption timer while the guest runs, a timer of the host while it is halted",
+      "injected", "preemption_timer");
+  add("preemption timer, adaptive", "the same, let expire early by what it was late before", "injected",
+      "preemption_timer")
+      .host.timer_advance.name = "adaptive";
+  add("hrtimer, APICv", "with APIC virtualization: the EOI does not exit", "posted", "hrtimer");
+  add("preemption timer, APICv", "with APIC virtualization: the EOI does not exit", "posted", "preemption_timer");
+  add("preemption timer, fast path", "the same; exits go back in with interrupts off (Linux v6.12)", "posted",
+      "preemption_timer")
+      .host.exit_fast_paths = true;
+  add("posted from another CPU",
+      "a timer of the host posts from a housekeeping CPU, which sleeps meanwhile (Linux v5.3)", "posted", "posted");
+  add("APIC-timer virtualization", "the processor keeps the guest's deadline", "posted", "apic_timer_virtualization");
+  return rungs;
+}
+
+run_config while_halted(const run_config& computing) {
+  run_config c = computing;
+  c.vms[0].workload.halted = true;
+  return c;
+}
+
+std::vector<timer_publication> timer_publications(const run_config& base) {
+  std::vector<timer_publication> all;
+  const auto add = [&](const char* name, double published, const char* backend, const char* advance) {
+    timer_publication p{name, published, base};
+    p.config.machine.preset = "skylake_sp";
+    p.config.vms[0].workload.ahead = duration::from_cycles(200'000);
+    p.config.host.interrupt_path = "posted";
+    p.config.host.timer_backend = backend;
+    p.config.host.timer_advance.name = advance;
+    all.push_back(std::move(p));
+  };
+  add("hrtimer", 5700, "hrtimer", "off");
+  add("preemption timer", 2600, "preemption_timer", "off");
+  add("preemption timer, adaptive", 1200, "preemption_timer", "adaptive");
+  return all;
+}
+
+timer_timing_result run_timer(const run_config& config, bool bare) {
+  const preset hardware = preset_at_core_clock(config.machine.preset, config.machine.core_clock_percent);
+  timer_timing timing{config.measure_from.to_cycles(hardware.tsc_khz)};
+  execution_options how;
+  how.stop = interrupted;
+  how.observer = &timing;
+  how.bare = bare;
+  const run_result run = execute(config, how);
+  timer_timing_result r = timing.result();
+  r.tsc_khz = run.tsc_khz;
+  r.fact_hash = run.fact_hash;
+  return r;
+}
+
+namespace {
+
+/// Computing and halted in turn, of the rungs, then of the publications.
+std::vector<run_config> configurations(const timer_ladder_output& s) {
+  std::vector<run_config> configs;
+  for (const timer_rung& r : s.rungs) {
+    configs.push_back(r.config);
+    configs.push_back(while_halted(r.config));
+  }
+  for (const timer_publication& p : s.publications) {
+    configs.push_back(p.config);
+    configs.push_back(while_halted(p.config));
+  }
+  return configs;
+}
+
+void run(timer_ladder_output& s, const options& what, std::ostream& err) {
+  const std::vector<run_config> configs = configurations(s);
+  std::vector<timer_timing_result> all;
+  for (const std::string& text : run_study_jobs(configs.size(), what, err, [&](std::size_t i) {
+         return json::serialize(json::value_from(run_timer(configs[i])));
+       }))
+    all.push_back(json::value_to<timer_timing_result>(json::parse(text)));
+  for (std::size_t i = 0; i < all.size(); i += 2)
+    (i < 2 * s.rungs.size() ? s.results : s.publication_results).push_back({all[i], all[i + 1]});
+}
+
+constexpr int name_width = 30;
+
+void print_rungs(std::ostream& out, const timer_ladder_output& s, const char* title,
+                 timer_timing_result timer_rung_results::*which) {
+  out << title << '\n'
+      << std::left << std::setw(name_width) << "" << std::right << std::setw(7) << "arm" << std::setw(9) << "late"
+      << std::setw(9) << "p99"
+      << "  exits: arm | until it has fired\n";
+  for (std::size_t i = 0; i < s.rungs.size(); ++i) {
+    const timer_timing_result& r = s.results[i].*which;
+    out << std::left << std::setw(name_width) << s.rungs[i].name << std::right << std::setw(7) << r.arm.median
+        << std::setw(9) << r.late.median << std::setw(9) << r.late.p99 << "  " << shown(r.arming) << " | "
+        << shown(r.firing) << '\n';
+  }
+  out << '\n';
+}
+
+void print_study(std::ostream& out, const timer_ladder_output& s) {
+  const run_config& c = s.rungs.back().config;
+  out << "Study timer_ladder: one kernel's TSC-deadline timer on bare metal and with each backend of a hypervisor\n"
+      << c.machine.preset << " at " << static_cast<double>(s.results[0].computing.tsc_khz) / 1e6 << " GHz, armed "
+      << c.vms[0].workload.ahead.to_string() << " ahead, seed " << c.seed << "; medians in TSC cycles\n\n";
+  print_rungs(out, s, "The CPU computes while it waits", &timer_rung_results::computing);
+  print_rungs(out, s, "The CPU is halted while it waits", &timer_rung_results::halted);
+  out << "  arm: what arming takes the kernel. late: from the deadline to the first instruction of the handler. "
+         "Exits after arming\n  include an EOI that exits and, halted, the HLT.\n\n";
+  for (const timer_rung& r : s.rungs)
+    out << "  " << std::left << std::setw(name_width) << r.name << std::right << r.description << '\n';
+  out << "\nMean lateness on Skylake-SP, kvm-unit-tests tscdeadline_latency: published; here computing, here halted\n";
+  for (std::size_t i = 0; i < s.publications.size(); ++i) {
+    const timer_publication& p = s.publications[i];
+    const double computing = s.publication_results[i].computing.late.mean;
+    const double halted = s.publication_results[i].halted.late.mean;
+    char line[160];
+    std::snprintf(line, sizeof line, "  %-28s %6.0f; %6.0f %7s, %6.0f %7s\n", p.name.c_str(), p.published, computing,
+                  difference(computing, p.published).c_str(), halted, difference(halted, p.published).c_str());
+    out << line;
+  }
+  if (const preset* hardware = find_preset(s.publications.front().config.machine.preset))
+    out << "  The guest of that test halts. Not told: whether its HLT exits, and whether the CPU of the host sleeps "
+           "then; here it does,\n  and takes "
+        << hardware->costs.idle_states.front().exit_latency.count() << " cycles to wake up.\n";
+  out << "\nWhat came out\n";
+  for (const std::string& sentence : timer_ladder_findings(s)) print_wrapped(out, sentence);
+}
+
+std::string study_json(const timer_ladder_output& s) {
+  json::object document;
+  document["schema"] = 1;
+  document["study"] = "timer_ladder";
+  json::array rungs, publications, sentences;
+  for (std::size_t i = 0; i < s.rungs.size(); ++i)
+    rungs.push_back(json::object{{"name", s.rungs[i].name},
+                                 {"description", s.rungs[i].description},
+                                 {"computing", json::value_from(s.results[i].computing)},
+                                 {"halted", json::value_from(s.results[i].halted)}});
+  for (std::size_t i = 0; i < s.publications.size(); ++i)
+    publications.push_back(json::object{{"name", s.publications[i].name},
+                                        {"published_cycles", s.publications[i].published},
+                                        {"computing", json::value_from(s.publication_results[i].computing)},
+                                        {"halted", json::value_from(s.publication_results[i].halted)}});
+  for (const std::string& line : timer_ladder_findings(s)) sentences.emplace_back(line);
+  document["rungs"] = std::move(rungs);
+  document["publications"] = std::move(publications);
+  document["findings"] = std::move(sentences);
+  return pretty_json(document);
+}
+
+}  // namespace
+
+std::vector<std::string> timer_ladder_findings(const timer_ladder_output& s) {
+  std::vector<std::string> all;
+  const auto results = [&](std::string_view name) -> const timer_rung_results* {
+    for (std::size_t i = 0; i < s.rungs.size(); ++i)
+      if (s.rungs[i].name == name) return &s.results[i];
+    return nullptr;
+  };
+  const auto exits = [](std::uint32_t n) { return std::to_string(n) + (n == 1 ? " exit" : " exits"); };
+  const timer_rung_results* bare = results("bare metal");
+  for (std::size_t i = 0; i < s.rungs.size(); ++i) {
+    const timer_timing_result& c = s.results[i].computing;
+    if (bare == nullptr || &s.results[i] == bare) continue;
+    const auto more = static_cast<std::int64_t>(c.late.median) - static_cast<std::int64_t>(bare->computing.late.median);
+    std::string name = s.rungs[i].name;
+    name.front() = static_cast<char>(std::toupper(static_cast<unsigned char>(name.front())));
+    all.push_back(name + ": " + exits(c.arming.usual) + " to arm, " + exits(c.firing.usual) +
+                  " until the timer has fired; its handler runs " + std::to_string(c.late.median) +
+                  " cycles after the deadline, " + std::to_string(more < 0 ? -more : more) +
+                  (more < 0 ? " less" : " more") + " than on bare metal.");
+  }
+  const timer_rung_results *local = results("hrtimer, APICv"), *posted = results("posted from another CPU");
+  if (local != nullptr && posted != nullptr) {
+    const preset& hardware = *find_preset(s.rungs.front().config.machine.preset);
+    all.push_back("A timer on another CPU spares the guest the exit of its expiry (" +
+                  exits(local->computing.firing.usual) + " against " + std::to_string(posted->computing.firing.usual) +
+                  "); the one that arms it stays. It is later by " +
+                  std::to_string(static_cast<std::int64_t>(posted->computing.late.median) -
+                                 static_cast<std::int64_t>(local->computing.late.median)) +
+                  " cycles: " + std::to_string(hardware.costs.idle_states.front().exit_latency.count()) +
+                  " the other CPU takes to wake up.");
+  }
+  return all;
+}
+
+int study_timer_ladder(const options& what, const output_directory* directory, std::ostream& out, std::ostream& err) {
+  const loaded_config base = load_config_text(study_configuration("timer_ladder"), what.overrides, "timer_ladder.json");
+  std::vector<config_error> errors = base.errors;
+  for (const char* path : {"bare_metal", "host.interrupt_path", "host.timer_backend", "host.timer_advance",
+                           "host.exit_fast_paths", "vms[0].workload.halted"})
+    refuse_override(what.overrides, path, false, "", errors);
+  timer_ladder_output s;
+  if (errors.empty()) {
+    s.rungs = timer_rungs(base.config);
+    s.publications = timer_publications(base.config);
+    check_study_cases(configurations(s), errors);
+  }
+  if (!errors.empty()) return refuse_study(errors, err);
+  run(s, what, err);
+  return show_study({"timer_ladder", base.config, study_json(s), [&] { return timer_ladder_picture(s); },
+                     [&](std::ostream& to) { print_study(to, s); }},
+                    what, directory, out);
+}
+
+}  // namespace vmxsys::platform

@@ -1,0 +1,26 @@
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "exit_status.hpp"
+
+namespace vmxsys::platform {
+
+/// A command line, read and checked.
+struct options {
+  std::string command;                             ///< "run", "check", "list", "study", "explore"
+  std::string argument;                            ///< file, topic, study or exploration; may be empty for "list"
+  std::vector<std::string> overrides;              ///< -p, in order; --until, --seed and --stepped are among them
+  std::optional<std::filesystem::path> out;        ///< --out DIR
+  std::optional<std::filesystem::path> kvm_trace;  ///< --trace kvm=FILE
+  unsigned jobs = std::max(1u, std::thread::hardware_concurrency());  ///< --jobs: worker processes of a study
+  bool json = false;                                                  ///< one JSON document on stdout
+  bool quiet = false;                                                 ///< no progress on stderr
+};
+
+}  // namespace vmxsys::platform

@@ -1,0 +1,68 @@
+#pragma once
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include <vmxsys/vmx/vmcs/event.hpp>
+
+namespace vmxsys::vmx {
+
+// The life of blocking by STI and by MOV SS (bits 0 and 1 of the interruptibility state): for one instruction. SDM
+// Vol. 3A §6.8.1, §6.8.3; Vol. 3C §27.4.2, §29.7.1. NMI blocking and IRET: `nmi.hpp`.
+
+/// What may cast or end a shadow.
+enum class shadow_step : std::uint8_t {
+  sti_sets_if,          ///< STI with RFLAGS.IF = 0 before
+  sti_changes_nothing,  ///< STI with RFLAGS.IF = 1 before
+  mov_ss,               ///< MOV SS or POP SS
+  consecutive_mov_ss,   ///< the same directly after another one
+  hlt,                  ///< enters the HLT state (or MWAIT, TPAUSE, UMWAIT their waits)
+  instruction,          ///< any other one that retires
+  event_delivery,       ///< interrupt, NMI or exception, injected ones too
+  exiting_instruction,  ///< a fault-like VM exit: the shadow is saved as it is
+};
+
+/// What it makes of the two bits. `kept`: as before.
+enum class shadow_after : std::uint8_t { none, sti, mov_ss, kept };
+
+struct shadow_rule {
+  shadow_step step;
+  const char* name;
+  const char* section;
+  shadow_after after;
+};
+
+inline constexpr std::array<shadow_rule, 8> shadow_table{{
+    {shadow_step::sti_sets_if, "STI that sets IF", "Vol. 3A §6.8.1", shadow_after::sti},
+    {shadow_step::sti_changes_nothing, "STI with IF already 1", "Vol. 3A §6.8.1", shadow_after::none},
+    {shadow_step::mov_ss, "MOV SS or POP SS", "Vol. 3A §6.8.3", shadow_after::mov_ss},
+    // Of a sequence only the first is sure to block: a switch.
+    {shadow_step::consecutive_mov_ss, "MOV SS directly after MOV SS", "Vol. 3A §6.8.3", shadow_after::none},
+    {shadow_step::hlt, "HLT and the waiting instructions", "Vol. 3C §27.4.2", shadow_after::none},
+    {shadow_step::instruction, "any other instruction", "Vol. 3A §6.8.1", shadow_after::none},
+    {shadow_step::event_delivery, "delivery of an event", "Vol. 3C §29.7.1", shadow_after::none},
+    {shadow_step::exiting_instruction, "instruction that exits", "Vol. 3C §30.3.4", shadow_after::kept},
+}};
+
+/// The interruptibility state after a step; only bits 1:0 change. `every_mov_ss_blocks`: also each further one of a
+/// sequence of MOV SS.
+constexpr std::uint32_t interruptibility_after(std::uint32_t before, shadow_step step,
+                                               bool every_mov_ss_blocks = false) noexcept {
+  constexpr std::uint32_t both = interruptibility::sti | interruptibility::mov_ss;
+  if (step == shadow_step::mov_ss && (before & interruptibility::mov_ss) != 0) step = shadow_step::consecutive_mov_ss;
+  if (step == shadow_step::consecutive_mov_ss && every_mov_ss_blocks) step = shadow_step::mov_ss;
+  const std::uint32_t cleared = before & ~both;
+  switch (shadow_table[static_cast<std::size_t>(step)].after) {
+    case shadow_after::kept:
+      return before;
+    case shadow_after::sti:
+      return cleared | interruptibility::sti;
+    case shadow_after::mov_ss:
+      return cleared | interruptibility::mov_ss;
+    case shadow_after::none:
+      break;
+  }
+  return cleared;
+}
+
+}  // namespace vmxsys::vmx
