@@ -2,11 +2,11 @@
 
 #include <vmxsys/cpu/facts/cpu_facts.hpp>
 #include <vmxsys/cpu/program/name_space.hpp>
-#include <vmxsys/vmx/events/monitor_trap_flag.hpp>
 #include <vmxsys/vmx/events/preemption_timer.hpp>
 #include <vmxsys/vmx/transition/guest_state.hpp>
 #include <vmxsys/vmx/transition/host_state.hpp>
 #include <vmxsys/vmx/transition/msr_list.hpp>
+#include <vmxsys/vmx/transition/vm_entry.hpp>
 #include <vmxsys/vmx/transition/vm_exit.hpp>
 #include <vmxsys/vmx/vmcs/controls_in_effect.hpp>
 
@@ -259,20 +259,18 @@ bool logical_cpu::finish_entry(cycles now) {
         source_, now,
         vm_entry_fact{vmx_.current_vmcs, v.read(field::guest_rip), injected, v.read(field::ple_window), plan_->total});
   }
-  vmx::load_guest_state(v, registers_, machine_.config().capabilities);
-  if (const vmx::msr_list_result loaded =
-          vmx::load_guest_msrs(v, machine_.physical(), *this, machine_.config().capabilities);
-      !loaded) {
+  const vmx::vm_entry_outcome entered = vmx::enter_guest(
+      vmx_unit_, entry.code == opcode::vmlaunch ? vmx::entry_instruction::vmlaunch : vmx::entry_instruction::vmresume,
+      registers_, *this, now);
+  if (!entered) {
     activity_ = activity::executing;
     book_as(now, bucket::vm_entry);
-    fail_entry(entry, vmx::failed_msr_load_exit(loaded), now, cycles{0});
+    fail_entry(entry, entered.exit, now, cycles{0});
     return false;
   }
   strand* guest = machine_.names().strand_at(registers_.rsp);
   if (guest == nullptr || guest->depth() == 0)
     throw invariant_error("VM entry: the guest's RSP names no strand that has been started", now);
-  vmx::complete_entry(
-      entry.code == opcode::vmlaunch ? vmx::entry_instruction::vmlaunch : vmx::entry_instruction::vmresume, vmx_);
   if (guest->on_cpu() != nullptr && guest != active_->passenger())
     throw invariant_error(
         "VM entry: strand '" + guest->name() + "' is on CPU " + std::to_string(guest->on_cpu()->number()) + " already",
@@ -284,47 +282,41 @@ bool logical_cpu::finish_entry(cycles now) {
   disarm_monitor();
   spread_registers();
   nmi_rule_ = &vmx::nmi_rule_of(v);
-  nmi_.enter(*nmi_rule_, static_cast<std::uint32_t>(v.read(field::guest_interruptibility_state)));
+  nmi_ = vmx::nmi_state{registers_.nmi_blocking, registers_.virtual_nmi_blocking};
   guest_activity_ = registers_.activity;
   vmx::spin_parameters spin = spin_parameters_of(v);
   spin.overcommitted = machine_.config().overcommitted && machine_.config().overcommitted(number_);
   detectors_.on_entry(now, spin);
-  init_pending_ = std::exchange(vmx_.latched_init, false);  // blocked in root operation, not any more
-  start_preemption_timer(now);
-  if ((vmx::primary_controls(v) & vmx::primary::use_tpr_shadow) != 0) enter_virtual_apic(now);
+  init_pending_ = entered.boundary.init;
+  start_preemption_timer(entered, now);
+  if ((vmx::primary_controls(v) & vmx::primary::use_tpr_shadow) != 0)
+    enter_virtual_apic(entered.boundary.trap_like_exit, now);
 
   resume_guest_at(registers_.rip, now);
   activity_ = activity::executing;
-  const vmx::event_information event = vmx::decode_event(injected);
-  const bool mtf = (vmx::primary_controls(v) & vmx::primary::monitor_trap_flag) != 0;
-  if (vmx::is_injecting(injected)) {
-    registers_.pending_debug = 0;
-    inject(event, now);
-    if (vmx::mtf_pending(vmx::first_step::injects_vectored_event, mtf) != vmx::mtf_boundary::none)
-      mtf_ = mtf_state::pending;
-    return true;
-  }
-  if (event.valid)
-    mtf_ = mtf_state::pending;  // "other event", vector 0
-  else if (mtf)
+  if (entered.boundary.monitor_trap_flag)
+    mtf_ = mtf_state::pending;
+  else if ((vmx::primary_controls(v) & vmx::primary::monitor_trap_flag) != 0)
     mtf_ = mtf_state::before_first;
-  if (guest_activity_ != vmx::activity_state::active) halt(now);
+  if (entered.after.injection->vectored)
+    inject(entered.after.event, now);
+  else if (guest_activity_ != vmx::activity_state::active)
+    halt(now);
   return true;
 }
 
-void logical_cpu::start_preemption_timer(cycles now) {
-  if ((vmx::pin_controls(current_vmcs()) & vmx::pin_based::activate_vmx_preemption_timer) == 0) return;
-  preemption_timer_start_ = registers_.preemption_timer;
+void logical_cpu::start_preemption_timer(const vmx::vm_entry_outcome& entered, cycles now) {
+  if (entered.preemption_timer_expiry == cycles::never()) return;
+  preemption_timer_start_ = entered.preemption_timer;
   preemption_timer_active_ = true;
   preemption_timer_loaded_ = now;
-  preemption_timer_expired_ = preemption_timer_start_ == 0;
+  preemption_timer_expired_ = entered.boundary.preemption_timer;
   arm_guest_timers(now);
 }
 
 /// The injected event is delivered as part of the entry, whatever the controls say of events of its kind. SDM Vol. 3C
 /// §29.6. A hardware exception that the guest's program can see strikes the instruction in flight.
 void logical_cpu::inject(const vmx::event_information& event, cycles now) {
-  if (event.type == vmx::event_type::nmi) nmi_.inject(*nmi_rule_);
   if (event.type == vmx::event_type::hardware_exception && strike(event.vector, now)) return;
   deliver(event.vector, now, cycles{0});  // its time is part of the entry
 }

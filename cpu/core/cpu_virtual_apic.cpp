@@ -6,7 +6,6 @@
 #include <vmxsys/cpu/facts/cpu_facts.hpp>
 #include <vmxsys/cpu/program/system_instruction.hpp>
 #include <vmxsys/vmx/events/boundary.hpp>
-#include <vmxsys/vmx/transition/after_entry.hpp>
 #include <vmxsys/vmx/vmcs/controls_in_effect.hpp>
 
 #include "detail/guest_apic.hpp"
@@ -30,15 +29,13 @@ struct logical_cpu::virtual_apic_view {
 
 // -- entry and exit ---------------------------------------------------------------------------------------------------
 
-/// A guest with "use TPR shadow" begins to run. SDM Vol. 3C §29.3.2.5, §29.7.7.
-void logical_cpu::enter_virtual_apic(cycles now) {
+/// A guest with "use TPR shadow" begins to run; `trap_pending`: the entry found TPR below the threshold. SDM Vol. 3C
+/// §29.3.2.5, §29.7.7.
+void logical_cpu::enter_virtual_apic(bool trap_pending, cycles now) {
   if (!guest_apic_) guest_apic_ = std::make_unique<guest_apic>();
   virtual_apic_view view{*this};
   apic::at_entry(view.a);
-  // Only the TPR threshold makes a trap-like exit pending at an entry; what is injected plays no part in it.
-  const vmx::entry_pending_rule& threshold = vmx::entry_pending_table().front();
-  if (threshold.pends(view.a.v, view.memory, {}))
-    guest_apic_->trap = apic::traps(vmx::exit_reason::tpr_below_threshold, 0).trap;
+  if (trap_pending) guest_apic_->trap = apic::traps(vmx::exit_reason::tpr_below_threshold, 0).trap;
   guest_apic_->timer_due = apic::guest_timer_due(registers_.guest_deadline, now.count());
   if (registers_.guest_deadline != 0) arm_guest_timers(now);
   note_virtual_work();

@@ -14,6 +14,7 @@
 #include <vmxsys/vmx/instructions/instruction.hpp>
 #include <vmxsys/vmx/instructions/instruction_exit.hpp>
 #include <vmxsys/vmx/transition/entry.hpp>
+#include <vmxsys/vmx/transition/vm_entry.hpp>
 #include <vmxsys/vmx/transition/vm_exit.hpp>
 #include <vmxsys/vmx/vmcs/event.hpp>
 #include <vmxsys/vmx/vmcs/exit.hpp>
@@ -198,7 +199,7 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
   // The guest's local APIC (cpu_virtual_apic.cpp).
   struct guest_apic;
   struct virtual_apic_view;
-  void enter_virtual_apic(cycles now);
+  void enter_virtual_apic(bool trap_pending, cycles now);
   void leave_virtual_apic();
   void note_virtual_work();
   void note_result(const apic::virtualization_result& result);
@@ -239,7 +240,7 @@ class logical_cpu final : private line_watcher, private spin_subject_watcher, pr
   void finish_exit(cycles now);
   void enter_vmx_abort(cycles now);
   void inject(const vmx::event_information& event, cycles now);
-  void start_preemption_timer(cycles now);
+  void start_preemption_timer(const vmx::vm_entry_outcome& entered, cycles now);
   void collect_guest_registers(cycles now);
   void spread_registers();
   void state_steps(cycles began, cycles now, fact_id cause);
