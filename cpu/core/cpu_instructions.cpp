@@ -10,7 +10,7 @@
 #include <vmxsys/vmx/instructions/vm_function.hpp>
 #include <vmxsys/vmx/vmcs/controls_in_effect.hpp>
 
-#include "logical_cpu.hpp"
+#include "detail/cpu_engine.hpp"
 
 // Instructions that the rules of VMX have a say in: in a guest the table of vmx/instruction_exit.hpp decides, then they
 // execute, fault or exit.
@@ -211,23 +211,23 @@ bool implemented(mnemonic what) {
 
 }  // namespace
 
-std::uint32_t logical_cpu::length_of(const instruction& i) {
+std::uint32_t cpu_engine::length_of(const instruction& i) {
   return has_rule(i.code) && i.code != opcode::guest_access ? form_of(i).length : 3;
 }
 
 // -- instructions of a guest ------------------------------------------------------------------------------------------
 
 /// All that a rule may look at.
-vmx::guest_instruction logical_cpu::describe(const instruction& i) const {
+vmx::guest_instruction cpu_engine::describe(const instruction& i) const {
   vmx::guest_instruction g;
   const form f = form_of(i);
   if (i.code == opcode::system) g = static_cast<const system_instruction&>(i).what;
   g.what = f.what;
   g.length = f.length;
-  g.mode = mode();
-  g.rflags = (registers_.rflags & ~vmx::rflags_bits::interrupt_flag) |
-             (interrupts_enabled_ ? vmx::rflags_bits::interrupt_flag : std::uint64_t{0});
-  g.tsc = time_.now().count();
+  g.mode = core_.mode();
+  g.rflags = (core_.registers.rflags & ~vmx::rflags_bits::interrupt_flag) |
+             (core_.interrupts_enabled ? vmx::rflags_bits::interrupt_flag : std::uint64_t{0});
+  g.tsc = core_.time.now().count();
   g.monitor_armed = monitored_ != nullptr;
   g.virtual_interrupt = virtual_work_ && virtual_interrupt_recognized();
   g.xss = msrs_.xss();
@@ -248,13 +248,17 @@ vmx::guest_instruction logical_cpu::describe(const instruction& i) const {
 }
 
 /// A guest issues an instruction. True: it does not execute, because it exits or faults.
-bool logical_cpu::held_back(instruction& i, cycles now) {
+bool cpu_engine::held_back(instruction& i, cycles now) {
   if (!has_rule(i.code))
     return (i.code == opcode::mmio_read || i.code == opcode::mmio_write) && page_access_exits(i, now);
   switch (i.code) {
     case opcode::pause:
-      if (!pause_exits(
-              {now, machine_.costs().instruction.pause, active_->location().cpl, active_->location().rip(), {}, {}}))
+      if (!pause_exits({now,
+                        core_.costs.instruction.pause,
+                        core_.active->location().cpl,
+                        core_.active->location().rip(),
+                        {},
+                        {}}))
         return false;
       exit_for_pause(now);
       return true;
@@ -264,9 +268,9 @@ bool logical_cpu::held_back(instruction& i, cycles now) {
       break;
   }
   const vmx::guest_instruction g = describe(i);
-  const vmx::vmcs& v = current_vmcs();
-  outcome_ = vmx::decide(v, machine_.config().capabilities, machine_.physical(), g);
-  lookup_ = looks_in_a_bitmap(v, g.what) ? machine_.costs().instruction.bitmap_lookup : cycles{0};
+  const vmx::vmcs& v = core_.current_vmcs();
+  outcome_ = vmx::decide(v, core_.caps, core_.physical, g);
+  lookup_ = looks_in_a_bitmap(v, g.what) ? core_.costs.instruction.bitmap_lookup : cycles{0};
   switch (outcome_.verdict) {
     case vmx::instruction_verdict::execute:
       if (outcome_.effect == vmx::instruction_effect::vm_function) return function_exits(i, now);
@@ -284,7 +288,7 @@ bool logical_cpu::held_back(instruction& i, cycles now) {
 }
 
 /// VMFUNC is decided by its own rule, and acts at once.
-bool logical_cpu::function_exits(instruction& i, cycles now) {
+bool cpu_engine::function_exits(instruction& i, cycles now) {
   const vmx::guest_instruction g = describe(i);
   const vmx::vmx_outcome done = vmx::vmfunc(vmx_unit_, g.mode, g.eax, g.ecx);
   if (done.kind == vmx::outcome_kind::fault_ud) return fault_at_issue(i, instruction_fault::invalid_opcode, now);
@@ -298,17 +302,16 @@ bool logical_cpu::function_exits(instruction& i, cycles now) {
 }
 
 /// The EPT paging structures have a say in an access of the guest to its memory. SDM Vol. 3C §31.3.
-bool logical_cpu::access_exits(guest_access_instruction& i, cycles now) {
-  vmx::vmcs& v = current_vmcs();
+bool cpu_engine::access_exits(guest_access_instruction& i, cycles now) {
+  vmx::vmcs& v = core_.current_vmcs();
   i.result = i.address;
   lookup_ = cycles{0};
   if ((vmx::secondary_controls(v) & vmx::secondary::enable_ept) == 0) return false;
   vmx::ept_access access = i.access;
   access.guest_physical = i.address;
-  const vmx::ept_result r =
-      vmx::translate_guest_physical(v, machine_.config().capabilities, machine_.physical(), access);
+  const vmx::ept_result r = vmx::translate_guest_physical(v, core_.caps, core_.physical, access);
   const std::uint64_t references = std::uint64_t{r.references} + r.flag_updates + (r.logged ? 1 : 0);
-  lookup_ = references * machine_.costs().instruction.ept_reference;
+  lookup_ = references * core_.costs.instruction.ept_reference;
   vmx::exit_info info;
   switch (r.outcome) {
     case vmx::ept_outcome::translated:
@@ -331,42 +334,42 @@ bool logical_cpu::access_exits(guest_access_instruction& i, cycles now) {
 }
 
 /// A fault of the guest: exits if the exception bitmap says so, else strikes the program.
-bool logical_cpu::fault_at_issue(instruction& i, instruction_fault what, cycles now) {
+bool cpu_engine::fault_at_issue(instruction& i, instruction_fault what, cycles now) {
   if (fault_exits(what, now)) return true;
   i.fault = what;
-  book(now);
-  run_for(machine_.costs().instruction.interrupt, now, phase::read);
+  core_.book(now);
+  core_.run_for(core_.costs.instruction.interrupt, now, phase::read);
   return true;
 }
 
-bool logical_cpu::fault_exits(instruction_fault what, cycles now) {
-  if (!in_guest_) return false;
+bool cpu_engine::fault_exits(instruction_fault what, cycles now) {
+  if (!core_.in_guest) return false;
   vmx::guest_exception exception;
   exception.vector = what == instruction_fault::invalid_opcode ? invalid_opcode_vector : general_protection_vector;
-  exception.real_mode = (registers_.cr0 & 1) == 0;
-  const vmx::exception_outcome o = vmx::raise_exception(current_vmcs(), exception);
+  exception.real_mode = (core_.registers.cr0 & 1) == 0;
+  const vmx::exception_outcome o = vmx::raise_exception(core_.current_vmcs(), exception);
   if (o.what != vmx::exception_outcome::kind::vm_exit) return false;
   begin_exit(o.exit, now);
   return true;
 }
 
 /// An injected exception that programs see as a fault of the instruction they await. False: it is none of these.
-bool logical_cpu::strike(std::uint8_t vector, cycles now) {
-  instruction* i = active_->in_flight();
+bool cpu_engine::strike(std::uint8_t vector, cycles now) {
+  instruction* i = core_.active->in_flight();
   if (i == nullptr || i->started) return false;
   if (vector != invalid_opcode_vector && vector != general_protection_vector) return false;
-  guest_activity_ = vmx::activity_state::active;
-  shadow_ = shadowed_ = false;
+  core_.guest_activity = vmx::activity_state::active;
+  core_.shadow = core_.shadowed = false;
   i->fault =
       vector == invalid_opcode_vector ? instruction_fault::invalid_opcode : instruction_fault::general_protection;
-  machine_.facts().state(source_, now, interrupt_fact{vector, 1}, cause_);
-  complete(*i);
+  core_.state(now, interrupt_fact{vector, 1}, core_.cause);
+  core_.complete(*i);
   return true;
 }
 
 /// The operands of an exiting instruction are where its handler looks for them.
-void logical_cpu::expose_registers(const instruction& i) {
-  strand& s = *active_;
+void cpu_engine::expose_registers(const instruction& i) {
+  strand& s = *core_.active;
   const auto pair = [&s](std::uint64_t value) {
     s.reg(gpr::rax) = value & 0xFFFFFFFF;
     s.reg(gpr::rdx) = value >> 32;
@@ -429,8 +432,8 @@ void logical_cpu::expose_registers(const instruction& i) {
 }
 
 /// An emulated instruction: the handler left its results in the registers and moved RIP past it.
-void logical_cpu::complete_from_registers(instruction& i) {
-  strand& s = *active_;
+void cpu_engine::complete_from_registers(instruction& i) {
+  strand& s = *core_.active;
   const auto pair = [&s] { return s.reg(gpr::rdx) << 32 | (s.reg(gpr::rax) & 0xFFFFFFFF); };
   switch (i.code) {
     case opcode::rdtsc:
@@ -472,45 +475,45 @@ void logical_cpu::complete_from_registers(instruction& i) {
     default:
       break;
   }
-  complete(i);
+  core_.complete(i);
 }
 
 // -- execution --------------------------------------------------------------------------------------------------------
 
 /// Issues an instruction that is neither computing nor memory: all of VMX, and those of `system_instruction`.
-bool logical_cpu::execute_system(instruction& i, cycles now) {
+bool cpu_engine::execute_system(instruction& i, cycles now) {
   if (i.code != opcode::system) return execute_vmx(i, now);
   auto& s = static_cast<system_instruction&>(i);
   const mnemonic what = s.what.what;
-  if (!in_guest_) {
+  if (!core_.in_guest) {
     outcome_ = {};
     lookup_ = cycles{0};
     const vmx::guest_instruction g = describe(i);
     for (const vmx::fault_gate gate : vmx::rule_of(what).gates) {
-      if (vmx::passes(gate, machine_.config().capabilities, g)) continue;
+      if (vmx::passes(gate, core_.caps, g)) continue;
       const bool ud = vmx::fault_gate_table[static_cast<std::size_t>(gate)].fault == vmx::gate_fault::ud;
       return fault_at_issue(i, ud ? instruction_fault::invalid_opcode : instruction_fault::general_protection, now);
     }
   }
-  if (!implemented(what) || (what == mnemonic::vmfunc && !in_guest_))
+  if (!implemented(what) || (what == mnemonic::vmfunc && !core_.in_guest))
     return fault_at_issue(i, instruction_fault::invalid_opcode, now);
   if (what == mnemonic::invept || what == mnemonic::invvpid) invalidate(s);
-  const bool shadow = in_guest_ && outcome_.effect == vmx::instruction_effect::tpr_shadow;
-  run_for(
-      (shadow ? duration_of_cr8(what == mnemonic::mov_to_cr8) : cost_of(what, machine_.costs().instruction)) + lookup_,
-      now, phase::read);
+  const bool shadow = core_.in_guest && outcome_.effect == vmx::instruction_effect::tpr_shadow;
+  core_.run_for(
+      (shadow ? duration_of_cr8(what == mnemonic::mov_to_cr8) : cost_of(what, core_.costs.instruction)) + lookup_, now,
+      phase::read);
   return true;
 }
 
-void logical_cpu::invalidate(system_instruction& i) {
-  const vmx::execution_mode m = mode();
+void cpu_engine::invalidate(system_instruction& i) {
+  const vmx::execution_mode m = core_.mode();
   const vmx::invalidation_outcome o = i.what.what == mnemonic::invept
                                           ? vmx::invept(vmx_unit_, m, i.a, {i.b, 0})
                                           : vmx::invvpid(vmx_unit_, m, i.a, {i.b, i.what.linear_address});
   note_outcome(i, o);
 }
 
-void logical_cpu::note_outcome(instruction& i, const vmx::vmx_outcome& outcome) {
+void cpu_engine::note_outcome(instruction& i, const vmx::vmx_outcome& outcome) {
   i.result = outcome.value;
   switch (outcome.kind) {
     case vmx::outcome_kind::succeed:
@@ -527,9 +530,9 @@ void logical_cpu::note_outcome(instruction& i, const vmx::vmx_outcome& outcome) 
   }
 }
 
-bool logical_cpu::execute_vmx(instruction& i, cycles now) {
-  const instruction_costs& cost = machine_.costs().instruction;
-  const vmx::execution_mode m = mode();
+bool cpu_engine::execute_vmx(instruction& i, cycles now) {
+  const instruction_costs& cost = core_.costs.instruction;
+  const vmx::execution_mode m = core_.mode();
   cycles duration = cost.vmread;
   switch (i.code) {
     case opcode::vmlaunch:
@@ -567,7 +570,7 @@ bool logical_cpu::execute_vmx(instruction& i, cycles now) {
       duration = cost.vmcall;
       break;
   }
-  run_for(in_guest_ ? duration + lookup_ : duration, now, phase::read);
+  core_.run_for(core_.in_guest ? duration + lookup_ : duration, now, phase::read);
   return true;
 }
 
@@ -583,11 +586,11 @@ constexpr std::uint64_t cr0_must_be_1 = 1u << 4;  // ET
 }  // namespace
 
 /// The completion of a system instruction. False: it goes on (it waits).
-bool logical_cpu::finish_system(system_instruction& i, cycles now) {
+bool cpu_engine::finish_system(system_instruction& i, cycles now) {
   using effect = vmx::instruction_effect;
-  vmx::processor_state& r = registers_;
+  vmx::processor_state& r = core_.registers;
   const vmx::guest_instruction& g = i.what;
-  const effect what = in_guest_ ? outcome_.effect : effect::as_usual;
+  const effect what = core_.in_guest ? outcome_.effect : effect::as_usual;
   if (what == effect::nothing) return true;
   const auto load_control_register = [&](std::uint64_t& to, std::uint64_t value, bool allowed) {
     if (what == effect::load_control_register)
@@ -597,16 +600,16 @@ bool logical_cpu::finish_system(system_instruction& i, cycles now) {
     else
       i.fault = instruction_fault::general_protection;
   };
-  const vmx::capabilities& caps = machine_.config().capabilities;
+  const vmx::capabilities& caps = core_.caps;
   switch (g.what) {
     case mnemonic::mov_to_cr0:
-      load_control_register(r.cr0, g.source | cr0_must_be_1, vmx::cr0_write_allowed(vmx_, caps, g.source));
+      load_control_register(r.cr0, g.source | cr0_must_be_1, vmx::cr0_write_allowed(core_.vmx_state, caps, g.source));
       break;
     case mnemonic::mov_to_cr3:
       r.cr3 = g.source;
       break;
     case mnemonic::mov_to_cr4:
-      load_control_register(r.cr4, g.source, vmx::cr4_write_allowed(vmx_, caps, g.source));
+      load_control_register(r.cr4, g.source, vmx::cr4_write_allowed(core_.vmx_state, caps, g.source));
       break;
     case mnemonic::clts:
       load_control_register(r.cr0, r.cr0 & ~vmx::cr0_bits::ts, true);
@@ -640,7 +643,7 @@ bool logical_cpu::finish_system(system_instruction& i, cycles now) {
       i.result = ~std::uint64_t{0} >> (64 - 8 * g.bytes);
       break;
     case mnemonic::rdtscp:
-      i.result = in_guest_ ? vmx::guest_tsc(current_vmcs(), now.count()) : now.count();
+      i.result = core_.in_guest ? vmx::guest_tsc(core_.current_vmcs(), now.count()) : now.count();
       break;
     case mnemonic::rdpid:
       i.result = msrs_.tsc_aux();
@@ -650,19 +653,19 @@ bool logical_cpu::finish_system(system_instruction& i, cycles now) {
       break;
     case mnemonic::rdrand:
     case mnemonic::rdseed:
-      i.result = random_number(std::uint64_t{number_} << 32 | random_numbers_++);
+      i.result = random_number(std::uint64_t{core_.number} << 32 | random_numbers_++);
       break;
     case mnemonic::lgdt:
       r.gdtr.base = g.source;
       break;
     case mnemonic::lidt:
-      idtr_base_ = r.idtr.base = g.source;
+      core_.idtr_base = r.idtr.base = g.source;
       break;
     case mnemonic::sgdt:
       i.result = r.gdtr.base;
       break;
     case mnemonic::sidt:
-      i.result = idtr_base_;
+      i.result = core_.idtr_base;
       break;
     case mnemonic::str:
       i.result = r[vmx::segment_name::tr].selector;
@@ -686,125 +689,125 @@ bool logical_cpu::finish_system(system_instruction& i, cycles now) {
 
 /// CR8 is the task-priority class: of the virtual APIC with "use TPR shadow", else of the local APIC. SDM Vol. 3A
 /// §13.8.6, Vol. 3C §32.3.
-void logical_cpu::access_cr8(system_instruction& i, cycles now) {
+void cpu_engine::access_cr8(system_instruction& i, cycles now) {
   const bool write = i.what.what == mnemonic::mov_to_cr8;
   if (write && i.what.source > 15)
     i.fault = instruction_fault::general_protection;
-  else if (in_guest_ && outcome_.effect == vmx::instruction_effect::tpr_shadow)
+  else if (core_.in_guest && outcome_.effect == vmx::instruction_effect::tpr_shadow)
     access_virtual_cr8(i, now);
   else if (write)
-    apic_.set_cr8(static_cast<std::uint8_t>(i.what.source));
+    core_.local_apic.set_cr8(static_cast<std::uint8_t>(i.what.source));
   else
-    i.result = apic_.cr8();
+    i.result = core_.local_apic.cr8();
 }
 
 // -- MSRs -------------------------------------------------------------------------------------------------------------
 
 // At the completion of RDMSR or WRMSR. False: #GP(0).
-bool logical_cpu::execute_msr(instruction& i, cycles now) {
-  if (in_guest_ && outcome_.effect == vmx::instruction_effect::virtual_x2apic) {
+bool cpu_engine::execute_msr(instruction& i, cycles now) {
+  if (core_.in_guest && outcome_.effect == vmx::instruction_effect::virtual_x2apic) {
     const apic::x2apic_verdict verdict = access_virtual_msr(i, now);
     if (verdict != apic::x2apic_verdict::native) return verdict == apic::x2apic_verdict::virtualized;
-  } else if (in_guest_ && outcome_.effect == vmx::instruction_effect::apic_timer) {
+  } else if (core_.in_guest && outcome_.effect == vmx::instruction_effect::apic_timer) {
     access_guest_deadline(i, now);
     return true;
   }
   const auto number = static_cast<std::uint32_t>(i.a);
   if (i.code == opcode::wrmsr) return write_register(number, i.b, now);
-  const std::uint64_t tsc = in_guest_ ? vmx::guest_tsc(current_vmcs(), now.count()) : now.count();
+  const std::uint64_t tsc = core_.in_guest ? vmx::guest_tsc(core_.current_vmcs(), now.count()) : now.count();
   return read_register(number, tsc, i.result, now);
 }
 
-bool logical_cpu::read_register(std::uint32_t number, std::uint64_t tsc, std::uint64_t& value, cycles now) {
+bool cpu_engine::read_register(std::uint32_t number, std::uint64_t tsc, std::uint64_t& value, cycles now) {
   if (!apic::local_apic::handles(number)) return msrs_.read(number, tsc, value);
-  const apic::register_outcome outcome = apic_.read_msr(number, now);
+  const apic::register_outcome outcome = core_.local_apic.read_msr(number, now);
   value = outcome.value;
   return !outcome.fault;
 }
 
-bool logical_cpu::write_register(std::uint32_t number, std::uint64_t value, cycles now) {
+bool cpu_engine::write_register(std::uint32_t number, std::uint64_t value, cycles now) {
   if (!apic::local_apic::handles(number)) {
-    if (number == msr::gs_base) gs_base_ = value;
+    if (number == msr::gs_base) core_.gs_base = value;
     return msrs_.write(number, value);
   }
-  const bool before = apic_.mode() == apic::apic_mode::x2apic;
-  const apic::register_outcome outcome = apic_.write_msr(number, value, now);
+  const bool before = core_.local_apic.mode() == apic::apic_mode::x2apic;
+  const apic::register_outcome outcome = core_.local_apic.write_msr(number, value, now);
   if (outcome.fault) return false;
-  const bool after = apic_.mode() == apic::apic_mode::x2apic;
-  if (before != after) machine_.note_apic_mode(after);
+  const bool after = core_.local_apic.mode() == apic::apic_mode::x2apic;
+  if (before != after) core_.fabric.note_apic_mode(after);
   note_apic_outcome(outcome, now);
   return true;
 }
 
 /// What a write of a register of the local APIC sets in motion.
-void logical_cpu::note_apic_outcome(const apic::register_outcome& outcome, cycles now) {
-  if (outcome.ipi) send_ipi(*outcome.ipi, cause_, now);
+void cpu_engine::note_apic_outcome(const apic::register_outcome& outcome, cycles now) {
+  if (outcome.ipi) send_ipi(*outcome.ipi, core_.cause, now);
   if (outcome.eoi) broadcast_eoi(*outcome.eoi, now);
   if (outcome.timer_rearmed) arm_apic_timer(now);
 }
 
-void logical_cpu::send_ipi(const apic::interrupt_command& c, fact_id cause, cycles now) {
-  const fact_id sent = machine_.facts().state(
-      source_, now,
+void cpu_engine::send_ipi(const apic::interrupt_command& c, fact_id cause, cycles now) {
+  const fact_id sent = core_.state(
+      now,
       ipi_sent_fact{c.destination, c.vector, static_cast<std::uint8_t>(c.mode), static_cast<std::uint8_t>(c.group)},
       cause);
-  machine_.send(c, number_, now, sent);
+  core_.fabric.send(c, core_.number, now, sent);
 }
 
-void logical_cpu::broadcast_eoi(const apic::eoi_broadcast& eoi, cycles now) {
-  machine_.facts().state(source_, now, eoi_broadcast_fact{eoi.vector}, cause_);
-  machine_.broadcast_eoi(eoi.vector, number_, now);
+void cpu_engine::broadcast_eoi(const apic::eoi_broadcast& eoi, cycles now) {
+  core_.state(now, eoi_broadcast_fact{eoi.vector}, core_.cause);
+  core_.fabric.broadcast_eoi(eoi.vector, core_.number, now);
 }
 
 /// The CPU's own xAPIC page. SDM Vol. 3A §13.4.1.
-void logical_cpu::access_own_page(instruction& i, cycles now) {
+void cpu_engine::access_own_page(instruction& i, cycles now) {
   const auto offset = static_cast<std::uint32_t>(i.a & 0xFFF);
   if (i.code == opcode::mmio_read)
-    i.result = apic_.read_page(offset, i.size, now).value;
+    i.result = core_.local_apic.read_page(offset, i.size, now).value;
   else
-    note_apic_outcome(apic_.write_page(offset, i.size, i.b, now), now);
+    note_apic_outcome(core_.local_apic.write_page(offset, i.size, i.b, now), now);
 }
 
-void logical_cpu::write_apic_page(std::uint32_t offset, unsigned bytes, std::uint64_t value, cycles now) {
-  cause_ = {};  // somebody outside
-  note_apic_outcome(apic_.write_page(offset, bytes, value, now), now);
+void cpu_engine::write_apic_page(std::uint32_t offset, unsigned bytes, std::uint64_t value, cycles now) {
+  core_.cause = {};  // somebody outside
+  note_apic_outcome(core_.local_apic.write_page(offset, bytes, value, now), now);
   disturb(now);
 }
 
 /// MSR lists see the processor's own TSC. SDM Vol. 3C §30.4.
-bool logical_cpu::read_msr(std::uint32_t number, std::uint64_t& value) {
-  return read_register(number, time_.now().count(), value, time_.now());
+bool cpu_engine::read_msr(std::uint32_t number, std::uint64_t& value) {
+  return read_register(number, core_.time.now().count(), value, core_.time.now());
 }
-bool logical_cpu::write_msr(std::uint32_t number, std::uint64_t value) {
-  return write_register(number, value, time_.now());
+bool cpu_engine::write_msr(std::uint32_t number, std::uint64_t value) {
+  return write_register(number, value, core_.time.now());
 }
 
 // -- waiting: MWAIT, TPAUSE, UMWAIT -----------------------------------------------------------------------------------
 
-void logical_cpu::arm_monitor(word& line) {
+void cpu_engine::arm_monitor(word& line) {
   disarm_monitor();
   monitored_ = &line;
-  registers_.monitor_armed = true;
-  machine_.physical().watch(line, monitor_);
+  core_.registers.monitor_armed = true;
+  core_.physical.watch(line, monitor_);
 }
 
-void logical_cpu::disarm_monitor() {
-  registers_.monitor_armed = false;
+void cpu_engine::disarm_monitor() {
+  core_.registers.monitor_armed = false;
   if (monitored_ == nullptr) return;
-  machine_.physical().unwatch(*monitored_, monitor_);
+  core_.physical.unwatch(*monitored_, monitor_);
   monitored_ = nullptr;
 }
 
 /// Somebody stored to the monitored line: it is armed no more, and who waits for it wakes.
-void logical_cpu::monitored_line_changed(cycles now) {
+void cpu_engine::monitored_line_changed(cycles now) {
   disarm_monitor();
-  if (activity_ == activity::waiting &&
-      static_cast<system_instruction*>(active_->in_flight())->what.what != mnemonic::tpause)
-    time_.arm(step_, now + cycles{1}, phase::read);
+  if (core_.activity == cpu_activity::waiting &&
+      static_cast<system_instruction*>(core_.active->in_flight())->what.what != mnemonic::tpause)
+    core_.time.arm(core_.step, now + cycles{1}, phase::read);
 }
 
 /// False: there is nothing to wait for.
-bool logical_cpu::begin_wait(system_instruction& i, cycles now) {
+bool cpu_engine::begin_wait(system_instruction& i, cycles now) {
   const bool by_line = i.what.what != mnemonic::tpause;
   if (by_line && monitored_ == nullptr) return false;
   if (wakes()) return false;
@@ -813,35 +816,36 @@ bool logical_cpu::begin_wait(system_instruction& i, cycles now) {
     waits_for_masked_ = (i.what.ecx & vmx::mwait_break_on_interrupt) != 0;
   } else {
     waits_for_masked_ = false;
-    const std::uint64_t delay = in_guest_ ? outcome_.value : i.what.edx_eax - std::min(i.what.edx_eax, now.count());
+    const std::uint64_t delay =
+        core_.in_guest ? outcome_.value : i.what.edx_eax - std::min(i.what.edx_eax, now.count());
     const std::uint64_t limit = msrs_.umwait_control() & vmx::umwait_control::maximum_time;
-    const bool limited = in_guest_ ? outcome_.limited : limit != 0 && limit < delay;
-    const std::uint64_t real = !in_guest_ && limited ? limit : delay;
+    const bool limited = core_.in_guest ? outcome_.limited : limit != 0 && limit < delay;
+    const std::uint64_t real = !core_.in_guest && limited ? limit : delay;
     if (real == 0) return false;
     i.a = limited;
     end = now + cycles{real};
   }
-  began_ = now;
-  activity_ = activity::waiting;
-  book_as(now, bucket::idle);
+  core_.began = now;
+  core_.activity = cpu_activity::waiting;
+  core_.book_as(now, bucket::idle);
   if (end == cycles::never())
-    time_.disarm(step_);
+    core_.time.disarm(core_.step);
   else
-    time_.arm(step_, end, phase::read);
+    core_.time.arm(core_.step, end, phase::read);
   wait_end_ = end;
   return true;
 }
 
 /// The wait is over: by its deadline, by a store or by an event. It takes what leaving the state takes, then the
 /// instruction is behind.
-void logical_cpu::end_wait(cycles now) {
-  auto& i = static_cast<system_instruction&>(*active_->in_flight());
+void cpu_engine::end_wait(cycles now) {
+  auto& i = static_cast<system_instruction&>(*core_.active->in_flight());
   i.result = now == wait_end_ ? i.a : 0;
   disarm_monitor();
   const bool deep = i.what.what == mnemonic::mwait;
-  complete(i);
-  activity_ = activity::waking;
-  time_.arm(step_, now + (deep ? machine_.costs().idle_states.front().exit_latency : cycles{1}), phase::read);
+  core_.complete(i);
+  core_.activity = cpu_activity::waking;
+  core_.time.arm(core_.step, now + (deep ? core_.costs.idle_states.front().exit_latency : cycles{1}), phase::read);
 }
 
 }  // namespace vmxsys::cpu

@@ -8,8 +8,8 @@
 #include <vmxsys/vmx/events/boundary.hpp>
 #include <vmxsys/vmx/vmcs/controls_in_effect.hpp>
 
+#include "detail/cpu_engine.hpp"
 #include "detail/guest_apic.hpp"
-#include "logical_cpu.hpp"
 
 // The local APIC of a guest: its virtual-APIC page, virtual interrupts, posted-interrupt processing, IPI virtualization
 // and the guest deadline. The rules are in apic/, here they get time, cache lines and facts.
@@ -18,11 +18,10 @@ namespace vmxsys::cpu {
 using vmx::field;
 
 /// What the rules of apic/ act on. Their writes are this CPU's, so that it has the descriptor's line afterwards.
-struct logical_cpu::virtual_apic_view {
-  explicit virtual_apic_view(logical_cpu& cpu)
-      : memory{cpu.machine_.physical(), cpu.number_},
-        a{cpu.current_vmcs(), memory, cpu.guest_apic_->state,
-          cpu.machine_.config().capabilities.physical_address_width} {}
+struct cpu_engine::virtual_apic_view {
+  explicit virtual_apic_view(cpu_engine& cpu)
+      : memory{cpu.core_.physical, cpu.core_.number},
+        a{cpu.core_.current_vmcs(), memory, cpu.guest_apic_->state, cpu.core_.caps.physical_address_width} {}
   memory_of_cpu memory;
   apic::virtual_apic a;
 };
@@ -31,125 +30,125 @@ struct logical_cpu::virtual_apic_view {
 
 /// A guest with "use TPR shadow" begins to run; `trap_pending`: the entry found TPR below the threshold. SDM Vol. 3C
 /// §29.3.2.5, §29.7.7.
-void logical_cpu::enter_virtual_apic(bool trap_pending, cycles now) {
+void cpu_engine::enter_virtual_apic(bool trap_pending, cycles now) {
   if (!guest_apic_) guest_apic_ = std::make_unique<guest_apic>();
   virtual_apic_view view{*this};
   apic::at_entry(view.a);
   if (trap_pending) guest_apic_->trap = apic::traps(vmx::exit_reason::tpr_below_threshold, 0).trap;
-  guest_apic_->timer_due = apic::guest_timer_due(registers_.guest_deadline, now.count());
-  if (registers_.guest_deadline != 0) arm_guest_timers(now);
+  guest_apic_->timer_due = apic::guest_timer_due(core_.registers.guest_deadline, now.count());
+  if (core_.registers.guest_deadline != 0) arm_guest_timers(now);
   note_virtual_work();
 }
 
 /// At the beginning of an exit: RVI and SVI are saved, nothing is pending any more.
-void logical_cpu::leave_virtual_apic() {
-  apic::at_exit(current_vmcs(), guest_apic_->state);
+void cpu_engine::leave_virtual_apic() {
+  apic::at_exit(core_.current_vmcs(), guest_apic_->state);
   guest_apic_->trap.reset();
   guest_apic_->timer_due = false;
   virtual_work_ = false;
 }
 
-void logical_cpu::note_virtual_work() {
+void cpu_engine::note_virtual_work() {
   virtual_work_ = guest_apic_->trap.has_value() || guest_apic_->state.recognized || guest_apic_->timer_due;
 }
 
 /// What a virtualized access has set in motion. Posting takes its time: `begin_sending` sees to every IPI.
-void logical_cpu::note_result(const apic::virtualization_result& result) {
-  if (result.posted) throw invariant_error("a guest's IPI is posted in no time", time_.now());
+void cpu_engine::note_result(const apic::virtualization_result& result) {
+  if (result.posted) throw invariant_error("a guest's IPI is posted in no time", core_.time.now());
   if (result.trap) guest_apic_->trap = result.trap;
   note_virtual_work();
 }
 
 // -- boundaries -------------------------------------------------------------------------------------------------------
 
-bool logical_cpu::virtual_interrupt_recognized() const { return guest_apic_->state.recognized; }
-bool logical_cpu::guest_timer_pending() const { return virtual_work_ && guest_apic_->timer_due; }
+bool cpu_engine::virtual_interrupt_recognized() const { return guest_apic_->state.recognized; }
+bool cpu_engine::guest_timer_pending() const { return virtual_work_ && guest_apic_->timer_due; }
 
-void logical_cpu::note_guest_timer() {
+void cpu_engine::note_guest_timer() {
   guest_apic_->timer_due = true;
   virtual_work_ = true;
 }
 
-void logical_cpu::add_virtual_work(vmx::boundary_state& s) const {
+void cpu_engine::add_virtual_work(vmx::boundary_state& s) const {
   s.trap_like_exit = guest_apic_->trap.has_value();
   s.guest_timer = guest_apic_->timer_due;
   s.virtual_interrupt = guest_apic_->state.recognized;
 }
 
-vmx::exit_info logical_cpu::take_trap() { return *std::exchange(guest_apic_->trap, std::nullopt); }
+vmx::exit_info cpu_engine::take_trap() { return *std::exchange(guest_apic_->trap, std::nullopt); }
 
 /// SDM Vol. 3C §32.2.2.
-void logical_cpu::deliver_virtual_interrupt(cycles now) {
+void cpu_engine::deliver_virtual_interrupt(cycles now) {
   virtual_apic_view view{*this};
   const std::uint8_t vector = apic::deliver(view.a);
   note_virtual_work();
-  cause_ = machine_.facts().state(source_, now, virtual_interrupt_fact{vector, guest_apic_->state.rvi}, cause_);
-  deliver(vector, now, machine_.costs().apic.deliver + machine_.costs().instruction.interrupt);
+  core_.cause = core_.state(now, virtual_interrupt_fact{vector, guest_apic_->state.rvi}, core_.cause);
+  deliver(vector, now, core_.costs.apic.deliver + core_.costs.instruction.interrupt);
 }
 
 /// The guest stops for work of the processor that nothing interrupts and no instruction is part of.
-void logical_cpu::begin_virtual_processing(cycles now) {
+void cpu_engine::begin_virtual_processing(cycles now) {
   leave_activity(now);
-  account_.enter(now, world::non_root, bucket::interrupt);
+  core_.account.enter(now, world::non_root, bucket::interrupt);
 }
 
 /// Back to where the guest was: HLT goes on unless something is due now.
-void logical_cpu::end_virtual_processing(cycles now) {
-  shadow_ = shadowed_;  // no instruction has executed
+void cpu_engine::end_virtual_processing(cycles now) {
+  core_.shadow = core_.shadowed;  // no instruction has executed
   if (mtf_ == mtf_state::armed) mtf_since_ = now;
-  activity_ = activity::executing;
-  if (guest_activity_ != vmx::activity_state::active) halt(now);
+  core_.activity = cpu_activity::executing;
+  if (core_.guest_activity != vmx::activity_state::active) halt(now);
 }
 
 // -- posted-interrupt processing, SDM Vol. 3C §32.6 -------------------------------------------------------------------
 
 /// The local APIC has given out a vector. False: it is not the notification vector.
-bool logical_cpu::begin_posting(std::uint8_t vector, cycles now) {
+bool cpu_engine::begin_posting(std::uint8_t vector, cycles now) {
   guest_apic& g = *guest_apic_;
   g.posting = {};
-  if (!g.posting.acknowledge(current_vmcs(), vector)) return false;
+  if (!g.posting.acknowledge(core_.current_vmcs(), vector)) return false;
   begin_virtual_processing(now);
   state_posting_step(apic::posting_step::acknowledge, vector, now);
-  run_for(machine_.costs().apic.acknowledge, now, phase::read);
-  activity_ = activity::posting;
+  core_.run_for(core_.costs.apic.acknowledge, now, phase::read);
+  core_.activity = cpu_activity::posting;
   g.acknowledging = true;
   return true;
 }
 
-void logical_cpu::state_posting_step(apic::posting_step step, std::uint16_t value, cycles now) {
-  cause_ = machine_.facts().state(source_, now, posting_step_fact{step, value}, cause_);
+void cpu_engine::state_posting_step(apic::posting_step step, std::uint16_t value, cycles now) {
+  core_.cause = core_.state(now, posting_step_fact{step, value}, core_.cause);
 }
 
 /// The next step begins: when does it take effect?
-void logical_cpu::issue_posting_step(cycles now) {
-  const apic_costs& cost = machine_.costs().apic;
-  const physical_address descriptor = vmx_.current->read(field::posted_interrupt_descriptor_address);
+void cpu_engine::issue_posting_step(cycles now) {
+  const apic_costs& cost = core_.costs.apic;
+  const physical_address descriptor = core_.vmx_state.current->read(field::posted_interrupt_descriptor_address);
   const auto on_descriptor = [&](cycles hit) {
-    const cycles done = machine_.physical().issue_exclusive_at(descriptor, number_, now, hit);
-    run_for(done - now, now, phase::effect);
+    const cycles done = core_.physical.issue_exclusive_at(descriptor, core_.number, now, hit);
+    core_.run_for(done - now, now, phase::effect);
   };
   switch (guest_apic_->posting.next) {
     case apic::posting_step::clear_on:
       on_descriptor(cost.clear_outstanding);
       break;
     case apic::posting_step::write_eoi:
-      run_for(cost.write_eoi, now, phase::read);
+      core_.run_for(cost.write_eoi, now, phase::read);
       break;
     case apic::posting_step::merge_pir:
       on_descriptor(cost.merge_requests);
       break;
     case apic::posting_step::raise_rvi:
-      run_for(cost.raise_rvi, now, phase::read);
+      core_.run_for(cost.raise_rvi, now, phase::read);
       break;
     default:
-      run_for(cost.evaluate, now, phase::read);
+      core_.run_for(cost.evaluate, now, phase::read);
       break;
   }
-  activity_ = activity::posting;
+  core_.activity = cpu_activity::posting;
 }
 
 /// A step is over. True: the last one.
-bool logical_cpu::continue_posting(cycles now) {
+bool cpu_engine::continue_posting(cycles now) {
   guest_apic& g = *guest_apic_;
   if (std::exchange(g.acknowledging, false)) {
     issue_posting_step(now);
@@ -162,7 +161,7 @@ bool logical_cpu::continue_posting(cycles now) {
     value =
         apic::read_descriptor_info(view.memory, view.a.v.read(field::posted_interrupt_descriptor_address)).outstanding;
   if (step == apic::posting_step::write_eoi)
-    if (const auto eoi = apic_.end_of_interrupt()) broadcast_eoi(*eoi, now);
+    if (const auto eoi = core_.local_apic.end_of_interrupt()) broadcast_eoi(*eoi, now);
   g.posting.step(view.a);
   if (step == apic::posting_step::merge_pir)
     value = static_cast<std::uint16_t>(std::max<int>(g.posting.highest_posted, 0));
@@ -180,41 +179,41 @@ bool logical_cpu::continue_posting(cycles now) {
 
 // -- APIC-timer virtualization ----------------------------------------------------------------------------------------
 
-void logical_cpu::begin_guest_timer_event(cycles now) {
+void cpu_engine::begin_guest_timer_event(cycles now) {
   begin_virtual_processing(now);
-  run_for(machine_.costs().apic.guest_timer, now, phase::read);
-  activity_ = activity::guest_timer;
+  core_.run_for(core_.costs.apic.guest_timer, now, phase::read);
+  core_.activity = cpu_activity::guest_timer;
 }
 
-void logical_cpu::end_guest_timer_event(cycles now) {
+void cpu_engine::end_guest_timer_event(cycles now) {
   virtual_apic_view view{*this};
-  apic::guest_timer_event(view.a, registers_.guest_deadline);
+  apic::guest_timer_event(view.a, core_.registers.guest_deadline);
   guest_apic_->timer_due = false;
   note_virtual_work();
   end_virtual_processing(now);
 }
 
 /// RDMSR and WRMSR of IA32_TSC_DEADLINE.
-void logical_cpu::access_guest_deadline(instruction& i, cycles now) {
-  vmx::vmcs& v = current_vmcs();
+void cpu_engine::access_guest_deadline(instruction& i, cycles now) {
+  vmx::vmcs& v = core_.current_vmcs();
   if (i.code == opcode::rdmsr) {
     i.result = apic::read_guest_deadline(v);
     return;
   }
-  const apic::guest_timer_state state = apic::write_guest_deadline(v, registers_.guest_deadline, i.b, now.count());
+  const apic::guest_timer_state state = apic::write_guest_deadline(v, core_.registers.guest_deadline, i.b, now.count());
   guest_apic_->timer_due = state == apic::guest_timer_state::due;
-  if (guest_apic_->timer_due) cause_ = machine_.facts().state(source_, now, timer_fired_fact{2});
+  if (guest_apic_->timer_due) core_.cause = core_.state(now, timer_fired_fact{2});
   note_virtual_work();
   arm_guest_timers(now);
 }
 
 // -- accesses to the virtual APIC -------------------------------------------------------------------------------------
 
-void logical_cpu::state_virtual_access(std::uint16_t offset, bool write, std::uint64_t value, cycles now) {
-  machine_.facts().state(source_, now, virtual_apic_access_fact{offset, static_cast<std::uint8_t>(write), value});
+void cpu_engine::state_virtual_access(std::uint16_t offset, bool write, std::uint64_t value, cycles now) {
+  core_.state(now, virtual_apic_access_fact{offset, static_cast<std::uint8_t>(write), value});
 }
 
-void logical_cpu::access_virtual_cr8(system_instruction& i, cycles now) {
+void cpu_engine::access_virtual_cr8(system_instruction& i, cycles now) {
   virtual_apic_view view{*this};
   const bool write = i.what.what == vmx::mnemonic::mov_to_cr8;
   if (write)
@@ -224,13 +223,13 @@ void logical_cpu::access_virtual_cr8(system_instruction& i, cycles now) {
   state_virtual_access(apic::vapic::tpr, write, write ? i.what.source << 4 : i.result << 4, now);
 }
 
-cycles logical_cpu::duration_of_cr8(bool write) const {
-  const apic_costs& cost = machine_.costs().apic;
+cycles cpu_engine::duration_of_cr8(bool write) const {
+  const apic_costs& cost = core_.costs.apic;
   return write ? cost.virtual_write + cost.tpr_virtualization : cost.virtual_read;
 }
 
 /// RDMSR and WRMSR of 800H to 8FFH, but for IPIs that are virtualized.
-apic::x2apic_verdict logical_cpu::access_virtual_msr(instruction& i, cycles now) {
+apic::x2apic_verdict cpu_engine::access_virtual_msr(instruction& i, cycles now) {
   virtual_apic_view view{*this};
   const auto number = static_cast<std::uint32_t>(i.a);
   const bool write = i.code == opcode::wrmsr;
@@ -244,16 +243,16 @@ apic::x2apic_verdict logical_cpu::access_virtual_msr(instruction& i, cycles now)
   return o.verdict;
 }
 
-cycles logical_cpu::duration_of_msr(const instruction& i) const {
-  const instruction_costs& plain = machine_.costs().instruction;
+cycles cpu_engine::duration_of_msr(const instruction& i) const {
+  const instruction_costs& plain = core_.costs.instruction;
   const auto number = static_cast<std::uint32_t>(i.a);
   const bool write = i.code == opcode::wrmsr;
   const cycles native = !write ? plain.rdmsr : apic::is_x2apic_msr(number) ? plain.wrmsr_x2apic : plain.wrmsr;
-  if (!in_guest_) return native;
-  const apic_costs& cost = machine_.costs().apic;
+  if (!core_.in_guest) return native;
+  const apic_costs& cost = core_.costs.apic;
   if (outcome_.effect == vmx::instruction_effect::apic_timer) return cost.guest_deadline + lookup_;
   if (outcome_.effect != vmx::instruction_effect::virtual_x2apic) return native + lookup_;
-  switch (apic::find_x2apic_rule(apic::apic_controls_of(*vmx_.current), number, write).effect) {
+  switch (apic::find_x2apic_rule(apic::apic_controls_of(*core_.vmx_state.current), number, write).effect) {
     case apic::x2apic_effect::native:
       return native + lookup_;
     case apic::x2apic_effect::read:
@@ -291,21 +290,21 @@ std::uint32_t command_after(const apic::virtual_apic_page& page, const apic::api
 }
 }  // namespace
 
-bool logical_cpu::goes_to_access_page(const instruction& i) const {
-  return in_guest_ && apic::in_apic_access_page(*vmx_.current, i.a);
+bool cpu_engine::goes_to_access_page(const instruction& i) const {
+  return core_.in_guest && apic::in_apic_access_page(*core_.vmx_state.current, i.a);
 }
 
 /// A guest loads from or stores to the APIC-access page, which may exit. SDM Vol. 3C §32.4.
-bool logical_cpu::page_access_exits(instruction& i, cycles now) {
+bool cpu_engine::page_access_exits(instruction& i, cycles now) {
   if (!goes_to_access_page(i)) return false;
-  const apic::apic_access_outcome o = apic::decide(*vmx_.current, page_access_of(i));
+  const apic::apic_access_outcome o = apic::decide(*core_.vmx_state.current, page_access_of(i));
   if (o.verdict != apic::apic_access_verdict::vm_exit) return false;
   expose_registers(i);
   begin_exit(apic::apic_access_exit(o), now);
   return true;
 }
 
-void logical_cpu::access_page(instruction& i, cycles now) {
+void cpu_engine::access_page(instruction& i, cycles now) {
   virtual_apic_view view{*this};
   const apic::apic_access access = page_access_of(i);
   if (access.write)
@@ -315,9 +314,9 @@ void logical_cpu::access_page(instruction& i, cycles now) {
   state_virtual_access(access.offset, access.write, access.write ? i.b : i.result, now);
 }
 
-cycles logical_cpu::duration_of_mmio(const instruction& i) const {
+cycles cpu_engine::duration_of_mmio(const instruction& i) const {
   const bool write = i.code == opcode::mmio_write;
-  const apic_costs& cost = machine_.costs().apic;
+  const apic_costs& cost = core_.costs.apic;
   if (goes_to_access_page(i)) {
     if (!write) return cost.virtual_read;
     const apic::apic_access access = page_access_of(i);
@@ -328,8 +327,8 @@ cycles logical_cpu::duration_of_mmio(const instruction& i) const {
       case apic::write_emulation::eoi:
         return cost.virtual_write + cost.eoi_virtualization;
       case apic::write_emulation::icr_low: {
-        const apic::apic_controls controls = apic::apic_controls_of(*vmx_.current);
-        const apic::virtual_apic_page page{machine_.physical(), *vmx_.current};
+        const apic::apic_controls controls = apic::apic_controls_of(*core_.vmx_state.current);
+        const apic::virtual_apic_page page{core_.physical, *core_.vmx_state.current};
         const bool self =
             apic::route_of(command_after(page, access, i.b), false,
                            apic::has(controls, apic::apic_control::interrupt_delivery),
@@ -340,17 +339,17 @@ cycles logical_cpu::duration_of_mmio(const instruction& i) const {
         return cost.virtual_write;
     }
   }
-  if (apic_.covers(i.a)) return cost.mmio;
-  return write ? machine_.costs().instruction.store : machine_.costs().instruction.load;
+  if (core_.local_apic.covers(i.a)) return cost.mmio;
+  return write ? core_.costs.instruction.store : core_.costs.instruction.load;
 }
 
 // -- IPI virtualization, SDM Vol. 3C §32.1.6 --------------------------------------------------------------------------
 
 /// At the end of a write of the virtual ICR: true if the command is one whose IPI is virtualized. It takes its own
 /// steps then, and the instruction is over when they are.
-bool logical_cpu::begin_sending(instruction& i, cycles now) {
-  if (!in_guest_ || !guest_apic_) return false;
-  const vmx::vmcs& v = *vmx_.current;
+bool cpu_engine::begin_sending(instruction& i, cycles now) {
+  if (!core_.in_guest || !guest_apic_) return false;
+  const vmx::vmcs& v = *core_.vmx_state.current;
   if ((vmx::tertiary_controls(v) & vmx::tertiary::ipi_virtualization) == 0) return false;
   const apic::apic_controls controls = apic::apic_controls_of(v);
   const bool vid = apic::has(controls, apic::apic_control::interrupt_delivery);
@@ -369,8 +368,8 @@ bool logical_cpu::begin_sending(instruction& i, cycles now) {
   }
   if (apic::route_of(low, i.code == opcode::wrmsr, vid, true) != apic::icr_route::ipi) return false;
   const auto vector = static_cast<std::uint8_t>(low);
-  const apic::ipi_target target = apic::find_target(v, machine_.physical(), vector, destination,
-                                                    machine_.config().capabilities.physical_address_width);
+  const apic::ipi_target target =
+      apic::find_target(v, core_.physical, vector, destination, core_.caps.physical_address_width);
   if (target.obstacle != apic::ipi_obstacle::none) return false;
 
   if (i.code == opcode::wrmsr)
@@ -378,24 +377,24 @@ bool logical_cpu::begin_sending(instruction& i, cycles now) {
   else
     view.a.page().write_32(apic::vapic::icr_low, low);
   state_virtual_access(i.code == opcode::wrmsr ? apic::vapic::icr_low : page_access_of(i).offset, true, i.b, now);
-  guest_apic_->sending = {ipi_step::look_up, vector, target.descriptor, std::nullopt, cause_};
-  run_for(machine_.costs().apic.pid_table, now, phase::read);
-  activity_ = activity::sending;
+  guest_apic_->sending = {ipi_step::look_up, vector, target.descriptor, std::nullopt, core_.cause};
+  core_.run_for(core_.costs.apic.pid_table, now, phase::read);
+  core_.activity = cpu_activity::sending;
   return true;
 }
 
 /// A step is over. True: the last one.
-bool logical_cpu::continue_sending(cycles now) {
+bool cpu_engine::continue_sending(cycles now) {
   guest_apic::ipi& ipi = guest_apic_->sending;
-  const apic_costs& cost = machine_.costs().apic;
-  memory_of_cpu memory{machine_.physical(), number_};
+  const apic_costs& cost = core_.costs.apic;
+  memory_of_cpu memory{core_.physical, core_.number};
   const auto over = [&](std::uint16_t value) {
-    ipi.cause = machine_.facts().state(source_, now, ipi_step_fact{ipi.step, ipi.descriptor, value}, ipi.cause);
+    ipi.cause = core_.state(now, ipi_step_fact{ipi.step, ipi.descriptor, value}, ipi.cause);
   };
   const auto next_on_descriptor = [&](ipi_step next, physical_address at, cycles hit) {
     ipi.step = next;
-    run_for(machine_.physical().issue_exclusive_at(at, number_, now, hit) - now, now, phase::effect);
-    activity_ = activity::sending;
+    core_.run_for(core_.physical.issue_exclusive_at(at, core_.number, now, hit) - now, now, phase::effect);
+    core_.activity = cpu_activity::sending;
     return false;
   };
   namespace layout = apic::posted_interrupt_descriptor;
@@ -411,8 +410,8 @@ bool logical_cpu::continue_sending(cycles now) {
       over(ipi.notify.has_value());
       if (!ipi.notify) break;
       ipi.step = ipi_step::notify;
-      run_for(cost.send_notification, now, phase::read);
-      activity_ = activity::sending;
+      core_.run_for(cost.send_notification, now, phase::read);
+      core_.activity = cpu_activity::sending;
       return false;
     default:
       over(ipi.notify->vector);
@@ -420,18 +419,18 @@ bool logical_cpu::continue_sending(cycles now) {
       break;
   }
   ipi.step = ipi_step::done;
-  complete(*active_->in_flight());
+  core_.complete(*core_.active->in_flight());
   return true;
 }
 
 /// A notification leaves through the CPU's own local APIC, which sends what is legal.
-void logical_cpu::notify(const apic::notification& n, fact_id cause, cycles now) {
-  if (apic_.mode() == apic::apic_mode::disabled) return;
-  const apic::interrupt_command command = apic::command_of(n, apic_.mode() == apic::apic_mode::x2apic);
+void cpu_engine::notify(const apic::notification& n, fact_id cause, cycles now) {
+  if (core_.local_apic.mode() == apic::apic_mode::disabled) return;
+  const apic::interrupt_command command = apic::command_of(n, core_.local_apic.mode() == apic::apic_mode::x2apic);
   if (apic::judge(command) == apic::ipi_verdict::send)
     send_ipi(command, cause, now);
   else
-    apic_.report_error(apic::esr::send_illegal_vector);
+    core_.local_apic.report_error(apic::esr::send_illegal_vector);
 }
 
 }  // namespace vmxsys::cpu

@@ -4,14 +4,15 @@
 
 #include <vmxsys/apic/virtualization/posted_interrupts.hpp>
 #include <vmxsys/apic/virtualization/virtual_interrupts.hpp>
-#include <vmxsys/cpu/core/logical_cpu.hpp>
 #include <vmxsys/cpu/facts/cpu_facts.hpp>
 #include <vmxsys/vmx/vmcs/exit.hpp>
+
+#include "cpu_engine.hpp"
 
 namespace vmxsys::cpu {
 
 /// What a CPU holds of its guest's local APIC besides the virtual-APIC page. Most CPUs never need one.
-struct logical_cpu::guest_apic {
+struct cpu_engine::guest_apic {
   apic::virtual_interrupt_state state;
   std::optional<vmx::exit_info> trap;  ///< trap-like exit due at the next boundary
   bool timer_due = false;              ///< a guest-timer event is
