@@ -3,20 +3,15 @@
 #include <utility>
 
 #include <vmxsys/cpu/facts/cpu_facts.hpp>
-#include <vmxsys/cpu/program/name_space.hpp>
 #include <vmxsys/cpu/program/system_instruction.hpp>
 #include <vmxsys/vmx/events/tsc.hpp>
-
-#include "detail/guest_apic.hpp"
 
 namespace vmxsys::cpu {
 
 namespace {
 constexpr unsigned most_instructions_without_time = 100'000;
 constexpr physical_address reset_vector = 0xFFFFFFF0;
-}  // namespace
 
-namespace {
 cpu_surroundings surroundings_of(machine& in, unsigned number) {
   const machine_config& config = in.config();
   return {in.time(),          in.physical(), in.facts(),           in.names(),    in, config.costs, config.capabilities,
@@ -27,21 +22,25 @@ cpu_surroundings surroundings_of(machine& in, unsigned number) {
 cpu_engine::cpu_engine(machine& in, unsigned number)
     : logical_cpu{in, surroundings_of(in, number), in.time().add_slot(this, on_step)},
       inbox_slot_{core_.time.add_slot(this, on_inbox)},
-      apic_timer_slot_{core_.time.add_slot(this, on_apic_timer)},
-      guest_timers_slot_{core_.time.add_slot(this, on_guest_timers)},
-      msrs_{core_.registers, core_.vmx_state, core_.caps},
       vmx_unit_{core_.vmx_state, core_.caps, core_.physical, in.active_vmcs(), number},
-      entry_context_{core_.caps, core_.physical},
-      detectors_{in.config().make_detector, in.config().observers} {
-  truth_wanted_ = detectors_.any_watching() || detectors_.interests().truth;
-  if (truth_wanted_) subject_slot_ = core_.time.add_slot(this, on_subject_change);
+      own_apic_{core_, core_.time.add_slot(this, on_apic_timer)},
+      timers_{core_, core_.time.add_slot(this, on_guest_timers)},
+      wait_{core_},
+      spin_{core_, in.config().make_detector, in.config().observers},
+      activity_{core_, spin_, wait_},
+      virtual_apic_{core_, timers_, own_apic_},
+      events_{core_, timers_, virtual_apic_, wait_},
+      transition_{core_,
+                  {activity_, spin_, wait_, timers_, virtual_apic_, events_, own_apic_},
+                  vmx_unit_,
+                  in.plans(),
+                  in.config().overcommitted},
+      instructions_{core_, {spin_, wait_, virtual_apic_, events_, own_apic_, transition_}, vmx_unit_} {
   if (in.config().boot_apic == apic::apic_mode::x2apic)
     core_.local_apic.enter_x2apic();
   else
     in.note_apic_mode(false);
 }
-
-cpu_engine::~cpu_engine() = default;
 
 void cpu_engine::connect(boot_if& software) {
   software_ = &software;
@@ -75,19 +74,22 @@ void cpu_engine::step(cycles now) {
       if (core_.activity != cpu_activity::executing && core_.activity != cpu_activity::halted) return;
       break;
     case cpu_activity::computing:
-      if (now < until_) {  // behind the shadow of an STI
-        if (!recognise(now)) core_.time.arm(core_.step, until_, phase::read);
+      if (!activity_.compute_over(now)) {  // behind the shadow of an STI
+        if (!recognise(now)) activity_.resume_compute();
         return;
       }
-      end_compute(now);
+      activity_.end_compute(now);
       break;
     case cpu_activity::spinning:
-      spin_boundary(now);
-      return;
+      if (spin_.arrive(now)) {
+        if (!recognise(now)) proceed_spin(now);
+        return;
+      }
+      break;
     case cpu_activity::halted:
       return;
     case cpu_activity::waiting:
-      end_wait(now);
+      wait_.end(now);
       return;
     case cpu_activity::waking:
       core_.state(now, halt_fact{core_.began, static_cast<std::uint8_t>(core_.in_guest)}, core_.cause);
@@ -106,7 +108,7 @@ void cpu_engine::step(cycles now) {
       if (!finish_entry(now)) return;
       break;
     case cpu_activity::exiting:
-      finish_exit(now);
+      transition_.finish_exit(now);
       if (core_.activity == cpu_activity::shutdown) return;
       break;
     case cpu_activity::shutdown:
@@ -115,13 +117,15 @@ void cpu_engine::step(cycles now) {
       core_.complete(*core_.active->in_flight());
       break;
     case cpu_activity::posting:
-      if (!continue_posting(now)) return;
+      if (!virtual_apic_.continue_posting(now)) return;
+      end_processing(now);
       break;
     case cpu_activity::sending:
-      if (!continue_sending(now)) return;
+      if (!virtual_apic_.continue_sending(now)) return;
       break;
     case cpu_activity::guest_timer:
-      end_guest_timer_event(now);
+      virtual_apic_.end_timer_event();
+      end_processing(now);
       break;
   }
   if (core_.activity == cpu_activity::halted) return;
@@ -157,25 +161,9 @@ void cpu_engine::proceed(cycles now) {
   throw invariant_error("strand '" + core_.active->name() + "' issues instructions without end that take no time", now);
 }
 
-// Stops an interruptible activity so that another may begin; the instruction keeps what is left of it.
-void cpu_engine::leave_activity(cycles now) {
-  if (core_.activity == cpu_activity::computing) {
-    report_work(now);
-    core_.active->in_flight()->a = (until_ - now).count();
-  } else if (core_.activity == cpu_activity::spinning) {
-    materialise(now);
-    leave_spin(now);
-  } else if (core_.activity == cpu_activity::waiting) {
-    disarm_monitor();
-    core_.complete(*core_.active->in_flight());
-  }
-  core_.time.disarm(core_.step);
-  core_.activity = cpu_activity::executing;
-}
-
 // Issues an instruction, or goes on with one that was interrupted. False: it completed without taking time.
 bool cpu_engine::begin(instruction& i, cycles now) {
-  if (core_.in_guest && held_back(i, now)) return true;
+  if (core_.in_guest && instructions_.held_back(i, now)) return true;
   return execute(i, now);
 }
 
@@ -185,10 +173,12 @@ bool cpu_engine::execute(instruction& i, cycles now) {
   const auto target = [&i]() -> word& { return *static_cast<memory_instruction&>(i).target; };
   switch (i.code) {
     case opcode::compute:
-      compute(i, now);
-      return core_.activity == cpu_activity::computing;
+      // An STI before the block shadows its first instruction only: what waits for the shadow to end comes one cycle
+      // later.
+      return activity_.begin_compute(i, (core_.shadowed && events_.wakes()) || events_.mtf_armed(), now);
     case opcode::spin_while:
-      begin_spin(static_cast<spin_instruction&>(i), now);
+      spin_.begin(static_cast<spin_instruction&>(i), now);
+      proceed_spin(now);
       return true;
     default:
       break;
@@ -237,48 +227,25 @@ bool cpu_engine::execute(instruction& i, cycles now) {
       return true;
     case opcode::rdmsr:
     case opcode::wrmsr:
-      core_.run_for(duration_of_msr(i), now, phase::read);
+      core_.run_for(instructions_.duration_of_msr(i), now, phase::read);
       return true;
     case opcode::guest_access:
       if (!core_.in_guest) i.result = static_cast<guest_access_instruction&>(i).address;
-      core_.run_for(core_.in_guest ? cost.load + lookup_ : cost.load, now, phase::read);
+      core_.run_for(core_.in_guest ? cost.load + instructions_.lookup() : cost.load, now, phase::read);
       return true;
     case opcode::mmio_read:
     case opcode::mmio_write:
-      core_.run_for(duration_of_mmio(i), now, phase::read);
+      core_.run_for(virtual_apic_.duration_of_mmio(i), now, phase::read);
       return true;
     default:
-      return execute_system(i, now);
+      instructions_.execute(i, now);
+      return true;
   }
 }
 
-void cpu_engine::compute(instruction& i, cycles now) {
-  if (i.a == 0) {
-    core_.complete(i);
-    return;
-  }
-  core_.book(now);
-  core_.activity = cpu_activity::computing;
-  until_ = now + cycles{i.a};
-  // An STI before the block shadows its first instruction only: what waits for the shadow to end comes one cycle later.
-  const bool held = (core_.shadowed && wakes()) || mtf_ == mtf_state::armed;
-  core_.time.arm(core_.step, held && i.a > 1 ? now + cycles{1} : until_, phase::read);
-}
-
-void cpu_engine::end_compute(cycles now) {
-  report_work(now);
-  core_.active->in_flight()->a = 0;
-  core_.complete(*core_.active->in_flight());
-}
-
-/// Tells detectors what the part of a compute that ends now has retired.
-void cpu_engine::report_work(cycles now) {
-  if (!core_.in_guest || !detectors_.interests().work) return;
-  const instruction& i = *core_.active->in_flight();
-  const std::uint64_t done = i.a - (until_ - now).count();
-  const auto profile = work_profile::unpack(i.b);
-  detectors_.on_work({now, core_.active->location().cpl, profile.instructions(done), profile.unique_stores(done),
-                      profile.backward_branches(done)});
+// At a boundary of a spin loop, after recognition.
+void cpu_engine::proceed_spin(cycles now) {
+  if (!spin_.proceed(events_.steps_singly(), now)) instructions_.exit_for_pause(now);
 }
 
 // The completion of an instruction that took its time.
@@ -313,11 +280,11 @@ void cpu_engine::finish(instruction& i, cycles now) {
       break;
     case opcode::mmio_read:
     case opcode::mmio_write:
-      if (begin_sending(i, now)) return;
-      if (goes_to_access_page(i))
-        access_page(i, now);
+      if (instructions_.begin_sending(i, now)) return;
+      if (virtual_apic_.goes_to_access_page(i))
+        virtual_apic_.access_page(i, now);
       else if (core_.local_apic.covers(i.a))
-        access_own_page(i, now);
+        own_apic_.access_page(i, now);
       else if (begin_bus_access(i, now))
         return;
       break;
@@ -326,23 +293,23 @@ void cpu_engine::finish(instruction& i, cycles now) {
       return;
     case opcode::rdmsr:
     case opcode::wrmsr:
-      if (begin_sending(i, now)) return;
-      if (execute_msr(i, now)) break;
-      if (fault_exits(instruction_fault::general_protection, now)) return;
+      if (instructions_.begin_sending(i, now)) return;
+      if (instructions_.finish_msr(i, now)) break;
+      if (instructions_.fault_exits(instruction_fault::general_protection, now)) return;
       i.fault = instruction_fault::general_protection;
       break;
     case opcode::system:
-      if (!finish_system(static_cast<system_instruction&>(i), now)) return;
-      if (i.fault != instruction_fault::none && fault_exits(i.fault, now)) {
+      if (!instructions_.finish(static_cast<system_instruction&>(i), now)) return;
+      if (i.fault != instruction_fault::none && instructions_.fault_exits(i.fault, now)) {
         i.fault = instruction_fault::none;
         return;
       }
       break;
     case opcode::vmxon:
-      disarm_monitor();
+      wait_.disarm();
       break;
     case opcode::vmxoff:
-      disarm_monitor();
+      wait_.disarm();
       if (std::exchange(core_.vmx_state.latched_init, false)) {
         core_.complete(i);
         reset_to_wait_for_sipi(now);
@@ -351,7 +318,7 @@ void cpu_engine::finish(instruction& i, cycles now) {
       break;
     case opcode::vmlaunch:
     case opcode::vmresume:
-      finish_failed_entry(static_cast<vm_entry_instruction&>(i), now);
+      transition_.finish_failed_entry(static_cast<vm_entry_instruction&>(i), now);
       return;
     default:
       break;
@@ -391,13 +358,13 @@ void cpu_engine::finish_memory(memory_instruction& i, cycles now) {
     default:
       break;
   }
-  if (core_.in_guest && detectors_.interests().stores && i.code != opcode::load)
-    detectors_.on_store({now, i.target->address(), i.target->peek(), core_.active->location().cpl});
+  if (core_.in_guest && spin_.detectors().interests().stores && i.code != opcode::load)
+    spin_.detectors().on_store({now, i.target->address(), i.target->peek(), core_.active->location().cpl});
   if (i.witness != nullptr) i.witness->took_effect(*core_.active, i, now);
   core_.complete(i);
 }
 
-// An access leaves for a device outside the machine. False: nobody is there to answer.
+// An access leaves for a device outside the machine. False: no device answers.
 bool cpu_engine::begin_bus_access(instruction& i, cycles now) {
   const bool write = i.code == opcode::mmio_write;
   bus_if* bus = machine_.bus();
@@ -414,6 +381,28 @@ void cpu_engine::bus_answer(std::uint64_t tag, std::uint64_t value, cycles at) {
   instruction& i = *core_.active->in_flight();
   i.result = value & (~std::uint64_t{0} >> (64 - 8 * i.size));
   core_.time.arm(core_.step, at, phase::read);
+}
+
+// False: the entry has failed, and the way back to the host takes its time.
+bool cpu_engine::finish_entry(cycles now) {
+  using kind = vm_transition::entered::kind;
+  const vm_transition::entered entry = transition_.finish_entry(now);
+  switch (entry.what) {
+    case kind::failed:
+      return false;
+    case kind::deliver:
+      // As part of the entry, whatever the controls say of events of its kind. SDM Vol. 3C §29.6. A hardware exception
+      // that the guest's program can see strikes the instruction in flight.
+      if (entry.event.type != vmx::event_type::hardware_exception || !instructions_.strike(entry.event.vector, now))
+        deliver(entry.event.vector, now, cycles{0});
+      return true;
+    case kind::wait:
+      halt(now);
+      return true;
+    case kind::execute:
+      break;
+  }
+  return true;
 }
 
 void cpu_engine::switch_strand(isa::switch_operation& op, cycles now) {
@@ -446,9 +435,7 @@ void cpu_engine::switch_strand(isa::switch_operation& op, cycles now) {
 
 void cpu_engine::close_accounting(cycles now) {
   if (core_.activity == cpu_activity::spinning) {
-    settle_spin(now);
-    const auto& spin = static_cast<const spin_instruction&>(*core_.active->in_flight());
-    if (spin.subject != nullptr) spin_mark_ = spin.subject->running(now);
+    spin_.close_accounting(now);
   } else {
     core_.account.close(now);
   }

@@ -17,7 +17,7 @@ class boot_if;
 class machine;
 
 /// One logical processor of a machine: executes strands, recognises events at instruction boundaries, enters and leaves
-/// VMX non-root operation, and books every cycle.
+/// VMX non-root operation, and accounts every cycle.
 ///
 /// An instruction's life (SDM Vol. 3A §6.9, Vol. 3C §28, §32): at a boundary, pending events are recognised in the one
 /// order of priority; otherwise the strand issues an instruction; VMX state decides whether it exits; otherwise it

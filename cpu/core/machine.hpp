@@ -57,7 +57,7 @@ struct machine_config {
   apic::arbitration_rule arbitration = apic::arbitration_rule::round_robin;
   detector_maker make_detector;               ///< of each CPU's spin detector; null: none
   std::vector<observing_detector> observers;  ///< on every CPU besides, without a say
-  /// The host's hint to detectors, asked at every VM entry: does somebody else wait for this CPU? Null: never.
+  /// The host's hint to detectors, asked at every VM entry: does another thread wait for this CPU? Null: never.
   std::function<bool(unsigned cpu)> overcommitted;
   bool stepped = false;  ///< execute every PAUSE and every poll
 };
@@ -87,7 +87,7 @@ class machine final : public interrupt_fabric {
   /// Connects, or with null disconnects, what carries accesses to devices outside the machine.
   void connect_bus(bus_if* bus) { bus_ = bus; }
   bus_if* bus() const { return bus_; }
-  /// Connects somebody who hears of EOI broadcasts, in the order of connection; only before the first run.
+  /// Connects a listener to EOI broadcasts; they are called in the order of connection. Only before the first run.
   void attach(eoi_listener& who);
   /// Runs every event before `end`. The bootstrap processor starts at cycle 0.
   void run_until(cycles end);

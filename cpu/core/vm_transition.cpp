@@ -1,28 +1,39 @@
-#include <utility>
+#include "detail/vm_transition.hpp"
 
+#include <vmxsys/cpu/core/logical_cpu.hpp>
 #include <vmxsys/cpu/facts/cpu_facts.hpp>
-#include <vmxsys/cpu/program/name_space.hpp>
-#include <vmxsys/vmx/events/preemption_timer.hpp>
 #include <vmxsys/vmx/transition/guest_state.hpp>
 #include <vmxsys/vmx/transition/host_state.hpp>
 #include <vmxsys/vmx/transition/msr_list.hpp>
-#include <vmxsys/vmx/transition/vm_entry.hpp>
-#include <vmxsys/vmx/transition/vm_exit.hpp>
 #include <vmxsys/vmx/vmcs/controls_in_effect.hpp>
 
-#include "detail/cpu_engine.hpp"
+#include "detail/guest_registers.hpp"
+#include "detail/instruction_forms.hpp"
 
-// VM entries and VM exits: the rules are in vmx/, here they get time, strands and facts. What a guest sees of the
-// processor at the exit is taken when it begins, what the host sees of it when it is over.
 namespace vmxsys::cpu {
 
 using vmx::field;
 using vmx::segment_name;
 
+namespace {
+vmx::entry_instruction instruction_of(const vm_entry_instruction& i) {
+  return i.code == opcode::vmlaunch ? vmx::entry_instruction::vmlaunch : vmx::entry_instruction::vmresume;
+}
+}  // namespace
+
+vm_transition::vm_transition(cpu_core& core, const parts& of, vmx::vmx_unit& unit, transition_plans& plans,
+                             const hint& overcommitted)
+    : core_{core},
+      of_{of},
+      unit_{unit},
+      all_plans_{plans},
+      overcommitted_{overcommitted},
+      entry_context_{core.caps, core.physical} {}
+
 // -- registers --------------------------------------------------------------------------------------------------------
 
-/// Brings `core_.registers` up to date with what the engine keeps apart.
-void cpu_engine::collect_guest_registers(cycles now) {
+/// Brings `registers` up to date with what the engine keeps apart.
+void vm_transition::collect_guest_registers(cycles now) {
   vmx::processor_state& r = core_.registers;
   constexpr std::uint64_t interrupt_flag = vmx::rflags_bits::interrupt_flag;
   r.rip = guest_rip();
@@ -43,13 +54,11 @@ void cpu_engine::collect_guest_registers(cycles now) {
       r[s].selector = static_cast<std::uint16_t>((r[s].selector & ~3u) | cpl);
     }
   }
-  if (preemption_timer_active_)
-    r.preemption_timer = vmx::preemption_timer_value(preemption_timer_loaded_, preemption_timer_start_,
-                                                     core_.caps.preemption_timer_shift(), now);
+  of_.timers.save_preemption_timer(now);
 }
 
-/// The other way round, after a transition has loaded `core_.registers`.
-void cpu_engine::spread_registers() {
+/// The other way round, after a transition has loaded `registers`.
+void vm_transition::spread_registers() {
   const vmx::processor_state& r = core_.registers;
   core_.interrupts_enabled = (r.rflags & vmx::rflags_bits::interrupt_flag) != 0;
   core_.shadow = r.sti_blocking;
@@ -59,7 +68,7 @@ void cpu_engine::spread_registers() {
 
 // -- where the guest is -----------------------------------------------------------------------------------------------
 
-std::uint64_t cpu_engine::guest_rip() const {
+std::uint64_t vm_transition::guest_rip() const {
   const instruction* i = core_.active->in_flight();
   if (i != nullptr && i->code == opcode::hlt && i->started) return core_.active->location().rip() + 1;
   if (i != nullptr && i->code == opcode::spin_while && i->started) {
@@ -71,7 +80,7 @@ std::uint64_t cpu_engine::guest_rip() const {
 
 // RIP at an instruction executes it again, RIP past it completes it. A HLT that has executed lies behind RIP and stays
 // in flight for as long as the activity state is HLT.
-void cpu_engine::resume_guest_at(std::uint64_t rip, cycles now) {
+void vm_transition::resume_guest_at(std::uint64_t rip, cycles now) {
   instruction* i = core_.active->in_flight();
   const std::uint64_t expected = guest_rip();
   if (i != nullptr && i->code == opcode::hlt && i->started) {
@@ -93,7 +102,8 @@ void cpu_engine::resume_guest_at(std::uint64_t rip, cycles now) {
       return;
     }
   } else if (i != nullptr && rip == expected + length_of(*i)) {
-    complete_from_registers(*i);
+    complete_from_registers(*core_.active, *i);
+    core_.complete(*i);
     return;
   }
   throw invariant_error("VM entry at a guest RIP that names no place in strand '" + core_.active->name() + "'", now);
@@ -102,7 +112,7 @@ void cpu_engine::resume_guest_at(std::uint64_t rip, cycles now) {
 // -- micro-steps ------------------------------------------------------------------------------------------------------
 
 /// All steps of a transition are stated when it is complete.
-void cpu_engine::state_steps(cycles began, cycles now, fact_id cause) {
+void vm_transition::state_steps(cycles began, cycles now, fact_id cause) {
   cycles done = began;
   for (const transition_plan::timed_step& s : plan_->steps) {
     done += s.duration;
@@ -112,40 +122,36 @@ void cpu_engine::state_steps(cycles began, cycles now, fact_id cause) {
 
 // -- VM exit ----------------------------------------------------------------------------------------------------------
 
-void cpu_engine::begin_exit(const vmx::exit_info& info, cycles now) {
-  leave_activity(now);
+void vm_transition::begin_exit(const vmx::exit_info& info, cycles now) {
+  of_.activity.leave(now);
   vmx::vmcs& v = core_.current_vmcs();
   collect_guest_registers(now);
-  disarm_monitor();
+  of_.wait.disarm();
   exit_info_ = vmx::recorded(info);
   exit_began_ = now;
   exit_cause_ = info.reason == vmx::exit_reason::external_interrupt || info.reason == vmx::exit_reason::preemption_timer
                     ? core_.cause
                     : fact_id{};
-  plan_ = &plans_.exit(machine_.plans(), v, core_.registers);
+  plan_ = &plans_.exit(all_plans_, v, core_.registers);
   vmx::record_exit(v, info);
   vmx::save_guest_state(v, core_.registers, core_.caps, info);
-  if (guest_apic_) leave_virtual_apic();
-  abort_ = vmx::vmcs_corrupted(vmx_unit_) ? vmx::vmx_abort::corrupted_vmcs : vmx::vmx_abort::none;
-  if (abort_ == vmx::vmx_abort::none && !vmx::store_guest_msrs(v, core_.physical, *this, core_.caps))
+  of_.virtual_apic.leave();
+  abort_ = vmx::vmcs_corrupted(unit_) ? vmx::vmx_abort::corrupted_vmcs : vmx::vmx_abort::none;
+  if (abort_ == vmx::vmx_abort::none && !vmx::store_guest_msrs(v, core_.physical, of_.msrs, core_.caps))
     abort_ = vmx::vmx_abort::saving_guest_msrs;
 
-  core_.time.disarm(guest_timers_slot_);
-  preemption_timer_active_ = false;
-  preemption_timer_expired_ = false;
-  mtf_ = mtf_state::off;
-  detectors_.on_exit(now);
+  of_.timers.stop();
+  of_.spin.detectors().on_exit(now);
   core_.in_guest = false;
   core_.guest_activity = vmx::activity_state::active;
-  core_.vmx_state.latched_init |= std::exchange(init_pending_, false);  // this exit came first
-  sipi_pending_ = -1;
+  core_.vmx_state.latched_init |= of_.events.leave();
   core_.shadowed = false;
   core_.book_as(now, bucket::vm_exit);
   core_.run_for(plan_->total, now, phase::read);
   core_.activity = cpu_activity::exiting;
 }
 
-void cpu_engine::finish_exit(cycles now) {
+void vm_transition::finish_exit(cycles now) {
   if (core_.facts.observed()) state_steps(exit_began_, now, exit_cause_);
   const vmx::vmcs& v = *core_.vmx_state.current;
   const fact_id exit_fact =
@@ -155,25 +161,28 @@ void cpu_engine::finish_exit(cycles now) {
                                core_.active->location().cpl, exit_began_},
                   exit_cause_);
   core_.cause = exit_fact;
-  if (abort_ == vmx::vmx_abort::none) abort_ = vmx::switch_to_host(vmx_unit_, core_.registers);
-  core_.vmx_state.mode = vmx::operation::root;
+  load_host();
   core_.nmi.leave(vmx::exit_blocks_nmi(exit_info_));
-  if (abort_ == vmx::vmx_abort::none && !vmx::load_host_msrs(v, core_.physical, *this, core_.caps))
-    abort_ = vmx::vmx_abort::loading_host_msrs;
   core_.put_down();
-  if (abort_ != vmx::vmx_abort::none) {
-    enter_vmx_abort(now);
-    return;
-  }
+  if (abort_ != vmx::vmx_abort::none) return enter_vmx_abort(now);
   spread_registers();
   auto& entry = static_cast<vm_entry_instruction&>(*core_.active->in_flight());
   entry.exit = exit_info_;
   core_.complete(entry);
 }
 
+/// From guest to host registers and MSRs, as far as no abort comes in between.
+void vm_transition::load_host() {
+  if (abort_ == vmx::vmx_abort::none) abort_ = vmx::switch_to_host(unit_, core_.registers);
+  core_.vmx_state.mode = vmx::operation::root;
+  if (abort_ == vmx::vmx_abort::none &&
+      !vmx::load_host_msrs(core_.current_vmcs(), core_.physical, of_.msrs, core_.caps))
+    abort_ = vmx::vmx_abort::loading_host_msrs;
+}
+
 /// VMX abort, SDM Vol. 3C §30.7: the CPU is in a shutdown that only RESET ends.
-void cpu_engine::enter_vmx_abort(cycles now) {
-  vmx::enter_vmx_abort(vmx_unit_, core_.registers, abort_);
+void vm_transition::enter_vmx_abort(cycles now) {
+  vmx::enter_vmx_abort(unit_, core_.registers, abort_);
   core_.state(now, vmx_abort_fact{core_.vmx_state.current_vmcs, abort_}, core_.cause);
   core_.time.disarm(core_.step);
   core_.book_as(now, bucket::idle);
@@ -182,16 +191,14 @@ void cpu_engine::enter_vmx_abort(cycles now) {
 
 // -- VM entry ---------------------------------------------------------------------------------------------------------
 
-void cpu_engine::begin_entry(vm_entry_instruction& i, cycles now) {
-  const auto instruction =
-      i.code == opcode::vmlaunch ? vmx::entry_instruction::vmlaunch : vmx::entry_instruction::vmresume;
+void vm_transition::begin_entry(vm_entry_instruction& i, cycles now) {
   entry_context_.set_current_vmcs(core_.vmx_state.current_vmcs);
-  const vmx::entry_result result = vmx::check_entry(instruction, core_.vmx_state, core_.mode(), entry_context_);
+  const vmx::entry_result result = vmx::check_entry(instruction_of(i), core_.vmx_state, core_.mode(), entry_context_);
   core_.book_as(now, bucket::vm_entry);
   const entry_costs& cost = core_.costs.entry;
   switch (result.outcome) {
     case vmx::entry_outcome::enter:
-      plan_ = &plans_.entry(machine_.plans(), core_.current_vmcs());
+      plan_ = &plans_.entry(all_plans_, core_.current_vmcs());
       core_.run_for(plan_->total, now, phase::read);
       core_.activity = cpu_activity::entering;
       return;
@@ -216,44 +223,53 @@ void cpu_engine::begin_entry(vm_entry_instruction& i, cycles now) {
 
 /// Guest state or the MSR-load list is bad: the host state is loaded as by an exit, nothing of the guest is saved. SDM
 /// Vol. 3C §29.8.
-void cpu_engine::fail_entry(vm_entry_instruction& i, const vmx::exit_info& info, cycles now, cycles before) {
+void vm_transition::fail_entry(vm_entry_instruction& i, const vmx::exit_info& info, cycles now, cycles before) {
   i.exit = info;
   vmx::record_exit(core_.current_vmcs(), info);
   transition_plan plan;
-  machine_.transitions().plan_failed_entry(core_.current_vmcs(), plan);
+  all_plans_.costs().plan_failed_entry(core_.current_vmcs(), plan);
   core_.run_for(before + plan.total, now, phase::read);
 }
 
-void cpu_engine::finish_failed_entry(vm_entry_instruction& i, cycles now) {
-  abort_ = vmx::switch_to_host(vmx_unit_, core_.registers);
-  if (abort_ == vmx::vmx_abort::none &&
-      !vmx::load_host_msrs(*core_.vmx_state.current, core_.physical, *this, core_.caps))
-    abort_ = vmx::vmx_abort::loading_host_msrs;
-  core_.vmx_state.mode = vmx::operation::root;
-  if (abort_ != vmx::vmx_abort::none) return enter_vmx_abort(now);
-  spread_registers();
-  core_.complete(i);
-}
-
-/// False: the MSR-load list is bad, and the way back to the host takes its time.
-bool cpu_engine::finish_entry(cycles now) {
+vm_transition::entered vm_transition::finish_entry(cycles now) {
   vmx::vmcs& v = core_.current_vmcs();
-  auto& entry = static_cast<vm_entry_instruction&>(*core_.active->in_flight());
+  auto& i = static_cast<vm_entry_instruction&>(*core_.active->in_flight());
   const auto injected = static_cast<std::uint32_t>(v.read(field::vm_entry_interruption_information));
   if (core_.facts.observed()) {
     state_steps(now - plan_->total, now, {});
     core_.state(now, vm_entry_fact{core_.vmx_state.current_vmcs, v.read(field::guest_rip), injected,
                                    v.read(field::ple_window), plan_->total});
   }
-  const vmx::vm_entry_outcome entered = vmx::enter_guest(
-      vmx_unit_, entry.code == opcode::vmlaunch ? vmx::entry_instruction::vmlaunch : vmx::entry_instruction::vmresume,
-      core_.registers, *this, now);
-  if (!entered) {
+  const vmx::vm_entry_outcome entry = vmx::enter_guest(unit_, instruction_of(i), core_.registers, of_.msrs, now);
+  if (!entry) {
     core_.activity = cpu_activity::executing;
     core_.book_as(now, bucket::vm_entry);
-    fail_entry(entry, entered.exit, now, cycles{0});
-    return false;
+    fail_entry(i, entry.exit, now, cycles{0});
+    return {entered::kind::failed};
   }
+  core_.carry(guest_named_by_rsp(now), now);
+  of_.wait.disarm();
+  spread_registers();
+  core_.nmi_rule = &vmx::nmi_rule_of(v);
+  core_.nmi = vmx::nmi_state{core_.registers.nmi_blocking, core_.registers.virtual_nmi_blocking};
+  core_.guest_activity = core_.registers.activity;
+  vmx::spin_parameters spin = spin_parameters_of(v);
+  spin.overcommitted = overcommitted_ && overcommitted_(core_.number);
+  of_.spin.detectors().on_entry(now, spin);
+  of_.events.enter(entry.boundary.init, (vmx::primary_controls(v) & vmx::primary::monitor_trap_flag) != 0,
+                   entry.boundary.monitor_trap_flag);
+  if (entry.preemption_timer_expiry != cycles::never()) of_.timers.start_preemption_timer(entry.preemption_timer, now);
+  if ((vmx::primary_controls(v) & vmx::primary::use_tpr_shadow) != 0)
+    of_.virtual_apic.enter(entry.boundary.trap_like_exit, now);
+
+  resume_guest_at(core_.registers.rip, now);
+  core_.activity = cpu_activity::executing;
+  if (entry.after.injection->vectored) return {entered::kind::deliver, entry.after.event};
+  return {core_.guest_activity == vmx::activity_state::active ? entered::kind::execute : entered::kind::wait};
+}
+
+/// The strand that the guest's RSP names, which must be free to run here.
+strand& vm_transition::guest_named_by_rsp(cycles now) const {
   strand* guest = core_.names.strand_at(core_.registers.rsp);
   if (guest == nullptr || guest->depth() == 0)
     throw invariant_error("VM entry: the guest's RSP names no strand that has been started", now);
@@ -261,47 +277,15 @@ bool cpu_engine::finish_entry(cycles now) {
     throw invariant_error(
         "VM entry: strand '" + guest->name() + "' is on CPU " + std::to_string(guest->on_cpu()->number()) + " already",
         now);
-  core_.carry(*guest, now);
-  disarm_monitor();
+  return *guest;
+}
+
+void vm_transition::finish_failed_entry(vm_entry_instruction& i, cycles now) {
+  abort_ = vmx::vmx_abort::none;
+  load_host();
+  if (abort_ != vmx::vmx_abort::none) return enter_vmx_abort(now);
   spread_registers();
-  core_.nmi_rule = &vmx::nmi_rule_of(v);
-  core_.nmi = vmx::nmi_state{core_.registers.nmi_blocking, core_.registers.virtual_nmi_blocking};
-  core_.guest_activity = core_.registers.activity;
-  vmx::spin_parameters spin = spin_parameters_of(v);
-  spin.overcommitted = machine_.config().overcommitted && machine_.config().overcommitted(core_.number);
-  detectors_.on_entry(now, spin);
-  init_pending_ = entered.boundary.init;
-  start_preemption_timer(entered, now);
-  if ((vmx::primary_controls(v) & vmx::primary::use_tpr_shadow) != 0)
-    enter_virtual_apic(entered.boundary.trap_like_exit, now);
-
-  resume_guest_at(core_.registers.rip, now);
-  core_.activity = cpu_activity::executing;
-  if (entered.boundary.monitor_trap_flag)
-    mtf_ = mtf_state::pending;
-  else if ((vmx::primary_controls(v) & vmx::primary::monitor_trap_flag) != 0)
-    mtf_ = mtf_state::before_first;
-  if (entered.after.injection->vectored)
-    inject(entered.after.event, now);
-  else if (core_.guest_activity != vmx::activity_state::active)
-    halt(now);
-  return true;
-}
-
-void cpu_engine::start_preemption_timer(const vmx::vm_entry_outcome& entered, cycles now) {
-  if (entered.preemption_timer_expiry == cycles::never()) return;
-  preemption_timer_start_ = entered.preemption_timer;
-  preemption_timer_active_ = true;
-  preemption_timer_loaded_ = now;
-  preemption_timer_expired_ = entered.boundary.preemption_timer;
-  arm_guest_timers(now);
-}
-
-/// The injected event is delivered as part of the entry, whatever the controls say of events of its kind. SDM Vol. 3C
-/// §29.6. A hardware exception that the guest's program can see strikes the instruction in flight.
-void cpu_engine::inject(const vmx::event_information& event, cycles now) {
-  if (event.type == vmx::event_type::hardware_exception && strike(event.vector, now)) return;
-  deliver(event.vector, now, cycles{0});  // its time is part of the entry
+  core_.complete(i);
 }
 
 }  // namespace vmxsys::cpu
