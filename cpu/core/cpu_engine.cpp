@@ -280,30 +280,17 @@ void cpu_engine::finish(instruction& i, cycles now) {
       break;
     case opcode::mmio_read:
     case opcode::mmio_write:
-      if (instructions_.begin_sending(i, now)) return;
-      if (virtual_apic_.goes_to_access_page(i))
-        virtual_apic_.access_page(i, now);
-      else if (core_.local_apic.covers(i.a))
-        own_apic_.access_page(i, now);
-      else if (begin_bus_access(i, now))
-        return;
+      if (!finish_mmio(i, now)) return;
       break;
     case opcode::switch_to:
       switch_strand(static_cast<isa::switch_operation&>(i), now);
       return;
     case opcode::rdmsr:
     case opcode::wrmsr:
-      if (instructions_.begin_sending(i, now)) return;
-      if (instructions_.finish_msr(i, now)) break;
-      if (instructions_.fault_exits(instruction_fault::general_protection, now)) return;
-      i.fault = instruction_fault::general_protection;
+      if (!instructions_.finish_msr(i, now)) return;
       break;
     case opcode::system:
       if (!instructions_.finish(static_cast<system_instruction&>(i), now)) return;
-      if (i.fault != instruction_fault::none && instructions_.fault_exits(i.fault, now)) {
-        i.fault = instruction_fault::none;
-        return;
-      }
       break;
     case opcode::vmxon:
       wait_.disarm();
@@ -362,6 +349,18 @@ void cpu_engine::finish_memory(memory_instruction& i, cycles now) {
     spin_.detectors().on_store({now, i.target->address(), i.target->peek(), core_.active->location().cpl});
   if (i.witness != nullptr) i.witness->took_effect(*core_.active, i, now);
   core_.complete(i);
+}
+
+// False: it goes on outside, or an IPI of the guest takes its steps.
+bool cpu_engine::finish_mmio(instruction& i, cycles now) {
+  if (instructions_.begin_sending(i, now)) return false;
+  if (virtual_apic_.goes_to_access_page(i))
+    virtual_apic_.access_page(i, now);
+  else if (core_.local_apic.covers(i.a))
+    own_apic_.access_page(i, now);
+  else
+    return !begin_bus_access(i, now);
+  return true;
 }
 
 // An access leaves for a device outside the machine. False: no device answers.

@@ -136,6 +136,13 @@ void cpu_engine::disturb(cycles now) {
   }
 }
 
+bool cpu_engine::recognise_in_root(cycles now) {
+  const int vector = events_.at_root_boundary();
+  if (vector < 0) return false;
+  deliver(static_cast<std::uint8_t>(vector), now, core_.costs.instruction.interrupt);
+  return true;
+}
+
 /// A guest's boundary at which something acts. False: it came to nothing.
 bool cpu_engine::act_on(vmx::boundary_event event, cycles now) {
   using kind = boundary_decision::kind;

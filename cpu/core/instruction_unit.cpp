@@ -151,6 +151,7 @@ bool instruction_unit::fault_at_issue(instruction& i, instruction_fault what, cy
   return true;
 }
 
+/// A fault of the guest exits if the exception bitmap says so. False: it strikes the program.
 bool instruction_unit::fault_exits(instruction_fault what, cycles now) {
   if (!core_.in_guest) return false;
   vmx::guest_exception exception;

@@ -2,28 +2,9 @@
 
 namespace vmxsys::cpu {
 
-bool interruptible::begin_compute(instruction& i, bool boundary, cycles now) {
-  if (i.a == 0) {
-    core_.complete(i);
-    return false;
-  }
-  core_.book(now);
-  core_.activity = cpu_activity::computing;
-  until_ = now + cycles{i.a};
-  core_.time.arm(core_.step, boundary && i.a > 1 ? now + cycles{1} : until_, phase::read);
-  return true;
-}
-
-void interruptible::end_compute(cycles now) {
-  report_work(now);
-  instruction& i = *core_.active->in_flight();
-  i.a = 0;
-  core_.complete(i);
-}
-
-/// Tells detectors what the part of a block that ends now has retired.
+/// Tells detectors what the part of a guest's block that ends now has retired.
 void interruptible::report_work(cycles now) {
-  if (!core_.in_guest || !spin_.detectors().interests().work) return;
+  if (!spin_.detectors().interests().work) return;
   const instruction& i = *core_.active->in_flight();
   const std::uint64_t done = i.a - (until_ - now).count();
   const auto profile = work_profile::unpack(i.b);
@@ -34,7 +15,7 @@ void interruptible::report_work(cycles now) {
 void interruptible::leave(cycles now) {
   switch (core_.activity) {
     case cpu_activity::computing:
-      report_work(now);
+      if (core_.in_guest) report_work(now);
       core_.active->in_flight()->a = (until_ - now).count();
       break;
     case cpu_activity::spinning:

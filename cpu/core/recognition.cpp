@@ -1,5 +1,7 @@
 #include "detail/recognition.hpp"
 
+#include <utility>
+
 #include <vmxsys/vmx/events/exception.hpp>
 #include <vmxsys/vmx/events/interrupt_window.hpp>
 #include <vmxsys/vmx/vmcs/controls_in_effect.hpp>
@@ -35,7 +37,7 @@ bool recognition::leave() {
   return std::exchange(init_pending_, false);
 }
 
-int recognition::pending_in_root() {
+int recognition::at_root_boundary() {
   const bool shadow = core_.shadowed = std::exchange(core_.shadow, false);
   if (nmi_pending_ && !core_.nmi.blocked() && !shadow) {
     nmi_pending_ = false;

@@ -22,6 +22,14 @@ constexpr std::uint64_t cr0_must_be_1 = 1u << 4;  // ET
 }  // namespace
 
 bool instruction_unit::finish(system_instruction& i, cycles now) {
+  if (!perform(i, now)) return false;
+  if (i.fault == instruction_fault::none || !fault_exits(i.fault, now)) return true;
+  i.fault = instruction_fault::none;
+  return false;
+}
+
+/// False: it waits.
+bool instruction_unit::perform(system_instruction& i, cycles now) {
   using effect = vmx::instruction_effect;
   vmx::processor_state& r = core_.registers;
   const vmx::guest_instruction& g = i.what;
@@ -139,6 +147,15 @@ void instruction_unit::access_cr8(system_instruction& i, cycles now) {
 // -- MSRs -------------------------------------------------------------------------------------------------------------
 
 bool instruction_unit::finish_msr(instruction& i, cycles now) {
+  if (begin_sending(i, now)) return false;
+  if (access_msr(i, now)) return true;
+  if (fault_exits(instruction_fault::general_protection, now)) return false;
+  i.fault = instruction_fault::general_protection;
+  return true;
+}
+
+/// False: #GP(0).
+bool instruction_unit::access_msr(instruction& i, cycles now) {
   if (core_.in_guest && outcome_.effect == vmx::instruction_effect::virtual_x2apic) {
     const apic::x2apic_verdict verdict = of_.virtual_apic.access_msr(i, now);
     if (verdict != apic::x2apic_verdict::native) return verdict == apic::x2apic_verdict::virtualized;

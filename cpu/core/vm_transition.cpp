@@ -240,11 +240,11 @@ vm_transition::entered vm_transition::finish_entry(cycles now) {
     core_.state(now, vm_entry_fact{core_.vmx_state.current_vmcs, v.read(field::guest_rip), injected,
                                    v.read(field::ple_window), plan_->total});
   }
-  const vmx::vm_entry_outcome entry = vmx::enter_guest(unit_, instruction_of(i), core_.registers, of_.msrs, now);
+  const vmx::entered_guest entry = vmx::enter_guest(unit_, instruction_of(i), core_.registers, of_.msrs, now);
   if (!entry) {
     core_.activity = cpu_activity::executing;
     core_.book_as(now, bucket::vm_entry);
-    fail_entry(i, entry.exit, now, cycles{0});
+    fail_entry(i, vmx::failed_msr_load_exit(entry.loaded), now, cycles{0});
     return {entered::kind::failed};
   }
   core_.carry(guest_named_by_rsp(now), now);

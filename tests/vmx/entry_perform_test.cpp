@@ -245,7 +245,7 @@ TEST_F(vmx_entry_perform, the_pieces_in_order_make_the_whole) {
   cpu.registers = p0;
   state.mode = operation::root;
   ASSERT_TRUE(check_entry(entry_instruction::vmlaunch, state, mode_of(cpu.registers), cpu.context));
-  const vm_entry_outcome o = enter_guest(unit, entry_instruction::vmlaunch, cpu.registers, msrs, cpu.now);
+  const entered_guest o = enter_guest(unit, entry_instruction::vmlaunch, cpu.registers, msrs, cpu.now);
   ASSERT_TRUE(o);
   EXPECT_EQ(state.mode, operation::non_root);
   EXPECT_EQ(o.after.event.vector, whole.after.event.vector);

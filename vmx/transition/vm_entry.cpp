@@ -6,14 +6,13 @@
 #include <vmxsys/vmx/events/tsc.hpp>
 #include <vmxsys/vmx/vmcs/controls_in_effect.hpp>
 #include <vmxsys/vmx/vmcs/pdpte.hpp>
-#include <vmxsys/vmx/vmcs/register_bits.hpp>
 
 namespace vmxsys::vmx {
 
 namespace {
 
 void start_preemption_timer(const vmcs& v, const processor_state& p, const capabilities& caps, cycles now,
-                            vm_entry_outcome& outcome) {
+                            entered_guest& outcome) {
   if ((pin_controls(v) & pin_based::activate_vmx_preemption_timer) == 0) return;
   outcome.preemption_timer = p.preemption_timer;
   outcome.preemption_timer_expiry =
@@ -59,8 +58,12 @@ vm_entry_outcome perform_vm_entry(const vmx_unit& unit, entry_instruction instru
     outcome.exit = failed_entry_exit(outcome.result);
   } else {
     if (!guest_pdptes_in_memory(*unit.state.current, p)) work.pdptes_loaded = 0;
-    outcome = enter_guest(unit, instruction, p, msrs, now, at.arrived, options);
+    static_cast<entered_guest&>(outcome) = enter_guest(unit, instruction, p, msrs, now, at.arrived, options);
     work.msrs_loaded = outcome.loaded.done;
+    if (!outcome.loaded) {
+      outcome.result = check_entry_msrs(outcome.loaded);
+      outcome.exit = failed_msr_load_exit(outcome.loaded);
+    }
   }
   outcome.work = work;
   if (!outcome.result) {
@@ -73,20 +76,15 @@ vm_entry_outcome perform_vm_entry(const vmx_unit& unit, entry_instruction instru
   return outcome;
 }
 
-vm_entry_outcome enter_guest(const vmx_unit& unit, entry_instruction instruction, processor_state& p,
-                             msr_interface& msrs, cycles now, const boundary_state& arrived,
-                             const exit_options& options) {
-  vm_entry_outcome outcome;
+entered_guest enter_guest(const vmx_unit& unit, entry_instruction instruction, processor_state& p, msr_interface& msrs,
+                          cycles now, const boundary_state& arrived, const exit_options& options) {
+  entered_guest outcome;
   const vmcs& v = *unit.state.current;
   const bool pdptes = guest_pdptes_in_memory(v, p);
   load_guest_state(v, p, unit.caps);
   if (pdptes) load_pdptes(p, unit.memory, unit.caps);  // the checks have found them legal
   outcome.loaded = load_guest_msrs(v, unit.memory, msrs, unit.caps, options);
-  if (!outcome.loaded) {
-    outcome.result = check_entry_msrs(outcome.loaded);
-    outcome.exit = failed_msr_load_exit(outcome.loaded);
-    return outcome;
-  }
+  if (!outcome.loaded) return outcome;
   complete_entry(instruction, unit.state);
   outcome.after = after_entry(v);
   apply_injection(v, outcome.after, p);
@@ -95,18 +93,6 @@ vm_entry_outcome enter_guest(const vmx_unit& unit, entry_instruction instruction
   if (std::exchange(unit.state.latched_init, false)) outcome.boundary.init = true;
   start_preemption_timer(v, p, unit.caps, now, outcome);
   return outcome;
-}
-
-execution_mode mode_of(const processor_state& p) noexcept {
-  execution_mode m;
-  m.cpl = p.cpl();
-  m.cr0 = p.cr0;
-  m.cr4 = p.cr4;
-  m.virtual_8086 = (p.rflags & rflags_bits::vm) != 0;
-  m.long_mode = (p.efer & efer_bits::lma) != 0;
-  m.code_64_bit = (p[segment_name::cs].rights & access_rights::long_mode) != 0;
-  m.mov_ss_blocking = p.mov_ss_blocking;
-  return m;
 }
 
 }  // namespace vmxsys::vmx

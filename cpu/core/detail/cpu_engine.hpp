@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <optional>
+#include <utility>
 
 #include <vmxsys/cpu/core/inbox.hpp>
 #include <vmxsys/cpu/core/logical_cpu.hpp>
@@ -49,6 +50,7 @@ class cpu_engine final : public logical_cpu {
   void proceed(cycles now);
   bool begin(instruction& i, cycles now);
   bool execute(instruction& i, cycles now);
+  bool finish_mmio(instruction& i, cycles now);
   bool begin_bus_access(instruction& i, cycles now);
   void proceed_spin(cycles now);
   void finish(instruction& i, cycles now);
@@ -62,15 +64,15 @@ class cpu_engine final : public logical_cpu {
   void accept_local(const std::optional<apic::interrupt_message>& message, cycles now);
   void disturb(cycles now);
   bool recognise(cycles now) {
-    if (!core_.in_guest) {
-      const int vector = events_.at_root_boundary();
-      if (vector < 0) return false;
-      deliver(static_cast<std::uint8_t>(vector), now, core_.costs.instruction.interrupt);
-      return true;
+    if (core_.in_guest) {
+      const vmx::boundary_event event = events_.at_guest_boundary(now);
+      return event != vmx::boundary_event::none && act_on(event, now);
     }
-    const vmx::boundary_event event = events_.at_guest_boundary(now);
-    return event != vmx::boundary_event::none && act_on(event, now);
+    if (core_.local_apic.highest_request() >= 0 || events_.nmi_pending()) return recognise_in_root(now);
+    core_.shadowed = std::exchange(core_.shadow, false);  // the short way of `at_root_boundary`
+    return false;
   }
+  bool recognise_in_root(cycles now);
   bool act_on(vmx::boundary_event event, cycles now);
   void end_processing(cycles now);
   void deliver(std::uint8_t vector, cycles now, cycles cost);

@@ -44,15 +44,11 @@ class instruction_unit {
   /// The PAUSE of a guest exits.
   void exit_for_pause(cycles now);
 
-  // At the completion.
-  /// False: it goes on (it waits).
+  // At the completion. False: the instruction is not over; it waits, its IPI takes steps, or its fault exits.
   bool finish(system_instruction& i, cycles now);
-  /// RDMSR or WRMSR. False: #GP(0).
   bool finish_msr(instruction& i, cycles now);
   /// A write of the virtual ICR whose IPI takes its own steps.
   bool begin_sending(instruction& i, cycles now) { return of_.virtual_apic.begin_sending(i, outcome_.effect, now); }
-  /// A fault of the guest exits if the exception bitmap says so. False: it strikes the program.
-  bool fault_exits(instruction_fault what, cycles now);
   /// An injected exception that programs see as a fault of the instruction they await. False: it is none of these.
   bool strike(std::uint8_t vector, cycles now);
 
@@ -67,6 +63,9 @@ class instruction_unit {
   void invalidate(system_instruction& i);
   void access_cr8(system_instruction& i, cycles now);
   bool begin_wait(system_instruction& i, cycles now);
+  bool fault_exits(instruction_fault what, cycles now);
+  bool perform(system_instruction& i, cycles now);
+  bool access_msr(instruction& i, cycles now);
   std::uint64_t tsc(cycles now) const;
 
   cpu_core& core_;

@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <utility>
 
 #include <vmxsys/cpu/core/cpu_core.hpp>
 #include <vmxsys/vmx/events/boundary.hpp>
@@ -40,12 +39,9 @@ class recognition {
   /// Returns true if an INIT was pending: this exit came first.
   bool leave();
 
+  bool nmi_pending() const { return nmi_pending_; }
   /// At a boundary outside a guest: the vector to deliver, -1 for none.
-  int at_root_boundary() {
-    if (core_.local_apic.highest_request() >= 0 || nmi_pending_) return pending_in_root();
-    core_.shadowed = std::exchange(core_.shadow, false);
-    return -1;
-  }
+  int at_root_boundary();
   /// At a boundary in a guest: the most urgent event that acts; `decide` says how.
   vmx::boundary_event at_guest_boundary(cycles now);
   /// Acting on the event takes it from what is pending.
@@ -63,7 +59,6 @@ class recognition {
  private:
   enum class mtf_state : std::uint8_t { off, before_first, armed, pending };
 
-  int pending_in_root();
   vmx::boundary_event due_in_guest(bool shadow) const;
   boundary_decision decide_interrupt();
   boundary_decision decide_debug_trap();
