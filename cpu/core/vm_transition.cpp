@@ -1,6 +1,5 @@
 #include "detail/vm_transition.hpp"
 
-#include <vmxsys/cpu/core/logical_cpu.hpp>
 #include <vmxsys/cpu/facts/cpu_facts.hpp>
 #include <vmxsys/vmx/transition/guest_state.hpp>
 #include <vmxsys/vmx/transition/host_state.hpp>
@@ -9,6 +8,7 @@
 
 #include "detail/guest_registers.hpp"
 #include "detail/instruction_forms.hpp"
+#include "logical_cpu.hpp"
 
 namespace vmxsys::cpu {
 
