@@ -1,370 +1,96 @@
 #pragma once
 #include <cstdint>
 #include <memory>
-#include <optional>
-#include <utility>
 
 #include <vmxsys/apic/local/local_apic.hpp>
-#include <vmxsys/apic/virtualization/posted_interrupts.hpp>
-#include <vmxsys/apic/virtualization/x2apic_access.hpp>
 #include <vmxsys/cpu/facts/accounting.hpp>
 #include <vmxsys/cpu/program/strand.hpp>
-#include <vmxsys/vmx/events/boundary.hpp>
-#include <vmxsys/vmx/events/nmi.hpp>
-#include <vmxsys/vmx/instructions/instruction.hpp>
-#include <vmxsys/vmx/instructions/instruction_exit.hpp>
-#include <vmxsys/vmx/transition/entry.hpp>
-#include <vmxsys/vmx/transition/vm_exit.hpp>
-#include <vmxsys/vmx/vmcs/event.hpp>
-#include <vmxsys/vmx/vmcs/exit.hpp>
+#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
 #include <vmxsys/vmx/vmcs/processor.hpp>
-#include <vmxsys/vmx/vmcs/processor_state.hpp>
 
+#include "cpu_core.hpp"
 #include "inbox.hpp"
-#include "machine.hpp"
-#include "msr_file.hpp"
-#include "spin_detectors.hpp"
-#include "transition_costs.hpp"
 
 namespace vmxsys::cpu {
 
-struct system_instruction;
-struct guest_access_instruction;
+class boot_if;
+class machine;
 
-/// One logical processor: executes strands, recognises events at instruction boundaries, enters and leaves VMX non-root
-/// operation, and books every cycle.
+/// One logical processor of a machine: executes strands, recognises events at instruction boundaries, enters and leaves
+/// VMX non-root operation, and accounts every cycle.
 ///
 /// An instruction's life (SDM Vol. 3A §6.9, Vol. 3C §28, §32): at a boundary, pending events are recognised in the one
 /// order of priority; otherwise the strand issues an instruction; VMX state decides whether it exits; otherwise it
 /// takes its cycles and has its effect when it completes. `compute`, `spin_while` and HLT can be interrupted in
 /// between.
 ///
-/// A spin loop is executed iteration by iteration, or jumped over: fast mode asks the detector which PAUSE exits,
-/// sleeps until then, and `materialise` puts it back in the middle of an iteration when anything disturbs it. Both ways
-/// state the same facts.
-class logical_cpu final : private line_watcher, private spin_subject_watcher, private vmx::msr_interface {
+/// Made by its machine; `machine::cpu` hands it out. Programs find the one they run on with `isa::this_cpu()`.
+class logical_cpu {
  public:
-  logical_cpu(machine& in, unsigned number);
-  ~logical_cpu();
+  virtual ~logical_cpu();
   logical_cpu(const logical_cpu&) = delete;
   logical_cpu& operator=(const logical_cpu&) = delete;
 
-  unsigned number() const { return number_; }
+  // -- what it is, at any time --------------------------------------------------------------------------------------
+  unsigned number() const { return core_.number; }
   machine& in() { return machine_; }
-  apic::local_apic& local_apic() { return apic_; }
-  const apic::local_apic& local_apic() const { return apic_; }
-  const vmx::vmx_state& vmx_state() const { return vmx_; }
-  vmx::spin_detector& detector() { return detectors_.acting(); }
-  accounting& account() { return account_; }
-  const accounting& account() const { return account_; }
-
-  cycles now() const { return time_.now(); }
-  world current_world() const { return in_guest_ ? world::non_root : world::root; }
+  cycles now() const { return core_.time.now(); }
+  world current_world() const { return core_.current_world(); }
   /// The strand it executes; null before it starts.
-  strand* active() const { return active_; }
-  bool interrupts_enabled() const { return interrupts_enabled_; }
-  bool halted() const { return activity_ == activity::halted; }
+  strand* active() const { return core_.active; }
+  bool interrupts_enabled() const { return core_.interrupts_enabled; }
+  bool halted() const { return core_.activity == cpu_activity::halted; }
+  apic::local_apic& local_apic() { return core_.local_apic; }
+  const apic::local_apic& local_apic() const { return core_.local_apic; }
+  const vmx::vmx_state& vmx_state() const { return core_.vmx_state; }
+  /// The spin detector that acts.
+  virtual vmx::spin_detector& detector() = 0;
+  accounting& account() { return core_.account; }
+  const accounting& account() const { return core_.account; }
   /// Events of the timeline that moved its instruction stream: the engine's work for this CPU.
   std::uint64_t steps() const { return steps_; }
   /// The last fact of an interrupt message or timer that reached this CPU: the cause of what it does next.
-  fact_id last_cause() const { return cause_; }
+  fact_id last_cause() const { return core_.cause; }
 
+  // -- for software that runs on it ---------------------------------------------------------------------------------
   /// IDTR base and GS base as the running code loaded them (LIDT, WRGSBASE); VM entry and exit swap them with the VMCS.
   /// The IDTR names an interrupt table, GS the per-CPU data of the kernel that runs.
-  std::uint64_t idtr_base() const { return idtr_base_; }
-  void set_idtr_base(std::uint64_t base) { idtr_base_ = base; }
-  std::uint64_t gs_base() const { return gs_base_; }
-  void set_gs_base(std::uint64_t base) { gs_base_ = base; }
+  std::uint64_t idtr_base() const { return core_.idtr_base; }
+  void set_idtr_base(std::uint64_t base) { core_.idtr_base = base; }
+  std::uint64_t gs_base() const { return core_.gs_base; }
+  void set_gs_base(std::uint64_t base) { core_.gs_base = base; }
 
   // -- from outside the CPUs: between two runs of the timeline, or in phase `message` -------------------------------
   /// Pin LINT0 or LINT1 (`pin` 0, 1) of its local APIC is driven high or low. SDM Vol. 3A §13.5.1.
-  void drive_lint(unsigned pin, bool high);
+  virtual void drive_lint(unsigned pin, bool high) = 0;
   /// A local source behind an LVT entry (its number in the x2APIC map: thermal, performance, CMCI) raises its
   /// interrupt.
-  void raise_local(std::uint32_t lvt_msr);
-
-  // -- used by the machine ------------------------------------------------------------------------------------------
-  void connect(boot_if& software);
-  void start();
-  void post(const inbox::entry& message);
-  void materialise(cycles now);
+  virtual void raise_local(std::uint32_t lvt_msr) = 0;
+  /// An interrupt message on its way to this CPU. It must arrive after the present cycle.
+  virtual void post(const inbox::entry& message) = 0;
+  /// A write of the CPU's xAPIC page from outside it, in an event of the machine; see `apic::local_apic::write_page`.
+  virtual void write_apic_page(std::uint32_t offset, unsigned bytes, std::uint64_t value, cycles now) = 0;
   /// The answer to the bus request with this tag: its instruction completes at `at`, which lies not before the present.
   /// Dropped if the CPU does not wait for it any more (an INIT came in between).
-  void bus_answer(std::uint64_t tag, std::uint64_t value, cycles at);
-  void close_books(cycles now);
-  /// A write of the CPU's xAPIC page from outside it, in an event of the machine; see `apic::local_apic::write_page`.
-  void write_apic_page(std::uint32_t offset, unsigned bytes, std::uint64_t value, cycles now);
+  virtual void bus_answer(std::uint64_t tag, std::uint64_t value, cycles at) = 0;
 
- private:
-  enum class activity : std::uint8_t {
-    wait_for_sipi,
-    executing,
-    computing,
-    spinning,
-    halted,
-    waiting,
-    waking,
-    delivering,
-    returning,
-    entering,
-    exiting,
-    shutdown,
-    on_bus,
-    posting,      // posted-interrupt processing
-    sending,      // IPI virtualization
-    guest_timer,  // the guest-timer event
-  };
+  // -- for its machine ----------------------------------------------------------------------------------------------
+  /// The software it boots. The bootstrap processor starts at cycle 0.
+  virtual void connect(boot_if& software) = 0;
+  /// Puts a CPU that jumped over iterations of a spin loop back to where it exactly is. Changes nothing observable.
+  virtual void materialise(cycles now) = 0;
+  /// Books the time up to `now`; the open bucket stays open.
+  virtual void close_accounting(cycles now) = 0;
 
-  // Slots of the timeline.
-  static void on_step(void* self, cycles now) { static_cast<logical_cpu*>(self)->step(now); }
-  static void on_inbox(void* self, cycles now) { static_cast<logical_cpu*>(self)->take_messages(now); }
-  static void on_subject_change(void* self, cycles now) { static_cast<logical_cpu*>(self)->materialise(now); }
-  static void on_apic_timer(void* self, cycles now) { static_cast<logical_cpu*>(self)->apic_timer_due(now); }
-  static void on_guest_timers(void* self, cycles now) { static_cast<logical_cpu*>(self)->guest_timers_due(now); }
-
-  // The engine (logical_cpu.cpp).
-  static vmx::processor_state running_state();
-  void step(cycles now);
-  void proceed(cycles now);
-  bool begin(instruction& i, cycles now);
-  bool execute(instruction& i, cycles now);
-  bool begin_bus_access(instruction& i, cycles now);
-  void finish(instruction& i, cycles now);
-  void finish_memory(memory_instruction& i, cycles now);
-  void complete(instruction& i) {
-    i.started = false;
-    active_->position_.in_flight = nullptr;
-  }
-  void run_for(cycles cost, cycles now, phase in) {
-    activity_ = activity::executing;
-    time_.arm(step_, now + (cost.count() == 0 ? cycles{1} : cost), in);
-  }
-  void book(cycles now) { book_as(now, active_->location().account); }
-  void book_as(cycles now, bucket b) { account_.enter(now, current_world(), b); }
-  void leave_activity(cycles now);
-  void switch_strand(isa::switch_operation& op, cycles now);
-  void compute(instruction& i, cycles now);
-  void end_compute(cycles now);
-  void report_work(cycles now);
-
-  // Events (cpu_events.cpp).
-  void take_messages(cycles now);
-  void accept(const apic::interrupt_message& message, cycles now);
-  void accept_local(const std::optional<apic::interrupt_message>& message, cycles now);
-  void apic_timer_due(cycles now);
-  void guest_timers_due(cycles now);
-  void arm_guest_timers(cycles now);
-  void arm_apic_timer(cycles now);
-  void disturb(cycles now);
-  bool recognise(cycles now) {
-    if (in_guest_) return recognise_in_guest(now);
-    if (apic_.highest_request() >= 0 || nmi_pending_) return recognise_in_root(now);
-    shadowed_ = std::exchange(shadow_, false);
-    return false;
-  }
-  bool recognise_in_root(cycles now);
-  bool recognise_in_guest(cycles now);
-  vmx::boundary_event due_in_guest(bool shadow) const;
-  bool take_debug_trap(cycles now);
-  bool wakes() const;
-  void deliver(std::uint8_t vector, cycles now, cycles cost);
-  void return_from_interrupt(cycles now);
-  void halt(cycles now);
-  void end_halt();
-  void wake(cycles now);
-  void reset_to_wait_for_sipi(cycles now);
-  void start_at(physical_address entry, cycles now);
-
-  // Spin loops (cpu_spin.cpp).
-  void begin_spin(spin_instruction& spin, cycles now);
-  void continue_spin(cycles now);
-  void spin_boundary(cycles now);
-  void end_spin(cycles now);
-  void mark_spin(cycles now);
-  void settle_spin(cycles now);
-  void leave_spin(cycles now);
-  void note_truth(spin_instruction& spin, const vmx::pause_event& pause);
-  void exit_for_pause(cycles now);
-  bool jump(spin_instruction& spin, cycles now);
-  void land();
-  void leave_jump(std::uint64_t pauses);
-  cycles spin_load() const;
-  vmx::pause_event spin_pause(const spin_instruction& spin, cycles issue) const;
-  bool pause_exits(const vmx::pause_event& pause);
-  void watch_subject(spin_instruction& spin, cycles now);
-  void line_changed(cycles now) override { materialise(now); }
-  void subject_changed(cycles now) override;
-
-  // The guest's local APIC (cpu_virtual_apic.cpp).
-  struct guest_apic;
-  struct virtual_apic_view;
-  void enter_virtual_apic(cycles now);
-  void leave_virtual_apic();
-  void note_virtual_work();
-  void note_result(const apic::virtualization_result& result);
-  bool virtual_interrupt_recognized() const;
-  bool guest_timer_pending() const;
-  void note_guest_timer();
-  void add_virtual_work(vmx::boundary_state& s) const;
-  vmx::exit_info take_trap();
-  void deliver_virtual_interrupt(cycles now);
-  void begin_virtual_processing(cycles now);
-  void end_virtual_processing(cycles now);
-  bool begin_posting(std::uint8_t vector, cycles now);
-  void state_posting_step(apic::posting_step step, std::uint16_t value, cycles now);
-  void issue_posting_step(cycles now);
-  bool continue_posting(cycles now);
-  void begin_guest_timer_event(cycles now);
-  void end_guest_timer_event(cycles now);
-  void access_guest_deadline(instruction& i, cycles now);
-  void state_virtual_access(std::uint16_t offset, bool write, std::uint64_t value, cycles now);
-  void access_virtual_cr8(system_instruction& i, cycles now);
-  cycles duration_of_cr8(bool write) const;
-  apic::x2apic_verdict access_virtual_msr(instruction& i, cycles now);
-  cycles duration_of_msr(const instruction& i) const;
-  bool goes_to_access_page(const instruction& i) const;
-  bool page_access_exits(instruction& i, cycles now);
-  void access_page(instruction& i, cycles now);
-  cycles duration_of_mmio(const instruction& i) const;
-  bool begin_sending(instruction& i, cycles now);
-  bool continue_sending(cycles now);
-  void notify(const apic::notification& n, fact_id cause, cycles now);
-
-  // VM entries and exits (cpu_transition.cpp).
-  void begin_entry(vm_entry_instruction& i, cycles now);
-  bool finish_entry(cycles now);
-  void fail_entry(vm_entry_instruction& i, const vmx::exit_info& info, cycles now, cycles before);
-  void finish_failed_entry(vm_entry_instruction& i, cycles now);
-  void begin_exit(const vmx::exit_info& info, cycles now);
-  void finish_exit(cycles now);
-  void enter_vmx_abort(cycles now);
-  void inject(const vmx::event_information& event, cycles now);
-  void start_preemption_timer(cycles now);
-  void collect_guest_registers(cycles now);
-  void spread_registers();
-  void state_steps(cycles began, cycles now, fact_id cause);
-  vmx::execution_mode mode() const;
-  std::uint64_t guest_rip() const;
-  void resume_guest_at(std::uint64_t rip, cycles now);
-
-  // Instructions that VMX has rules for (cpu_instructions.cpp).
-  static std::uint32_t length_of(const instruction& i);
-  vmx::guest_instruction describe(const instruction& i) const;
-  bool held_back(instruction& i, cycles now);
-  bool function_exits(instruction& i, cycles now);
-  bool access_exits(guest_access_instruction& i, cycles now);
-  bool fault_at_issue(instruction& i, instruction_fault what, cycles now);
-  bool fault_exits(instruction_fault what, cycles now);
-  bool strike(std::uint8_t vector, cycles now);
-  void expose_registers(const instruction& i);
-  void complete_from_registers(instruction& i);
-  bool execute_system(instruction& i, cycles now);
-  bool execute_vmx(instruction& i, cycles now);
-  void note_outcome(instruction& i, const vmx::vmx_outcome& outcome);
-  void invalidate(system_instruction& i);
-  bool finish_system(system_instruction& i, cycles now);
-  void access_cr8(system_instruction& i, cycles now);
-  bool execute_msr(instruction& i, cycles now);
-  void access_own_page(instruction& i, cycles now);
-  void broadcast_eoi(const apic::eoi_broadcast& eoi, cycles now);
-  void note_apic_outcome(const apic::register_outcome& outcome, cycles now);
-  void send_ipi(const apic::interrupt_command& command, fact_id cause, cycles now);
-  bool read_register(std::uint32_t number, std::uint64_t tsc, std::uint64_t& value, cycles now);
-  bool write_register(std::uint32_t number, std::uint64_t value, cycles now);
-  bool read_msr(std::uint32_t number, std::uint64_t& value) override;
-  bool write_msr(std::uint32_t number, std::uint64_t value) override;
-  void arm_monitor(word& line);
-  void disarm_monitor();
-  void monitored_line_changed(cycles now);
-  bool begin_wait(system_instruction& i, cycles now);
-  void end_wait(cycles now);
-  vmx::vmcs& current_vmcs() { return *vmx_.current; }
+ protected:
+  logical_cpu(machine& in, const cpu_surroundings& around, slot step) : machine_{in}, core_{around, step} {}
 
   machine& machine_;
-  timeline& time_;
-  unsigned number_;
-  std::uint32_t source_;
-  slot step_;
-  slot inbox_slot_;
-  slot apic_timer_slot_;
-  slot guest_timers_slot_;  // VMX-preemption timer and guest deadline
-  slot subject_slot_;       // only with a detector that asks for the truth
-
-  // What every event touches lies together: in a large machine it comes from afar every time.
-  strand* active_ = nullptr;
-  strand* host_ = nullptr;  // while in non-root operation
-  std::uint64_t idtr_base_ = 0;
-  std::uint64_t gs_base_ = 0;
-  activity activity_ = activity::wait_for_sipi;
-  bool in_guest_ = false;
-  bool interrupts_enabled_ = false;
-  bool shadow_ = false;    // blocking by STI
-  bool shadowed_ = false;  // the instruction about to issue is the one after STI
-  vmx::activity_state guest_activity_ = vmx::activity_state::active;
-  int sipi_pending_ = -1;  // vector of a start-up IPI for a guest that waits for it
-  bool init_pending_ = false;
-  bool nmi_pending_ = false;
-  enum class mtf_state : std::uint8_t { off, before_first, armed, pending } mtf_ = mtf_state::off;
-  bool waits_for_masked_ = false;  // MWAIT with ECX bit 0
-  bool preemption_timer_expired_ = false;
-  bool preemption_timer_active_ = false;
-  bool truth_wanted_ = false;  // by a detector, or because some only watch
-  bool jumped_ = false;        // spinning: a jump over iterations is on its way
-  bool virtual_work_ = false;  // a trap-like exit, a recognized virtual interrupt or a guest-timer event is pending
-  cycles until_{0};            // of a compute
   std::uint64_t steps_ = 0;
-
-  inbox inbox_;
-  apic::local_apic apic_;
-  vmx::vmx_state vmx_;
-  vmx::processor_state registers_;  // RIP, RSP, IF and what else the engine keeps apart: only around transitions
-  vmx::nmi_state nmi_;
-  const vmx::nmi_rule* nmi_rule_ = &vmx::nmi_table.front();  // of the guest
-  msr_file msrs_;
-  vmx::vmx_unit vmx_unit_;
-  vmx::entry_context entry_context_;
-  spin_detectors detectors_;
-  accounting account_;
-  boot_if* software_ = nullptr;
-
-  cycles preemption_timer_loaded_{0};
-  std::uint32_t preemption_timer_start_ = 0;
-  cycles mtf_since_{0};  // armed in this cycle
-  cycles began_{0};      // of the activity
-  cycles exit_began_{0};
-  vmx::exit_info exit_info_{};
-  vmx::vmx_abort abort_ = vmx::vmx_abort::none;
-  std::string why_entry_failed_;  // the latest that ended with VMfailValid
-  recent_plans plans_;
-  const transition_plan* plan_ = nullptr;  // of the transition under way
-  vmx::instruction_outcome outcome_;       // of the system instruction in flight, in a guest
-  cycles lookup_{0};                       // bitmaps and EPT entries it reads
-  std::array<std::uint64_t, 4> debug_registers_{};
-  std::uint64_t random_numbers_ = 0;  // RDRAND and RDSEED so far
-
-  // MONITOR and what waits for it.
-  struct monitor_watcher final : line_watcher {
-    explicit monitor_watcher(logical_cpu& cpu) : of{cpu} {}
-    void line_changed(cycles now) override { of.monitored_line_changed(now); }
-    logical_cpu& of;
-  };
-  monitor_watcher monitor_{*this};
-  word* monitored_ = nullptr;
-  cycles wait_end_ = cycles::never();
-
-  std::unique_ptr<guest_apic> guest_apic_;  // once a guest has used the TPR shadow
-
-  fact_id cause_{};
-  fact_id exit_cause_{};
-  std::uint64_t bus_tag_ = 0;  // of the last request
-  std::uint64_t sent_ = 0;     // messages sent, to number them
-
-  // A jump over iterations of a spin loop.
-  vmx::pause_event jump_pause_{};  // the first PAUSE jumped over
-  bool jump_loads_first_ = false;  // it lies behind the load with which the jump began
-  std::uint64_t jump_count_ = 0;   // lands at PAUSE number this, from 0; ~0: never
-  std::uint64_t episodes_ = 0;     // spin loops begun
-  cycles spin_mark_{0};            // subject's running cycles at the start of the open interval
+  cpu_core core_;
 };
+
+/// `machine`'s way to make one.
+std::unique_ptr<logical_cpu> make_logical_cpu(machine& in, unsigned number);
 
 }  // namespace vmxsys::cpu

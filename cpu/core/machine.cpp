@@ -17,7 +17,7 @@ machine::machine(machine_config config)
   const unsigned count = config_.shape.cpus();
   if (count == 0) throw std::invalid_argument("a machine needs at least one CPU");
   cpus_.reserve(count);
-  for (unsigned i = 0; i < count; ++i) cpus_.push_back(std::make_unique<logical_cpu>(*this, i));
+  for (unsigned i = 0; i < count; ++i) cpus_.push_back(make_logical_cpu(*this, i));
 }
 
 machine::~machine() = default;
@@ -54,7 +54,7 @@ void machine::run_until(cycles end) {
 
 void machine::check_accounting() {
   for (auto& c : cpus_) {
-    c->close_books(time_.now());
+    c->close_accounting(time_.now());
     c->account().check(time_.now(), c->number());
   }
 }

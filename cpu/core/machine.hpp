@@ -21,6 +21,7 @@
 #include <vmxsys/vmx/vmcs/active_vmcs_store.hpp>
 #include <vmxsys/vmx/vmcs/capability.hpp>
 
+#include "cpu_core.hpp"
 #include "spin_detectors.hpp"
 #include "transition_costs.hpp"
 
@@ -56,7 +57,7 @@ struct machine_config {
   apic::arbitration_rule arbitration = apic::arbitration_rule::round_robin;
   detector_maker make_detector;               ///< of each CPU's spin detector; null: none
   std::vector<observing_detector> observers;  ///< on every CPU besides, without a say
-  /// The host's hint to detectors, asked at every VM entry: does somebody else wait for this CPU? Null: never.
+  /// The host's hint to detectors, asked at every VM entry: does another thread wait for this CPU? Null: never.
   std::function<bool(unsigned cpu)> overcommitted;
   bool stepped = false;  ///< execute every PAUSE and every poll
 };
@@ -64,7 +65,7 @@ struct machine_config {
 /// The hardware of one machine without SystemC: a timeline, memory, CPUs with their local APICs, and the fabric that
 /// carries interrupt messages between them. Software comes through `boot_if`. `sc_timeline_module.hpp` puts the same
 /// machine under a SystemC kernel.
-class machine {
+class machine final : public interrupt_fabric {
  public:
   explicit machine(machine_config config);
   ~machine();
@@ -86,18 +87,18 @@ class machine {
   /// Connects, or with null disconnects, what carries accesses to devices outside the machine.
   void connect_bus(bus_if* bus) { bus_ = bus; }
   bus_if* bus() const { return bus_; }
-  /// Connects somebody who hears of EOI broadcasts, in the order of connection; only before the first run.
+  /// Connects a listener to EOI broadcasts; they are called in the order of connection. Only before the first run.
   void attach(eoi_listener& who);
   /// Runs every event before `end`. The bootstrap processor starts at cycle 0.
   void run_until(cycles end);
-  /// Closes the books at the present and throws `invariant_error` unless every CPU's add up.
+  /// Closes the accounting of every CPU at the present and throws `invariant_error` unless it adds up.
   void check_accounting();
   /// Puts every CPU that jumped over loop iterations back to where it exactly is now. Changes nothing that anybody can
   /// observe.
   void materialise();
 
   /// Sends an interprocessor interrupt: one message to each addressed CPU after its flight.
-  void send(const apic::interrupt_command& command, unsigned from, cycles now, fact_id cause);
+  void send(const apic::interrupt_command& command, unsigned from, cycles now, fact_id cause) override;
   /// The CPUs that a command reaches: those it addresses, and of a lowest-priority one the winner of the arbitration
   /// among those that would accept it, which this call decides. `sender`: hardware ID of the local APIC that sends it;
   /// only shorthands look at it.
@@ -107,9 +108,9 @@ class machine {
   void post(unsigned to, cycles at, unsigned sender, apic::interrupt_message message);
 
   /// A local APIC enters or leaves x2APIC mode.
-  void note_apic_mode(bool x2apic) { not_x2apic_ += x2apic ? -1 : 1; }
+  void note_apic_mode(bool x2apic) override { not_x2apic_ += x2apic ? -1 : 1; }
   /// The EOI of a level-triggered interrupt leaves `from`'s local APIC.
-  void broadcast_eoi(std::uint8_t vector, unsigned from, cycles now);
+  void broadcast_eoi(std::uint8_t vector, unsigned from, cycles now) override;
 
   /// What VM entries and exits cost.
   const transition_costs& transitions() const { return transitions_; }

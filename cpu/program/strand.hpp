@@ -54,7 +54,8 @@ class strand {
   strand* passenger() const { return passenger_; }
 
  private:
-  friend class logical_cpu;
+  friend struct cpu_core;
+  friend class cpu_engine;
   friend class spin_subject;
   friend class code_scope;
   friend class name_space;

@@ -6,6 +6,7 @@
 
 #include <vmxsys/apic/virtualization/ipi_virtualization.hpp>
 #include <vmxsys/apic/virtualization/posted_interrupts.hpp>
+#include <vmxsys/cpu/core/msr_file.hpp>
 #include <vmxsys/cpu/program/system_instruction.hpp>
 
 #include "rig.hpp"

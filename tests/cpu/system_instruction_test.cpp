@@ -1,3 +1,4 @@
+#include <vmxsys/cpu/core/msr_file.hpp>
 #include <vmxsys/cpu/program/system_instruction.hpp>
 #include <vmxsys/vmx/transition/msr_list.hpp>
 #include <vmxsys/vmx/vmcs/exit_qualification.hpp>

@@ -1,5 +1,7 @@
 #include "after_entry.hpp"
 
+#include <utility>
+
 #include <vmxsys/vmx/events/exception.hpp>
 #include <vmxsys/vmx/events/monitor_trap_flag.hpp>
 #include <vmxsys/vmx/events/nmi.hpp>
@@ -58,6 +60,15 @@ constexpr std::array<entry_pending_rule, entry_pending_rule_count> pending_rules
      }},
 }};
 
+// Unrolled, so that the rules are inlined: every entry asks them all.
+template <std::size_t... I>
+pending_events pending_after(const vmcs& v, const physical_memory& memory, const entry_aftermath& a,
+                             std::index_sequence<I...>) {
+  pending_events pending;
+  (pending.set(pending_rules[I].event, pending_rules[I].pends(v, memory, a)), ...);
+  return pending;
+}
+
 }  // namespace
 
 entry_aftermath after_entry(const vmcs& v) noexcept {
@@ -97,8 +108,7 @@ const std::array<entry_pending_rule, entry_pending_rule_count>& entry_pending_ta
 
 boundary_state boundary_after_entry(const vmcs& v, const physical_memory& memory, const entry_aftermath& a,
                                     std::uint64_t rflags, const boundary_state& outside) noexcept {
-  pending_events pending;
-  for (const entry_pending_rule& rule : pending_rules) pending.set(rule.event, rule.pends(v, memory, a));
+  const pending_events pending = pending_after(v, memory, a, std::make_index_sequence<entry_pending_rule_count>{});
   boundary_state b = outside;
   b.activity = a.activity;
   b.waiting = false;
