@@ -10,7 +10,7 @@
 
 #include <vmxsys/platform/config/json_binding.hpp>
 #include <vmxsys/platform/config/parameter.hpp>
-#include <vmxsys/platform/config/units.hpp>
+#include <vmxsys/vmx/base/units.hpp>
 
 namespace vmxsys::platform {
 
