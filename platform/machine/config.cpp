@@ -8,10 +8,19 @@
 #include <vmxsys/models/kvm/spin/spin_policy.hpp>
 #include <vmxsys/models/kvm/timers/timer_backend.hpp>
 #include <vmxsys/platform/presets/preset.hpp>
-#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
+#include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 #include <vmxsys/vmx/vmcs/capability.hpp>
 
 namespace vmxsys::platform {
+
+namespace {
+template <class Entry>
+std::vector<choice> choices_of(const catalogue<Entry>& all) {
+  std::vector<choice> result;
+  for (const Entry* e : all) result.push_back({e->name, e->description});
+  return result;
+}
+}  // namespace
 
 std::vector<choice> preset_choices() {
   std::vector<choice> result;
@@ -19,22 +28,7 @@ std::vector<choice> preset_choices() {
   return result;
 }
 
-std::vector<choice> detector_choices() {
-  std::vector<choice> result;
-  for (std::size_t i = 0; i < vmx::spin_detector_table_size(); ++i) {
-    const vmx::spin_detector_entry& d = vmx::spin_detector_table()[i];
-    // How the gap is measured is a parameter of its own here.
-    if (std::string_view{d.name} != "pause_loop_exiting_end_to_start") result.push_back({d.name, d.description});
-  }
-  return result;
-}
-
-std::vector<choice> observer_choices() {
-  std::vector<choice> result;
-  for (std::size_t i = 0; i < vmx::spin_detector_table_size(); ++i)
-    result.push_back({vmx::spin_detector_table()[i].name, vmx::spin_detector_table()[i].description});
-  return result;
-}
+std::vector<choice> detector_choices() { return choices_of(vmx::spin_detectors()); }
 
 std::vector<choice> gap_measure_choices() {
   return {
@@ -286,11 +280,12 @@ void check_combinations(const run_config& config, const std::vector<config_error
                 "a core clock is 10 .. 1000 percent of the TSC's, or 0 for the preset's");
   }
 
-  if (hardware && machine.detector.name == "pause_loop_exiting") {
+  const vmx::spin_detector_entry* detector = vmx::spin_detectors().find(machine.detector.name);
+  if (hardware && detector && detector->ple_control) {
     constexpr unsigned pause_loop_exiting_bit = 10;  // SDM Vol. 3C, secondary processor-based controls
     const vmx::capability_row* row = vmx::find_capability_row(hardware->capabilities);
     if (row && !row->values.supports(vmx::control_word::secondary, pause_loop_exiting_bit)) {
-      found.fault("machine.detector.name", "\"pause_loop_exiting\"",
+      found.fault("machine.detector.name", '"' + machine.detector.name + '"',
                   "preset \"" + machine.preset + "\" (capabilities \"" + row->name + "\") has no PAUSE-loop exiting",
                   {"machine.preset"});
     }

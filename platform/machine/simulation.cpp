@@ -5,7 +5,7 @@
 
 #include <vmxsys/models/schedulers/cfs.hpp>
 #include <vmxsys/models/schedulers/round_robin.hpp>
-#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
+#include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 #include <vmxsys/vmx/vmcs/capability.hpp>
 
 namespace vmxsys::platform {
@@ -39,9 +39,9 @@ models::timer_advance_rules to_model(const timer_advance_config& a, std::uint64_
   return {kind::fixed, static_cast<std::uint32_t>(nanoseconds_of(a.lead, tsc_khz))};
 }
 
-std::string detector_name(const detector_config& d) {
-  if (d.name == "pause_loop_exiting" && d.gap_measure == "end_to_start") return "pause_loop_exiting_end_to_start";
-  return d.name;
+settings detector_options(const detector_config& d) {
+  if (d.gap_measure == "end_to_start") return {{"gap_end_to_start", true}};
+  return {};
 }
 
 }  // namespace
@@ -81,9 +81,12 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   hw.shape = {config.machine.sockets, config.machine.cores, config.machine.threads};
   hw.costs = preset_.costs;
   hw.capabilities = vmx::find_capability_row(preset_.capabilities)->values;
-  hw.make_detector = [name = detector_name(config.machine.detector)] { return vmx::make_spin_detector(name); };
+  const detector_config& acting = config.machine.detector;
+  hw.make_detector = [chosen = vmx::spin_detectors().select(acting.name, detector_options(acting))] {
+    return chosen.make();
+  };
   for (const observer_config& o : config.machine.observers)
-    hw.observers.push_back({[name = o.name] { return vmx::make_spin_detector(name); }, o.gap, o.window});
+    hw.observers.push_back({[chosen = vmx::spin_detectors().select(o.name)] { return chosen.make(); }, o.gap, o.window});
   hw.overcommitted = [this](unsigned cpu) { return host_ && host_->nr_running(cpu) > 1; };
   hw.boot_apic = models::find_apic_driver(config.bare_metal ? config.vms[0].guest.apic : config.host.apic)->mode;
   hw.stepped = config.machine.stepped;

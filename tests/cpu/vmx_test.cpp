@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <vmxsys/vmx/events/preemption_timer.hpp>
+#include <vmxsys/vmx/instructions/exit_bitmaps.hpp>
 
 #include "rig.hpp"
 

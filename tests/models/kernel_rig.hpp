@@ -17,7 +17,7 @@
 #include <vmxsys/models/kvm/kvm_facts.hpp>
 #include <vmxsys/models/schedulers/cfs.hpp>
 #include <vmxsys/models/schedulers/round_robin.hpp>
-#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
+#include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 #include <vmxsys/vmx/vmcs/capability.hpp>
 
 // A bare machine with a kernel whose threads are lambdas, a record of what it states, and a spy between the kernel and
@@ -153,7 +153,7 @@ inline cpu::machine_config bare_hardware(unsigned cpus, bool stepped = false) {
   cpu::machine_config c;
   c.shape = {1, cpus, 1};
   c.capabilities = vmx::find_capability_row("cascade_lake_sp")->values;
-  c.make_detector = [] { return vmx::make_spin_detector("pause_loop_exiting"); };
+  c.make_detector = [] { return vmx::spin_detectors().select("pause_loop_exiting").make(); };
   c.stepped = stepped;
   return c;
 }
