@@ -49,7 +49,7 @@ kernel::kernel(cpu::machine& hw, kernel_config config)
       idtr_base_{hw.names().add(*this)},
       memory_{config_.memory_base, config_.memory_bytes},
       locks_{std::make_unique<environment>(*this)},
-      policy_{config_.make_scheduler(config_.cpus)},
+      policy_{config_.scheduler.make(scheduler_environment{config_.cpus, config_.tsc_khz})},
       apic_{make_driver(config_.apic, config_.cpus)},
       cpus_(config_.cpus) {
   for (unsigned i = 0; i < config_.cpus; ++i) {

@@ -11,8 +11,9 @@
 #include <vmxsys/cpu/program/name_space.hpp>
 #include <vmxsys/models/kernel/locks/spinlock.hpp>
 #include <vmxsys/models/schedulers/balancer.hpp>
-#include <vmxsys/models/schedulers/placement.hpp>
+#include <vmxsys/models/schedulers/catalogue.hpp>
 #include <vmxsys/models/schedulers/scheduler.hpp>
+#include <vmxsys/models/schedulers/select_task_rq.hpp>
 #include <vmxsys/models/schedulers/yield_to.hpp>
 
 #include "apic_driver.hpp"
@@ -65,12 +66,12 @@ struct kernel_config {
   bool tracing = false;                          ///< tracepoints are enabled and cost time
   physical_address memory_base = 0x1'0000'0000;  ///< where its shared words live
   std::uint64_t memory_bytes = 64u << 20;
-  std::function<std::unique_ptr<scheduler>(unsigned cpus)> make_scheduler;
+  selection<scheduler_entry> scheduler = schedulers().select();
 };
 
 /// A small Linux-like kernel over the instruction set: threads, per-CPU run queues guarded by contended locks, wake-ups
-/// with placement, load balancing, reschedule interrupts, ticks, timers, idle. The same class runs as a host, as a
-/// guest and on bare metal: whether an instruction exits is the CPU's business.
+/// with choice of a CPU, load balancing, reschedule interrupts, ticks, timers, idle. The same class runs as a host, as
+/// a guest and on bare metal: whether an instruction exits is the CPU's business.
 ///
 /// Kernel data is plain C++: what one CPU does to another's data happens at the cycle it does it. What takes time
 /// in between (locks, lines, interrupts, straight-line work) is awaited.

@@ -96,6 +96,7 @@ virtual_machine::virtual_machine(kvm& of, unsigned number, virtual_machine_confi
     v.thread_->notifier = &v;
     v.thread_->extended_state = true;
     v.thread_->address_space = number + 1;
+    v.thread_->entity->group = number + 1;
   }
   of.path().prepare(*this);
   vcpus_[0]->state_ = vcpu::mp_state::runnable;

@@ -7,6 +7,7 @@
 #include <vmxsys/models/kvm/interrupts/interrupt_path.hpp>
 #include <vmxsys/models/kvm/spin/spin_policy.hpp>
 #include <vmxsys/models/kvm/timers/timer_backend.hpp>
+#include <vmxsys/models/schedulers/catalogue.hpp>
 #include <vmxsys/platform/presets/preset.hpp>
 #include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 #include <vmxsys/vmx/vmcs/capability.hpp>
@@ -36,10 +37,7 @@ std::vector<choice> gap_measure_choices() {
       {"end_to_start", "from the end of one PAUSE to the issue of the next"}};
 }
 
-std::vector<choice> scheduler_choices() {
-  return {{"cfs", "Linux's Completely Fair Scheduler: virtual run time, buddies, wakeup granularity, yield_to"},
-          {"round_robin", "a queue and a fixed time slice"}};
-}
+std::vector<choice> scheduler_choices() { return choices_of(models::schedulers()); }
 
 std::vector<choice> scheduler_profile_choices() {
   return {{"v6.1", "Linux 6.1, the last long-term version that picks by CFS"},

@@ -3,8 +3,6 @@
 #include <stdexcept>
 #include <utility>
 
-#include <vmxsys/models/schedulers/cfs.hpp>
-#include <vmxsys/models/schedulers/round_robin.hpp>
 #include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 #include <vmxsys/vmx/vmcs/capability.hpp>
 
@@ -39,6 +37,15 @@ models::timer_advance_rules to_model(const timer_advance_config& a, std::uint64_
   return {kind::fixed, static_cast<std::uint32_t>(nanoseconds_of(a.lead, tsc_khz))};
 }
 
+settings scheduler_options(const scheduler_config& s) {
+  if (s.name == "round_robin") return {{"quantum", s.quantum}};
+  settings all{{"profile", s.profile}};
+  if (s.latency) all.push_back({"latency", *s.latency});
+  if (s.min_granularity) all.push_back({"min_granularity", *s.min_granularity});
+  if (s.wakeup_granularity) all.push_back({"wakeup_granularity", *s.wakeup_granularity});
+  return all;
+}
+
 settings detector_options(const detector_config& d) {
   if (d.gap_measure == "end_to_start") return {{"gap_end_to_start", true}};
   return {};
@@ -59,19 +66,7 @@ models::kernel_config simulation::kernel_settings(const scheduler_config& s, uns
   k.hz = hz;
   k.tsc_khz = preset_.tsc_khz;
   k.costs = preset_.kernel;
-  const std::uint64_t khz = preset_.tsc_khz;
-  k.make_scheduler = [s, khz](unsigned n) -> std::unique_ptr<models::scheduler> {
-    if (s.name == "round_robin") {
-      models::round_robin_tunables t;
-      t.quantum = nanoseconds_of(s.quantum, khz);
-      return std::make_unique<models::round_robin_scheduler>(n, t);
-    }
-    models::cfs_tunables t = models::cfs_tunables::of(*models::cfs_version_named(s.profile), n);
-    if (s.latency) t.latency = nanoseconds_of(*s.latency, khz);
-    if (s.min_granularity) t.min_granularity = nanoseconds_of(*s.min_granularity, khz);
-    if (s.wakeup_granularity) t.wakeup_granularity = nanoseconds_of(*s.wakeup_granularity, khz);
-    return std::make_unique<models::cfs_scheduler>(n, t);
-  };
+  k.scheduler = models::schedulers().select(s.name, scheduler_options(s));
   return k;
 }
 
@@ -86,7 +81,8 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     return chosen.make();
   };
   for (const observer_config& o : config.machine.observers)
-    hw.observers.push_back({[chosen = vmx::spin_detectors().select(o.name)] { return chosen.make(); }, o.gap, o.window});
+    hw.observers.push_back(
+        {[chosen = vmx::spin_detectors().select(o.name)] { return chosen.make(); }, o.gap, o.window});
   hw.overcommitted = [this](unsigned cpu) { return host_ && host_->nr_running(cpu) > 1; };
   hw.boot_apic = models::find_apic_driver(config.bare_metal ? config.vms[0].guest.apic : config.host.apic)->mode;
   hw.stepped = config.machine.stepped;
