@@ -58,7 +58,7 @@ kernel::kernel(cpu::machine& hw, kernel_config config)
     p.source = hw.add_fact_source();
     p.idle = std::make_unique<thread>(hw.names(), "swapper/" + std::to_string(i), 0);
     p.current = p.idle.get();
-    p.queue_lock = make_spinlock(config_.locks, *locks_);
+    p.queue_lock = make_lock();
     p.balance = balance_state{config_.cpus};
   }
 }

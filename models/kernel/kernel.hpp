@@ -9,7 +9,7 @@
 #include <vmxsys/cpu/core/machine.hpp>
 #include <vmxsys/cpu/memory/cpu_set.hpp>
 #include <vmxsys/cpu/program/name_space.hpp>
-#include <vmxsys/models/kernel/locks/spinlock.hpp>
+#include <vmxsys/models/kernel/locks/catalogue.hpp>
 #include <vmxsys/models/schedulers/balancer.hpp>
 #include <vmxsys/models/schedulers/catalogue.hpp>
 #include <vmxsys/models/schedulers/scheduler.hpp>
@@ -55,8 +55,8 @@ struct kernel_config {
   unsigned hz = 250;
   std::uint64_t tsc_khz = 2'300'000;
   kernel_costs costs;
-  lock_kind locks = lock_kind::queued;   ///< of its run queues and of the locks it hands out
-  std::string apic = "x2apic_physical";  ///< a name of apic_drivers()
+  selection<lock_entry> locks = spinlocks().select();  ///< of its run queues and of the locks it hands out
+  std::string apic = "x2apic_physical";                ///< a name of apic_drivers()
   /// Calls of all other CPUs go out by one ICR write with a shorthand (native_send_call_func_ipi, Linux v5.4 and later
   /// with every present CPU online).
   bool ipi_shorthands = false;
@@ -110,6 +110,8 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   unsigned cpus() const { return config_.cpus; }
   models::scheduler& policy() { return *policy_; }
   lock_environment& locks() { return *locks_; }
+  /// A lock of the kind that this kernel uses.
+  std::unique_ptr<spinlock> make_lock() { return config_.locks.make(*locks_, lock_user::kernel); }
   const apic_driver& apic() const { return *apic_; }
   cpu::region_allocator& memory() { return memory_; }
   const std::vector<std::unique_ptr<thread>>& threads() const { return threads_; }

@@ -59,7 +59,7 @@ kvm::kvm(kernel& host, kvm_config config)
   if (config_.housekeeping_cpu >= host.cpus()) throw std::invalid_argument("the host has no such housekeeping CPU");
   running_.assign(host.cpus(), no_vcpu);
   waiting_.resize(host.cpus());
-  for (waiters& w : waiting_) w.lock = make_spinlock(host.config().locks, host.locks());
+  for (waiters& w : waiting_) w.lock = host.make_lock();
 }
 
 kvm::~kvm() = default;

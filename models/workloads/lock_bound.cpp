@@ -12,7 +12,7 @@ class lock_bound final : public process {
  public:
   lock_bound(kernel& on, const lock_bound_parameters& parameters, std::uint64_t seed)
       : process{on, parameters.threads, seed}, parameters_{parameters} {
-    for (unsigned i = 0; i < parameters.locks; ++i) locks_.push_back(make_spinlock(on.config().locks, on.locks()));
+    for (unsigned i = 0; i < parameters.locks; ++i) locks_.push_back(on.make_lock());
   }
   const char* name() const noexcept override { return "lock_bound"; }
 

@@ -1,5 +1,4 @@
 #include "detail/process.hpp"
-#include "detail/user_lock.hpp"
 
 namespace vmxsys::models {
 
@@ -13,7 +12,8 @@ class user_spin final : public process {
  public:
   user_spin(kernel& on, const user_spin_parameters& parameters, std::uint64_t seed)
       : process{on, parameters.threads, seed}, parameters_{parameters} {
-    for (unsigned i = 0; i < parameters.locks; ++i) locks_.push_back(make_user_lock(parameters.lock, on.locks()));
+    for (unsigned i = 0; i < parameters.locks; ++i)
+      locks_.push_back(parameters.lock.make(on.locks(), lock_user::program));
   }
   const char* name() const noexcept override { return "user_spin"; }
 

@@ -37,11 +37,11 @@ struct tlb_shootdown_parameters {
 /// Threads that compute and, between two computations, take a spinlock of their own program: all of it at CPL 3, where
 /// holders and waiters are preempted at any instruction.
 struct user_spin_parameters {
-  unsigned threads = 0;                      ///< 0: one for each CPU of the kernel
-  lock_kind lock = lock_kind::test_and_set;  ///< or ticket
-  unsigned locks = 1;                        ///< each round takes a random one of them
-  duration_distribution work;                ///< between two critical sections
-  duration_distribution hold;                ///< of a critical section
+  unsigned threads = 0;        ///< 0: one for each CPU of the kernel
+  selection<lock_entry> lock;  ///< one that is for programs
+  unsigned locks = 1;          ///< each round takes a random one of them
+  duration_distribution work;  ///< between two critical sections
+  duration_distribution hold;  ///< of a critical section
 };
 
 /// How the workload `ipi` interrupts its targets.
@@ -83,7 +83,6 @@ std::unique_ptr<workload> add_tlb_shootdown(kernel& on, const tlb_shootdown_para
 /// Throws std::invalid_argument for a kernel with one CPU.
 std::unique_ptr<workload> add_ipi(kernel& on, const ipi_parameters& parameters, std::uint64_t seed);
 std::unique_ptr<workload> add_timer(kernel& on, const timer_parameters& parameters, std::uint64_t seed);
-/// Throws std::invalid_argument for a queued lock.
 std::unique_ptr<workload> add_user_spin(kernel& on, const user_spin_parameters& parameters, std::uint64_t seed);
 
 }  // namespace vmxsys::models

@@ -4,6 +4,7 @@
 #include <boost/json.hpp>
 
 #include <vmxsys/models/kernel/apic_driver.hpp>
+#include <vmxsys/models/kernel/locks/catalogue.hpp>
 #include <vmxsys/models/kvm/interrupts/interrupt_path.hpp>
 #include <vmxsys/models/kvm/spin/spin_policy.hpp>
 #include <vmxsys/models/kvm/timers/timer_backend.hpp>
@@ -84,15 +85,13 @@ std::vector<choice> placement_choices() {
       {"stacked", "vCPUs 2k and 2k+1 of a VM are bound to one CPU, the VMs one after the other"}};
 }
 
-std::vector<choice> lock_choices() {
-  return {{"test_and_set", "one word, whoever comes first"},
-          {"ticket", "first come, first served; every waiter polls one word"},
-          {"queued", "first come, first served; every waiter polls its own word"}};
-}
+std::vector<choice> lock_choices() { return choices_of(models::spinlocks()); }
 
 std::vector<choice> user_lock_choices() {
-  return {{"test_and_set", "one word, whoever comes first"},
-          {"ticket", "first come, first served; every waiter polls one word"}};
+  std::vector<choice> result;
+  for (const models::lock_entry* lock : models::spinlocks())
+    if (lock->for_programs) result.push_back({lock->name, lock->description});
+  return result;
 }
 
 std::vector<choice> workload_choices() {

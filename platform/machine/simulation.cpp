@@ -116,7 +116,7 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   for (const vm_config& vm : config.vms) {
     models::kernel_config g = kernel_settings(vm.guest.scheduler, vm.vcpus, vm.guest.hz);
     g.name = vm.name;
-    g.locks = *models::lock_kind_named(vm.guest.lock);
+    g.locks = models::spinlocks().select(vm.guest.lock);
     g.apic = vm.guest.apic;
     g.ipi_shorthands = vm.guest.ipi_shorthands;
     if (models::find_interrupt_path(config.host.interrupt_path)->pinned) g.ipi_vector_shift = guest_vector_shift;
@@ -160,7 +160,7 @@ std::unique_ptr<models::workload> simulation::make_workload(models::kernel& gues
   if (w.name == "user_spin")
     return models::add_user_spin(guest,
                                  {.threads = w.threads,
-                                  .lock = *models::lock_kind_named(w.lock),
+                                  .lock = models::spinlocks().select(w.lock),
                                   .locks = w.locks,
                                   .work = length(w.work),
                                   .hold = length(w.hold)},

@@ -3,8 +3,9 @@
 #include <map>
 #include <set>
 
+#include <vmxsys/models/kernel/locks/test_and_set_lock.hpp>
+#include <vmxsys/models/kernel/locks/ticket_lock.hpp>
 #include <vmxsys/models/workloads/bench_facts.hpp>
-#include <vmxsys/models/workloads/detail/user_lock.hpp>
 #include <vmxsys/models/workloads/workload.hpp>
 
 #include "kvm_rig.hpp"
@@ -123,21 +124,28 @@ TEST(tlb_shootdown, cpus_without_a_thread_are_left_alone) {
 
 // -- user_spin --------------------------------------------------------------------------------------------------------
 
-workload_maker spinning(lock_kind kind, unsigned threads = 0, cycles hold = 5 * us) {
+workload_maker spinning(const std::string& kind, unsigned threads = 0, cycles hold = 5 * us) {
   return [=](kernel& k) {
-    return add_user_spin(k, {.threads = threads, .lock = kind, .work = exponential(20 * us), .hold = fixed(hold)},
-                         seed);
+    return add_user_spin(
+        k, {.threads = threads, .lock = spinlocks().select(kind), .work = exponential(20 * us), .hold = fixed(hold)},
+        seed);
   };
 }
 
-class every_user_lock : public ::testing::TestWithParam<lock_kind> {};
-INSTANTIATE_TEST_SUITE_P(user_spin, every_user_lock, ::testing::Values(lock_kind::test_and_set, lock_kind::ticket),
-                         [](const auto& row) { return std::string{to_string(row.param)}; });
-
-TEST(user_spin, has_no_queued_lock) {
-  kernel_rig r{1};
-  EXPECT_THROW(make_user_lock(lock_kind::queued, r.k().locks()), std::invalid_argument);
+std::vector<std::string> program_locks() {
+  std::vector<std::string> names;
+  for (const lock_entry* e : spinlocks())
+    if (e->for_programs) names.emplace_back(e->name);
+  return names;
 }
+/// How the facts of a lock show which it is.
+std::uint8_t fact_kind_of(const std::string& lock) {
+  return lock == "ticket" ? ticket_lock::fact_kind : test_and_set_lock::fact_kind;
+}
+
+class every_user_lock : public ::testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(user_spin, every_user_lock, ::testing::ValuesIn(program_locks()),
+                         [](const auto& row) { return row.param; });
 
 TEST_P(every_user_lock, spins_in_the_program_and_never_enters_the_kernel_for_it) {
   bare_run w{4, spinning(GetParam())};
@@ -150,7 +158,7 @@ TEST_P(every_user_lock, spins_in_the_program_and_never_enters_the_kernel_for_it)
   ASSERT_FALSE(w.waits.of<lock_wait_fact>().empty());
   std::size_t of_the_program = 0;
   for (const auto& f : w.waits.of<lock_wait_fact>())
-    if (f->kind == GetParam()) {  // run queues have queued locks
+    if (f->kind == fact_kind_of(GetParam())) {  // run queues have queued locks
       ++of_the_program;
       EXPECT_EQ(f->futile, cycles{0}) << "everybody has a CPU of his own";
     }
@@ -175,7 +183,7 @@ std::vector<interval> absences(const kernel_rig& r, std::uint32_t strand) {
 // Worker 0 shares its CPU with a thread that only computes; worker 1 has its own. So worker 1 waits in vain exactly
 // while worker 0 is preempted in its critical section, or, with tickets, as next owner.
 TEST_P(every_user_lock, a_wait_is_futile_while_the_holder_is_preempted) {
-  const lock_kind kind = GetParam();
+  const std::string& kind = GetParam();
   bare_run w{2, spinning(kind, 0, 200 * us), [](kernel_config& c) { c.hz = 1000; }};
   w.r.hog("hog", {0});
   w.r.run_until(400 * ms);
@@ -184,7 +192,7 @@ TEST_P(every_user_lock, a_wait_is_futile_while_the_holder_is_preempted) {
   const std::vector<interval> away = absences(w.r, sharing);
   unsigned futile = 0;
   for (const auto& f : w.waits.of<lock_wait_fact>()) {
-    if (f->kind != kind || f->waiter != alone) continue;
+    if (f->kind != fact_kind_of(kind) || f->waiter != alone) continue;
     cycles expected{0};
     bool at_the_end = false;  // preempted behind its release, while the lock is changing hands
     for (const interval& a : away) {
@@ -208,7 +216,7 @@ TEST_P(every_user_lock, a_waiter_is_preempted_like_any_user_code) {
   EXPECT_GT(w.units(), 15u);
   std::set<std::uint32_t> pids;
   for (const auto& f : w.r.log.of<work_fact>()) pids.insert(f->pid);
-  if (GetParam() == lock_kind::ticket) EXPECT_EQ(pids.size(), 3u) << "strict turns; the other lock starves";
+  if (GetParam() == "ticket") EXPECT_EQ(pids.size(), 3u) << "strict turns; the other lock starves";
   EXPECT_GT(w.r.hw.cpu(0).account().total(cpu::world::root, cpu::bucket::spin_futile), 50 * ms);
 }
 
@@ -256,7 +264,7 @@ TEST(tlb_shootdown, in_an_overcommitted_guest_spins_in_vain_and_exits) {
 
 // The program's loop runs at CPL 3: PAUSE-loop exiting does not see it, in vain or not.
 TEST(user_spin, in_an_overcommitted_guest_spins_in_vain_and_does_not_exit) {
-  guest_run g{spinning(lock_kind::ticket, 0, 20 * us)};
+  guest_run g{spinning("ticket", 0, 20 * us)};
   g.r.run_until(200 * ms);
   EXPECT_GT(g.work.of<work_fact>().size(), 50u);
   EXPECT_GT(g.booked(cpu::bucket::spin_futile), 20 * ms);
@@ -337,9 +345,9 @@ struct named_workload {
 const named_workload all_workloads[] = {
     {"tlb_shootdown", [](kernel& k) { return unmapping(k); }},
     {"tlb_shootdown_by_more_threads_than_cpus", [](kernel& k) { return unmapping(k, 7); }},
-    {"user_test_and_set", spinning(lock_kind::test_and_set)},
-    {"user_ticket", spinning(lock_kind::ticket)},
-    {"user_ticket_of_more_threads_than_cpus", spinning(lock_kind::ticket, 7)},
+    {"user_test_and_set", spinning("test_and_set")},
+    {"user_ticket", spinning("ticket")},
+    {"user_ticket_of_more_threads_than_cpus", spinning("ticket", 7)},
     {"ipi", [](kernel& k) { return sending(k, ipi_send::interrupt, 2); }},
     {"ipi_by_shorthand_to_halted_cpus", [](kernel& k) { return sending(k, ipi_send::shorthand, 0, true); }},
     {"ipi_by_call", [](kernel& k) { return sending(k, ipi_send::call, 2); }},
