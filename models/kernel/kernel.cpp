@@ -20,13 +20,12 @@ constexpr std::uint8_t trampoline_page = 0x99;
 constexpr cycles bring_up_work{20'000};
 constexpr cycles bring_up_poll{2'000};
 
-std::unique_ptr<apic_driver> make_driver(const std::string& name, unsigned cpus) {
-  const apic_driver_entry* found = find_apic_driver(name);
-  if (found == nullptr) throw std::invalid_argument("unknown APIC driver '" + name + "'");
-  if (cpus > found->most_cpus)
-    throw std::invalid_argument("APIC driver '" + name + "' addresses " + std::to_string(found->most_cpus) +
+std::unique_ptr<apic_driver> make_driver(const selection<apic_driver_entry>& chosen, unsigned cpus) {
+  const unsigned most = chosen.entry().most_cpus;
+  if (cpus > most)
+    throw std::invalid_argument("APIC driver '" + std::string{chosen.name()} + "' addresses " + std::to_string(most) +
                                 " CPUs, not " + std::to_string(cpus));
-  return found->make(cpus);
+  return chosen.make(cpus);
 }
 }  // namespace
 

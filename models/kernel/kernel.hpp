@@ -9,6 +9,7 @@
 #include <vmxsys/cpu/core/machine.hpp>
 #include <vmxsys/cpu/memory/cpu_set.hpp>
 #include <vmxsys/cpu/program/name_space.hpp>
+#include <vmxsys/models/kernel/apic_drivers/catalogue.hpp>
 #include <vmxsys/models/kernel/locks/catalogue.hpp>
 #include <vmxsys/models/schedulers/balancer.hpp>
 #include <vmxsys/models/schedulers/catalogue.hpp>
@@ -16,7 +17,6 @@
 #include <vmxsys/models/schedulers/select_task_rq.hpp>
 #include <vmxsys/models/schedulers/yield_to.hpp>
 
-#include "apic_driver.hpp"
 #include "irq_save.hpp"
 #include "kernel_costs.hpp"
 #include "thread.hpp"
@@ -56,7 +56,7 @@ struct kernel_config {
   std::uint64_t tsc_khz = 2'300'000;
   kernel_costs costs;
   selection<lock_entry> locks = spinlocks().select();  ///< of its run queues and of the locks it hands out
-  std::string apic = "x2apic_physical";                ///< a name of apic_drivers()
+  selection<apic_driver_entry> apic = apic_drivers().select();
   /// Calls of all other CPUs go out by one ICR write with a shorthand (native_send_call_func_ipi, Linux v5.4 and later
   /// with every present CPU online).
   bool ipi_shorthands = false;
@@ -113,6 +113,8 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   /// A lock of the kind that this kernel uses.
   std::unique_ptr<spinlock> make_lock() { return config_.locks.make(*locks_, lock_user::kernel); }
   const apic_driver& apic() const { return *apic_; }
+  /// In which its local APICs must start.
+  apic::apic_mode apic_mode() const { return config_.apic.entry().mode; }
   cpu::region_allocator& memory() { return memory_; }
   const std::vector<std::unique_ptr<thread>>& threads() const { return threads_; }
   thread& idle_thread(unsigned cpu) { return *cpus_[cpu].idle; }

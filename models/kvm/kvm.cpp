@@ -118,7 +118,7 @@ apic::remapping_entry virtual_machine::connect_device_interrupt(unsigned vcpu, s
   if (kvm_.device_interrupts_.size() == kvm::device_vectors)
     throw std::length_error("the host has no vector left for a device");
   entry.vector = static_cast<std::uint8_t>(kvm::first_device_vector + kvm_.device_interrupts_.size());
-  entry.destination = kvm_.host_.apic().mode() == apic::apic_mode::xapic ? host_cpu << 8 : host_cpu;
+  entry.destination = kvm_.host_.apic_mode() == apic::apic_mode::xapic ? host_cpu << 8 : host_cpu;
   kvm_.device_interrupts_.push_back({&target, vector});
   return entry;
 }

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
-#include <vmxsys/models/kernel/apic_driver.hpp>
+#include <vmxsys/models/kernel/apic_drivers/catalogue.hpp>
 #include <vmxsys/models/kernel/locks/catalogue.hpp>
 #include <vmxsys/models/kvm/interrupts/interrupt_path.hpp>
 #include <vmxsys/models/kvm/spin/spin_policy.hpp>
@@ -72,11 +72,7 @@ std::vector<choice> timer_advance_choices() {
           {"adaptive", "by 1 us at first, adjusted to how early or late the entry was (Linux v5.3 and later)"}};
 }
 
-std::vector<choice> apic_choices() {
-  std::vector<choice> result;
-  for (const models::apic_driver_entry& a : models::apic_drivers()) result.push_back({a.name, a.description});
-  return result;
-}
+std::vector<choice> apic_choices() { return choices_of(models::apic_drivers()); }
 
 std::vector<choice> placement_choices() {
   return {
@@ -190,7 +186,7 @@ void check_controls(const std::vector<models::required_control>& needed, const r
 
 void check_apic(const std::string& name, std::uint64_t cpus, const std::string& path,
                 const std::vector<std::string>& depends, combinations& found) {
-  const models::apic_driver_entry* driver = models::find_apic_driver(name);
+  const models::apic_driver_entry* driver = models::apic_drivers().find(name);
   if (driver != nullptr && cpus > driver->most_cpus)
     found.fault(path, '"' + name + '"',
                 "addresses at most " + std::to_string(driver->most_cpus) + " CPUs, not " + std::to_string(cpus),
@@ -225,7 +221,7 @@ void check_interrupts(const run_config& config, combinations& found) {
     found.fault("host.placement", '"' + host.placement + '"',
                 "interrupt_path \"" + host.interrupt_path + "\" needs \"spread\": vCPU i on CPU i",
                 {"host.interrupt_path"});
-  const models::apic_driver_entry* hosts = models::find_apic_driver(host.apic);
+  const models::apic_driver_entry* hosts = models::apic_drivers().find(host.apic);
   if (hosts != nullptr && hosts->mode != apic::apic_mode::x2apic)
     found.fault("host.apic", '"' + host.apic + '"',
                 "interrupt_path \"" + host.interrupt_path + "\" needs a host in x2APIC mode", {"host.interrupt_path"});
@@ -238,7 +234,7 @@ void check_interrupts(const run_config& config, combinations& found) {
     if (config.vms[i].vcpus > logical_cpus(config.machine))
       found.fault(vm + ".vcpus", std::to_string(config.vms[i].vcpus),
                   "interrupt_path \"" + host.interrupt_path + "\" needs a CPU for each of them", {"machine"});
-    const models::apic_driver_entry* driver = models::find_apic_driver(config.vms[i].guest.apic);
+    const models::apic_driver_entry* driver = models::apic_drivers().find(config.vms[i].guest.apic);
     if (driver != nullptr && driver->mode != apic::apic_mode::x2apic)
       found.fault(vm + ".guest.apic", '"' + config.vms[i].guest.apic + '"',
                   "interrupt_path \"" + host.interrupt_path + "\" needs a guest in x2APIC mode",

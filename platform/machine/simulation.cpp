@@ -84,14 +84,14 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     hw.observers.push_back(
         {[chosen = vmx::spin_detectors().select(o.name)] { return chosen.make(); }, o.gap, o.window});
   hw.overcommitted = [this](unsigned cpu) { return host_ && host_->nr_running(cpu) > 1; };
-  hw.boot_apic = models::find_apic_driver(config.bare_metal ? config.vms[0].guest.apic : config.host.apic)->mode;
+  hw.boot_apic = models::apic_drivers().find(config.bare_metal ? config.vms[0].guest.apic : config.host.apic)->mode;
   hw.stepped = config.machine.stepped;
   hardware_ = std::make_unique<cpu::machine>(std::move(hw));
 
   models::kernel_config host = kernel_settings(config.host.scheduler, hardware_->cpus(), config.host.hz);
   host.name = "host";
   host.tracing = config.host.tracing;
-  host.apic = config.host.apic;
+  host.apic = models::apic_drivers().select(config.host.apic);
   host.ipi_shorthands = config.host.ipi_shorthands;
   host.memory_base = host_memory;
   host.memory_bytes = host_memory_bytes;
@@ -117,7 +117,7 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     models::kernel_config g = kernel_settings(vm.guest.scheduler, vm.vcpus, vm.guest.hz);
     g.name = vm.name;
     g.locks = models::spinlocks().select(vm.guest.lock);
-    g.apic = vm.guest.apic;
+    g.apic = models::apic_drivers().select(vm.guest.apic);
     g.ipi_shorthands = vm.guest.ipi_shorthands;
     if (models::find_interrupt_path(config.host.interrupt_path)->pinned) g.ipi_vector_shift = guest_vector_shift;
     g.memory_base = memory;
@@ -133,7 +133,7 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     models::virtual_machine_config v;
     v.name = vm.name;
     v.vcpus = vm.vcpus;
-    v.apic = guest.apic().mode();
+    v.apic = guest.apic_mode();
     v.boot = [&guest](unsigned index) -> cpu::strand& { return guest.boot_cpu(index); };
     for (unsigned i = 0; i < vm.vcpus; ++i)
       v.affinity.push_back(placement_of(config.host.placement, hardware_->cpus(), first_vcpu, i));

@@ -57,7 +57,7 @@ vm_setup guest_of(const variant& v, unsigned vcpus, bool pinned) {
   vm_setup g;
   g.vcpus = vcpus;
   g.change_guest = [v](kernel_config& k) {
-    k.apic = v.apic;
+    k.apic = apic_drivers().select(v.apic);
     if (v.path == "direct") k.ipi_vector_shift = 0x20;
   };
   if (pinned)
@@ -468,10 +468,10 @@ TEST(interrupt_path, says_what_it_needs) {
   EXPECT_EQ(refusal(with("direct", "cascade_lake_sp"), {.vcpus = 2, .on = {{0}, {1}}}), "");
   says(refusal(with("direct", "cascade_lake_sp"), {.vcpus = 2, .on = {{1}, {0}}}), "bound to CPU 0");
   vm_setup xapic{.vcpus = 2, .on = {{0}, {1}}};
-  xapic.change_guest = [](kernel_config& k) { k.apic = "xapic"; };
+  xapic.change_guest = [](kernel_config& k) { k.apic = apic_drivers().select("xapic"); };
   says(refusal(with("direct", "cascade_lake_sp"), xapic), "guests in x2APIC mode");
   kvm_setup host_in_xapic = with("direct", "cascade_lake_sp");
-  host_in_xapic.change_host = [](kernel_config& k) { k.apic = "xapic"; };
+  host_in_xapic.change_host = [](kernel_config& k) { k.apic = apic_drivers().select("xapic"); };
   says(refusal(host_in_xapic, {.vcpus = 2, .on = {{0}, {1}}}), "a host in x2APIC mode");
 }
 
