@@ -50,6 +50,7 @@ kernel::kernel(cpu::machine& hw, kernel_config config)
       locks_{std::make_unique<environment>(*this)},
       policy_{config_.scheduler.make(scheduler_environment{config_.cpus, config_.tsc_khz})},
       apic_{make_driver(config_.apic, config_.cpus)},
+      idle_{config_.idle.make(idle_environment{config_.cpus, config_.tsc_khz})},
       cpus_(config_.cpus) {
   for (unsigned i = 0; i < config_.cpus; ++i) {
     per_cpu& p = cpus_[i];
@@ -191,23 +192,15 @@ cpu::program kernel::idle_loop(unsigned index) {
     if (p.need_resched) {
       co_await schedule();
     } else {
-      co_await halt_until_work(p);
+      co_await idle_->idle(*this, index);
     }
   }
 }
 
-// With interrupts off on entry and on return.
-cpu::program kernel::halt_until_work(per_cpu& p) {
-  p.tick_armed = false;  // an idle CPU does without its tick
-  co_await program_deadline(p);
-  co_await isa::compute(costs().idle_entry);
-  if (p.need_resched) co_return;
-  p.idle_since = now_ns();
-  co_await isa::sti();
-  co_await isa::hlt();
-  p.idle_time.idled_for(now_ns() - p.idle_since);
-  co_await isa::compute(costs().idle_exit);
-  co_await isa::cli();
+cpu::program kernel::stop_tick(unsigned cpu) {
+  per_cpu& p = cpus_[cpu];
+  p.tick_armed = false;
+  return program_deadline(p);
 }
 
 // -- small pieces -----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@
 #include <vmxsys/cpu/memory/cpu_set.hpp>
 #include <vmxsys/cpu/program/name_space.hpp>
 #include <vmxsys/models/kernel/apic_drivers/catalogue.hpp>
+#include <vmxsys/models/kernel/idle/catalogue.hpp>
 #include <vmxsys/models/kernel/locks/catalogue.hpp>
 #include <vmxsys/models/schedulers/balancer.hpp>
 #include <vmxsys/models/schedulers/catalogue.hpp>
@@ -57,6 +58,7 @@ struct kernel_config {
   kernel_costs costs;
   selection<lock_entry> locks = spinlocks().select();  ///< of its run queues and of the locks it hands out
   selection<apic_driver_entry> apic = apic_drivers().select();
+  selection<idle_driver_entry> idle = idle_drivers().select();
   /// Calls of all other CPUs go out by one ICR write with a shorthand (native_send_call_func_ipi, Linux v5.4 and later
   /// with every present CPU online).
   bool ipi_shorthands = false;
@@ -185,6 +187,14 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   irq_save_operation irq_save() { return models::irq_save(); }
   cpu::isa::conditional<cpu::isa::operation<void>> irq_restore(bool enabled) { return models::irq_restore(enabled); }
 
+  // -- what its idle driver calls, on its own CPU with interrupts off ------------------------------------------------
+  /// The CPU does without its tick until it runs a thread again; timers stay.
+  cpu::program stop_tick(unsigned cpu);
+  /// Where a CPU begins to wait, and where it goes on: how long it idles decides whether it balances when it becomes
+  /// idle.
+  void begin_idle(unsigned cpu) { cpus_[cpu].idle_since = now_ns(); }
+  void end_idle(unsigned cpu) { cpus_[cpu].idle_time.idled_for(now_ns() - cpus_[cpu].idle_since); }
+
   // cpu::interrupt_table
   cpu::program entry(cpu::logical_cpu& cpu, std::uint8_t vector) override;
 
@@ -233,7 +243,6 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   cpu::program boot_program(unsigned index);
   cpu::program bring_up(unsigned index);
   cpu::program idle_loop(unsigned index);
-  cpu::program halt_until_work(per_cpu& p);
   cpu::program begin_thread();
   cpu::program end_thread(thread& t);
   cpu::program thread_main(thread& t);
@@ -272,6 +281,7 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   std::unique_ptr<lock_environment> locks_;
   std::unique_ptr<models::scheduler> policy_;
   std::unique_ptr<apic_driver> apic_;
+  std::unique_ptr<idle_driver> idle_;
   std::vector<per_cpu> cpus_;
   std::vector<std::unique_ptr<thread>> threads_;
   std::uint32_t next_pid_ = 1;
