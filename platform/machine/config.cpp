@@ -9,6 +9,7 @@
 #include <vmxsys/models/kvm/spin/spin_policy.hpp>
 #include <vmxsys/models/kvm/timers/timer_backend.hpp>
 #include <vmxsys/models/schedulers/catalogue.hpp>
+#include <vmxsys/models/workloads/catalogue.hpp>
 #include <vmxsys/platform/presets/preset.hpp>
 #include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 #include <vmxsys/vmx/vmcs/capability.hpp>
@@ -90,14 +91,7 @@ std::vector<choice> user_lock_choices() {
   return result;
 }
 
-std::vector<choice> workload_choices() {
-  return {{"lock_bound", "compute, then a critical section under a shared kernel spinlock, again and again"},
-          {"tlb_shootdown", "compute, then unmap memory: every CPU with a thread of the program flushes its TLB"},
-          {"user_spin", "compute, then a critical section under a spinlock of the program, all in user mode"},
-          {"cpu_bound", "compute in user mode without end"},
-          {"ipi", "a microbenchmark: CPU 0 interrupts others, round after round, and they note when it reached them"},
-          {"timer", "a microbenchmark: CPU 0 arms a timer and waits for it, round after round"}};
-}
+std::vector<choice> workload_choices() { return choices_of(models::workloads()); }
 
 std::vector<choice> ipi_send_choices() {
   return {{"interrupt", "one interrupt for each target, as the kernel's APIC driver sends it; the sender goes on"},

@@ -16,14 +16,21 @@ constexpr physical_address first_vm_memory = 0x4000'0000;
 /// Where the guest's IPIs reach physical CPUs, its vectors are none of the host's.
 constexpr std::uint8_t guest_vector_shift = 0x20;
 
-models::duration_distribution to_model(const distribution& d, std::uint64_t tsc_khz) {
-  using shape = models::duration_distribution::shape;
-  models::duration_distribution out;
-  out.kind = d.kind == "exponential" ? shape::exponential : d.kind == "uniform" ? shape::uniform : shape::fixed;
-  if (d.mean) out.mean = d.mean->to_cycles(tsc_khz);
-  if (d.min) out.min = d.min->to_cycles(tsc_khz);
-  if (d.max) out.max = d.max->to_cycles(tsc_khz);
-  return out;
+vmxsys::distribution to_base(const distribution& d) {
+  return {*distribution_shape_named(d.kind), d.mean, d.min, d.max};
+}
+
+/// Those of its values that the workload has options for.
+settings workload_options(const workload_config& w) {
+  const settings all{{"threads", w.threads},       {"locks", w.locks}, {"work", to_base(w.work)},
+                     {"hold", to_base(w.hold)},    {"lock", w.lock},   {"unmap", to_base(w.unmap)},
+                     {"user_share", w.user_share}, {"chunk", w.chunk}, {"send", w.send},
+                     {"targets", w.targets},       {"ahead", w.ahead}, {"halted", w.halted}};
+  const models::workload_entry* of = models::workloads().find(w.name);
+  settings found;
+  for (const setting& s : all)
+    if (of->parameters.find(s.name) != nullptr) found.push_back(s);
+  return found;
 }
 
 std::uint64_t nanoseconds_of(duration d, std::uint64_t tsc_khz) {
@@ -127,7 +134,9 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     models::kernel& guest = *guests_.back();
     guest.boot_cpuids = 4;
 
-    workloads_.push_back(make_workload(guest, vm.workload));
+    workloads_.push_back(models::workloads()
+                             .select(vm.workload.name, workload_options(vm.workload))
+                             .make(guest, models::workload_environment{config.seed, preset_.tsc_khz}));
     if (config.bare_metal) continue;
 
     models::virtual_machine_config v;
@@ -142,44 +151,6 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   }
   // On bare metal the host stays switched off.
   hardware_->connect(config.bare_metal ? *guests_.front() : *host_);
-}
-
-std::unique_ptr<models::workload> simulation::make_workload(models::kernel& guest, const workload_config& w) const {
-  const auto length = [this](const distribution& d) { return to_model(d, preset_.tsc_khz); };
-  if (w.name == "lock_bound")
-    return models::add_lock_bound(guest,
-                                  {.threads = w.threads,
-                                   .locks = w.locks,
-                                   .work = length(w.work),
-                                   .hold = length(w.hold),
-                                   .user_share = w.user_share},
-                                  config_.seed);
-  if (w.name == "tlb_shootdown")
-    return models::add_tlb_shootdown(guest, {.threads = w.threads, .work = length(w.work), .unmap = length(w.unmap)},
-                                     config_.seed);
-  if (w.name == "user_spin")
-    return models::add_user_spin(guest,
-                                 {.threads = w.threads,
-                                  .lock = models::spinlocks().select(w.lock),
-                                  .locks = w.locks,
-                                  .work = length(w.work),
-                                  .hold = length(w.hold)},
-                                 config_.seed);
-  if (w.name == "ipi") {
-    using how = models::ipi_send;
-    return models::add_ipi(guest,
-                           {.send = w.send == "shorthand" ? how::shorthand
-                                    : w.send == "call"    ? how::call
-                                                          : how::interrupt,
-                            .targets = w.targets,
-                            .work = length(w.work),
-                            .halted_targets = w.halted},
-                           config_.seed);
-  }
-  if (w.name == "timer")
-    return models::add_timer(guest, {.ahead = to_cycles(w.ahead), .work = length(w.work), .halted = w.halted},
-                             config_.seed);
-  return models::add_cpu_bound(guest, {.threads = w.threads, .chunk = to_cycles(w.chunk)});
 }
 
 // Programs name the locks of workloads and the queues of kernels, so they go first.
