@@ -12,6 +12,9 @@
 //       row<&options::slice>("slice", duration::us(1), duration::s(10), "time slice"),
 //       row<&options::fair>("fair", "waiters are served in order").from("Linux v6.1, kernel/sched/fair.c"),
 //   };
+//
+// Options structs of one namespace have names of their own, also in unnamed namespaces: g++ 12 gives what is made from a
+// pointer to a member external linkage, and two structs `options` would share the functions of their rows.
 #include <array>
 #include <cstddef>
 #include <cstdint>
