@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
+#include <vmxsys/vmx/spin_detectors/no_spin_detector.hpp>
 #include <vmxsys/vmx/vmcs/controls_in_effect.hpp>
 #include <vmxsys/vmx/vmcs/vmcs.hpp>
 

@@ -7,6 +7,7 @@
 #include <vmxsys/cpu/core/machine.hpp>
 #include <vmxsys/cpu/facts/cpu_facts.hpp>
 #include <vmxsys/cpu/program/strand.hpp>
+#include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 #include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
 
 using namespace vmxsys;
@@ -78,7 +79,7 @@ struct software final : boot_if {
 int main() {
   machine_config config;
   config.capabilities = vmx::find_capability_row("cascade_lake_sp")->values;
-  config.make_detector = [] { return vmx::make_spin_detector("pause_loop_exiting"); };
+  config.make_detector = [] { return vmx::spin_detectors().select("pause_loop_exiting").make(); };
   machine hw{config};
   printer facts;
   hw.facts().attach(facts);

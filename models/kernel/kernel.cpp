@@ -20,13 +20,12 @@ constexpr std::uint8_t trampoline_page = 0x99;
 constexpr cycles bring_up_work{20'000};
 constexpr cycles bring_up_poll{2'000};
 
-std::unique_ptr<apic_driver> make_driver(const std::string& name, unsigned cpus) {
-  const apic_driver_entry* found = find_apic_driver(name);
-  if (found == nullptr) throw std::invalid_argument("unknown APIC driver '" + name + "'");
-  if (cpus > found->most_cpus)
-    throw std::invalid_argument("APIC driver '" + name + "' addresses " + std::to_string(found->most_cpus) +
+std::unique_ptr<apic_driver> make_driver(const selection<apic_driver_entry>& chosen, unsigned cpus) {
+  const unsigned most = chosen.entry().most_cpus;
+  if (cpus > most)
+    throw std::invalid_argument("APIC driver '" + std::string{chosen.name()} + "' addresses " + std::to_string(most) +
                                 " CPUs, not " + std::to_string(cpus));
-  return found->make(cpus);
+  return chosen.make(cpus);
 }
 }  // namespace
 
@@ -49,8 +48,9 @@ kernel::kernel(cpu::machine& hw, kernel_config config)
       idtr_base_{hw.names().add(*this)},
       memory_{config_.memory_base, config_.memory_bytes},
       locks_{std::make_unique<environment>(*this)},
-      policy_{config_.make_scheduler(config_.cpus)},
+      policy_{config_.scheduler.make(scheduler_environment{config_.cpus, config_.tsc_khz})},
       apic_{make_driver(config_.apic, config_.cpus)},
+      idle_{config_.idle.make(idle_environment{config_.cpus, config_.tsc_khz})},
       cpus_(config_.cpus) {
   for (unsigned i = 0; i < config_.cpus; ++i) {
     per_cpu& p = cpus_[i];
@@ -58,7 +58,7 @@ kernel::kernel(cpu::machine& hw, kernel_config config)
     p.source = hw.add_fact_source();
     p.idle = std::make_unique<thread>(hw.names(), "swapper/" + std::to_string(i), 0);
     p.current = p.idle.get();
-    p.queue_lock = make_spinlock(config_.locks, *locks_);
+    p.queue_lock = make_lock();
     p.balance = balance_state{config_.cpus};
   }
 }
@@ -192,23 +192,15 @@ cpu::program kernel::idle_loop(unsigned index) {
     if (p.need_resched) {
       co_await schedule();
     } else {
-      co_await halt_until_work(p);
+      co_await idle_->idle(*this, index);
     }
   }
 }
 
-// With interrupts off on entry and on return.
-cpu::program kernel::halt_until_work(per_cpu& p) {
-  p.tick_armed = false;  // an idle CPU does without its tick
-  co_await program_deadline(p);
-  co_await isa::compute(costs().idle_entry);
-  if (p.need_resched) co_return;
-  p.idle_since = now_ns();
-  co_await isa::sti();
-  co_await isa::hlt();
-  p.idle_time.idled_for(now_ns() - p.idle_since);
-  co_await isa::compute(costs().idle_exit);
-  co_await isa::cli();
+cpu::program kernel::stop_tick(unsigned cpu) {
+  per_cpu& p = cpus_[cpu];
+  p.tick_armed = false;
+  return program_deadline(p);
 }
 
 // -- small pieces -----------------------------------------------------------------------------------------------------

@@ -9,13 +9,15 @@
 #include <vmxsys/cpu/core/machine.hpp>
 #include <vmxsys/cpu/memory/cpu_set.hpp>
 #include <vmxsys/cpu/program/name_space.hpp>
-#include <vmxsys/models/kernel/locks/spinlock.hpp>
+#include <vmxsys/models/kernel/apic_drivers/catalogue.hpp>
+#include <vmxsys/models/kernel/idle/catalogue.hpp>
+#include <vmxsys/models/kernel/locks/catalogue.hpp>
 #include <vmxsys/models/schedulers/balancer.hpp>
-#include <vmxsys/models/schedulers/placement.hpp>
+#include <vmxsys/models/schedulers/catalogue.hpp>
 #include <vmxsys/models/schedulers/scheduler.hpp>
+#include <vmxsys/models/schedulers/select_task_rq.hpp>
 #include <vmxsys/models/schedulers/yield_to.hpp>
 
-#include "apic_driver.hpp"
 #include "irq_save.hpp"
 #include "kernel_costs.hpp"
 #include "thread.hpp"
@@ -54,8 +56,9 @@ struct kernel_config {
   unsigned hz = 250;
   std::uint64_t tsc_khz = 2'300'000;
   kernel_costs costs;
-  lock_kind locks = lock_kind::queued;   ///< of its run queues and of the locks it hands out
-  std::string apic = "x2apic_physical";  ///< a name of apic_drivers()
+  selection<lock_entry> locks = spinlocks().select();  ///< of its run queues and of the locks it hands out
+  selection<apic_driver_entry> apic = apic_drivers().select();
+  selection<idle_driver_entry> idle = idle_drivers().select();
   /// Calls of all other CPUs go out by one ICR write with a shorthand (native_send_call_func_ipi, Linux v5.4 and later
   /// with every present CPU online).
   bool ipi_shorthands = false;
@@ -65,12 +68,12 @@ struct kernel_config {
   bool tracing = false;                          ///< tracepoints are enabled and cost time
   physical_address memory_base = 0x1'0000'0000;  ///< where its shared words live
   std::uint64_t memory_bytes = 64u << 20;
-  std::function<std::unique_ptr<scheduler>(unsigned cpus)> make_scheduler;
+  selection<scheduler_entry> scheduler = schedulers().select();
 };
 
 /// A small Linux-like kernel over the instruction set: threads, per-CPU run queues guarded by contended locks, wake-ups
-/// with placement, load balancing, reschedule interrupts, ticks, timers, idle. The same class runs as a host, as a
-/// guest and on bare metal: whether an instruction exits is the CPU's business.
+/// with choice of a CPU, load balancing, reschedule interrupts, ticks, timers, idle. The same class runs as a host, as
+/// a guest and on bare metal: whether an instruction exits is the CPU's business.
 ///
 /// Kernel data is plain C++: what one CPU does to another's data happens at the cycle it does it. What takes time
 /// in between (locks, lines, interrupts, straight-line work) is awaited.
@@ -109,7 +112,11 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   unsigned cpus() const { return config_.cpus; }
   models::scheduler& policy() { return *policy_; }
   lock_environment& locks() { return *locks_; }
+  /// A lock of the kind that this kernel uses.
+  std::unique_ptr<spinlock> make_lock() { return config_.locks.make(*locks_, lock_user::kernel); }
   const apic_driver& apic() const { return *apic_; }
+  /// In which its local APICs must start.
+  apic::apic_mode apic_mode() const { return config_.apic.entry().mode; }
   cpu::region_allocator& memory() { return memory_; }
   const std::vector<std::unique_ptr<thread>>& threads() const { return threads_; }
   thread& idle_thread(unsigned cpu) { return *cpus_[cpu].idle; }
@@ -180,6 +187,14 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   irq_save_operation irq_save() { return models::irq_save(); }
   cpu::isa::conditional<cpu::isa::operation<void>> irq_restore(bool enabled) { return models::irq_restore(enabled); }
 
+  // -- what its idle driver calls, on its own CPU with interrupts off ------------------------------------------------
+  /// The CPU does without its tick until it runs a thread again; timers stay.
+  cpu::program stop_tick(unsigned cpu);
+  /// Where a CPU begins to wait, and where it goes on: how long it idles decides whether it balances when it becomes
+  /// idle.
+  void begin_idle(unsigned cpu) { cpus_[cpu].idle_since = now_ns(); }
+  void end_idle(unsigned cpu) { cpus_[cpu].idle_time.idled_for(now_ns() - cpus_[cpu].idle_since); }
+
   // cpu::interrupt_table
   cpu::program entry(cpu::logical_cpu& cpu, std::uint8_t vector) override;
 
@@ -228,7 +243,6 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   cpu::program boot_program(unsigned index);
   cpu::program bring_up(unsigned index);
   cpu::program idle_loop(unsigned index);
-  cpu::program halt_until_work(per_cpu& p);
   cpu::program begin_thread();
   cpu::program end_thread(thread& t);
   cpu::program thread_main(thread& t);
@@ -267,6 +281,7 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   std::unique_ptr<lock_environment> locks_;
   std::unique_ptr<models::scheduler> policy_;
   std::unique_ptr<apic_driver> apic_;
+  std::unique_ptr<idle_driver> idle_;
   std::vector<per_cpu> cpus_;
   std::vector<std::unique_ptr<thread>> threads_;
   std::uint32_t next_pid_ = 1;

@@ -168,7 +168,7 @@ cpu::program kernel::announce_wakeup(thread& t, unsigned target) {
   const unsigned this_cpu = index_of(co_await isa::this_cpu());
   state(this_cpu, sched_wakeup_fact{id_, static_cast<std::uint16_t>(target), t.pid});
   if (p.need_resched || p.current == &t) co_return;
-  if (p.current->idle() || policy_->wakeup_preempts(target, *t.entity, now_ns())) co_await resched(target);
+  if (p.current->idle() || policy_->check_preempt(target, *t.entity, now_ns())) co_await resched(target);
 }
 
 cpu::program kernel::lock_both(unsigned a, unsigned b) {
@@ -240,7 +240,7 @@ cpu::task<bool> kernel::pull_task(per_cpu& p, balance_reason why) {
   }
   co_await lock_both(p.index, found->from);
   sched_entity* moved =
-      nr_running(found->from) >= 2 ? policy_->pull_candidate(found->from, p.index, now_ns(), heat) : nullptr;
+      nr_running(found->from) >= 2 ? policy_->detach_candidate(found->from, p.index, now_ns(), heat) : nullptr;
   if (moved != nullptr) {
     policy_->dequeue(found->from, *moved, dequeue_reason::migrate, now_ns());
     policy_->enqueue(p.index, *moved, enqueue_reason::migrate, now_ns());
@@ -248,7 +248,7 @@ cpu::task<bool> kernel::pull_task(per_cpu& p, balance_reason why) {
     state(p.index, sched_migrate_fact{id_, static_cast<thread*>(moved->owner)->pid,
                                       static_cast<std::uint16_t>(found->from), static_cast<std::uint16_t>(p.index)});
     p.balance.pulled();
-    if (!locked && !p.need_resched && policy_->wakeup_preempts(p.index, *moved, now_ns()))
+    if (!locked && !p.need_resched && policy_->check_preempt(p.index, *moved, now_ns()))
       p.need_resched = p.preempt_requested = true;
   } else {
     p.balance.failed(why);

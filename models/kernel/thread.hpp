@@ -5,8 +5,8 @@
 #include <string>
 
 #include <vmxsys/cpu/program/strand.hpp>
-#include <vmxsys/models/schedulers/placement.hpp>
 #include <vmxsys/models/schedulers/scheduler.hpp>
+#include <vmxsys/models/schedulers/select_task_rq.hpp>
 
 namespace vmxsys::models {
 

@@ -59,7 +59,7 @@ kvm::kvm(kernel& host, kvm_config config)
   if (config_.housekeeping_cpu >= host.cpus()) throw std::invalid_argument("the host has no such housekeeping CPU");
   running_.assign(host.cpus(), no_vcpu);
   waiting_.resize(host.cpus());
-  for (waiters& w : waiting_) w.lock = make_spinlock(host.config().locks, host.locks());
+  for (waiters& w : waiting_) w.lock = host.make_lock();
 }
 
 kvm::~kvm() = default;
@@ -96,6 +96,7 @@ virtual_machine::virtual_machine(kvm& of, unsigned number, virtual_machine_confi
     v.thread_->notifier = &v;
     v.thread_->extended_state = true;
     v.thread_->address_space = number + 1;
+    v.thread_->entity->group = number + 1;
   }
   of.path().prepare(*this);
   vcpus_[0]->state_ = vcpu::mp_state::runnable;
@@ -117,7 +118,7 @@ apic::remapping_entry virtual_machine::connect_device_interrupt(unsigned vcpu, s
   if (kvm_.device_interrupts_.size() == kvm::device_vectors)
     throw std::length_error("the host has no vector left for a device");
   entry.vector = static_cast<std::uint8_t>(kvm::first_device_vector + kvm_.device_interrupts_.size());
-  entry.destination = kvm_.host_.apic().mode() == apic::apic_mode::xapic ? host_cpu << 8 : host_cpu;
+  entry.destination = kvm_.host_.apic_mode() == apic::apic_mode::xapic ? host_cpu << 8 : host_cpu;
   kvm_.device_interrupts_.push_back({&target, vector});
   return entry;
 }

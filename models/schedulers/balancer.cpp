@@ -70,7 +70,7 @@ std::optional<pull_decision> find_pull(scheduler& policy, const machine_view& ma
   for (const balance_level level : {balance_level::core, balance_level::cache, balance_level::machine}) {
     const auto from = busiest_cpu(machine, to, level);
     if (!from) continue;
-    const pull_decision decision{*from, policy.pull_candidate(*from, to, now, heat), level};
+    const pull_decision decision{*from, policy.detach_candidate(*from, to, now, heat), level};
     if (decision.entity) return decision;
     stuck = decision;
   }

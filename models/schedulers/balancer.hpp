@@ -7,8 +7,8 @@
 
 #include <optional>
 
-#include "placement.hpp"
 #include "scheduler.hpp"
+#include "select_task_rq.hpp"
 
 namespace vmxsys::models {
 

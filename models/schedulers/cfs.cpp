@@ -103,7 +103,7 @@ virtual_time cfs_queue::vslice(const cfs_entity& entity) const noexcept {
   return delta_fair(tunables_->arithmetic, slice(entity), entity.load_);
 }
 
-virtual_time cfs_queue::placement(const cfs_entity& entity, bool initial, nanoseconds now) const noexcept {
+virtual_time cfs_queue::place_entity(const cfs_entity& entity, bool initial, nanoseconds now) const noexcept {
   virtual_time v = min_vruntime_;
   if (initial) {
     if (tunables_->start_debit) v += vslice(entity);
@@ -138,9 +138,9 @@ void cfs_queue::enqueue(cfs_entity& entity, enqueue_reason why, nanoseconds now)
   entity.last_enqueue_ = why;
   if (why == enqueue_reason::fork) {
     if (const cfs_entity* parent = current()) entity.vruntime_ = parent->vruntime_;
-    entity.vruntime_ = placement(entity, true, now);
+    entity.vruntime_ = place_entity(entity, true, now);
   } else if (why == enqueue_reason::wakeup) {
-    entity.vruntime_ = placement(entity, false, now);
+    entity.vruntime_ = place_entity(entity, false, now);
   }
   ++nr_running_;
   nr_idle_policy_ += entity.policy_ == fair_policy::idle;
@@ -267,7 +267,7 @@ bool cfs_queue::tick(nanoseconds now) {
   return verdict != tick_verdict::keep;
 }
 
-bool cfs_queue::wakeup_preempts(cfs_entity& woken, nanoseconds now) {
+bool cfs_queue::check_preempt(cfs_entity& woken, nanoseconds now) {
   cfs_entity* running = current();
   if (!running) return true;
   if (running == &woken) return false;
@@ -301,7 +301,7 @@ bool cfs_queue::cache_hot(const cfs_entity& entity, bool destination_busy, nanos
   return now < entity.exec_start_ || now - entity.exec_start_ < tunables_->migration_cost;
 }
 
-cfs_entity* cfs_queue::pull_candidate(unsigned to, bool destination_busy, nanoseconds now, cache_heat heat) noexcept {
+cfs_entity* cfs_queue::detach_candidate(unsigned to, bool destination_busy, nanoseconds now, cache_heat heat) noexcept {
   const cfs_entity* running = current();
   const auto movable = [&](const cfs_entity& entity) {
     return &entity != running && entity.allowed_on(to) &&
@@ -334,8 +334,8 @@ sched_entity* cfs_scheduler::pick_next(unsigned cpu, nanoseconds now) { return q
 
 bool cfs_scheduler::tick(unsigned cpu, nanoseconds now) { return queues_[cpu].tick(now); }
 
-bool cfs_scheduler::wakeup_preempts(unsigned cpu, sched_entity& woken, nanoseconds now) {
-  return queues_[cpu].wakeup_preempts(fair(woken), now);
+bool cfs_scheduler::check_preempt(unsigned cpu, sched_entity& woken, nanoseconds now) {
+  return queues_[cpu].check_preempt(fair(woken), now);
 }
 
 void cfs_scheduler::yield(unsigned cpu, nanoseconds now) { queues_[cpu].yield(now); }
@@ -352,8 +352,8 @@ unsigned cfs_scheduler::nr_running(unsigned cpu) const { return queues_[cpu].nr_
 
 sched_entity* cfs_scheduler::current(unsigned cpu) const { return queues_[cpu].current(); }
 
-sched_entity* cfs_scheduler::pull_candidate(unsigned from, unsigned to, nanoseconds now, cache_heat heat) {
-  return queues_[from].pull_candidate(to, queues_[to].nr_running() != 0, now, heat);
+sched_entity* cfs_scheduler::detach_candidate(unsigned from, unsigned to, nanoseconds now, cache_heat heat) {
+  return queues_[from].detach_candidate(to, queues_[to].nr_running() != 0, now, heat);
 }
 
 }  // namespace vmxsys::models

@@ -123,7 +123,7 @@ class cfs_queue {
   virtual_time vslice(const cfs_entity& entity) const noexcept;
 
   /// Where a new (`initial`) or waking entity would be put. kernel: place_entity.
-  virtual_time placement(const cfs_entity& entity, bool initial, nanoseconds now) const noexcept;
+  virtual_time place_entity(const cfs_entity& entity, bool initial, nanoseconds now) const noexcept;
 
   /// wakeup_granularity in the virtual time of an entity. kernel: wakeup_gran.
   virtual_time wakeup_granularity(const cfs_entity& entity) const noexcept;
@@ -140,12 +140,12 @@ class cfs_queue {
   /// kernel: task_tick_fair. True: reschedule.
   bool tick(nanoseconds now);
   /// kernel: check_preempt_wakeup. True: reschedule.
-  bool wakeup_preempts(cfs_entity& woken, nanoseconds now);
+  bool check_preempt(cfs_entity& woken, nanoseconds now);
   /// kernel: yield_task_fair.
   void yield(nanoseconds now);
 
   /// kernel: can_migrate_task and task_hot, over the queue from the least to the most recently run entity.
-  cfs_entity* pull_candidate(unsigned to, bool destination_busy, nanoseconds now, cache_heat heat) noexcept;
+  cfs_entity* detach_candidate(unsigned to, bool destination_busy, nanoseconds now, cache_heat heat) noexcept;
 
  private:
   friend class cfs_entity;
@@ -191,19 +191,18 @@ class cfs_scheduler final : public scheduler {
  public:
   cfs_scheduler(unsigned cpus, const cfs_tunables& tunables);
 
-  const char* name() const noexcept override { return "cfs"; }
   std::unique_ptr<sched_entity> make_entity(std::uint32_t id, int nice) override;
   void enqueue(unsigned cpu, sched_entity& entity, enqueue_reason why, nanoseconds now) override;
   void dequeue(unsigned cpu, sched_entity& entity, dequeue_reason why, nanoseconds now) override;
   sched_entity* pick_next(unsigned cpu, nanoseconds now) override;
   bool tick(unsigned cpu, nanoseconds now) override;
-  bool wakeup_preempts(unsigned cpu, sched_entity& woken, nanoseconds now) override;
+  bool check_preempt(unsigned cpu, sched_entity& woken, nanoseconds now) override;
   void yield(unsigned cpu, nanoseconds now) override;
   bool yield_to(unsigned cpu, sched_entity& target, nanoseconds now) override;
   unsigned nr_running(unsigned cpu) const override;
   sched_entity* current(unsigned cpu) const override;
-  sched_entity* pull_candidate(unsigned from, unsigned to, nanoseconds now,
-                               cache_heat heat = cache_heat::respect) override;
+  sched_entity* detach_candidate(unsigned from, unsigned to, nanoseconds now,
+                                 cache_heat heat = cache_heat::respect) override;
 
   const cfs_tunables& tunables() const noexcept { return tunables_; }
   cfs_queue& queue(unsigned cpu) { return queues_[cpu]; }

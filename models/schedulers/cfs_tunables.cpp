@@ -1,32 +1,9 @@
 #include "cfs_tunables.hpp"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 
 namespace vmxsys::models {
-namespace {
-
-constexpr std::array<cfs_version, 3> versions{cfs_version::v3_4, cfs_version::v5_10, cfs_version::v6_1};
-
-}  // namespace
-
-const char* to_string(cfs_version version) noexcept {
-  switch (version) {
-    case cfs_version::v3_4:
-      return "v3.4";
-    case cfs_version::v5_10:
-      return "v5.10";
-    default:
-      return "v6.1";
-  }
-}
-
-std::optional<cfs_version> cfs_version_named(std::string_view name) noexcept {
-  for (const cfs_version version : versions)
-    if (name == to_string(version)) return version;
-  return std::nullopt;
-}
 
 unsigned tunable_scaling_factor(unsigned online_cpus) noexcept {
   return static_cast<unsigned>(std::bit_width(std::clamp(online_cpus, 1u, 8u)));

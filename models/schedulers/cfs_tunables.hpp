@@ -2,8 +2,6 @@
 // The constants and feature switches of the completely fair scheduler, and the kernel generations they come from.
 
 #include <cstdint>
-#include <optional>
-#include <string_view>
 
 #include "cfs_arithmetic.hpp"
 #include "scheduler.hpp"
@@ -12,10 +10,6 @@ namespace vmxsys::models {
 
 /// Kernel generations whose fair scheduler differs in ways this model shows.
 enum class cfs_version { v3_4, v5_10, v6_1 };
-
-/// "v3.4", "v5.10", "v6.1".
-const char* to_string(cfs_version version) noexcept;
-std::optional<cfs_version> cfs_version_named(std::string_view name) noexcept;
 
 /// The factor by which latency and granularities grow with the host: 1 + log2(min(CPUs, 8)), so 1 for one CPU, 2 for
 /// 2-3, 3 for 4-7, 4 from 8 on. kernel/sched/fair.c: get_update_sysctl_factor (logarithmic scaling, the default).

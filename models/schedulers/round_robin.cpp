@@ -1,8 +1,12 @@
 #include "round_robin.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
+#include <memory>
 #include <utility>
+
+#include "catalogue.hpp"
 
 namespace vmxsys::models {
 namespace {
@@ -71,7 +75,7 @@ bool round_robin_scheduler::tick(unsigned cpu, nanoseconds now) {
   return true;
 }
 
-bool round_robin_scheduler::wakeup_preempts(unsigned cpu, sched_entity&, nanoseconds) {
+bool round_robin_scheduler::check_preempt(unsigned cpu, sched_entity&, nanoseconds) {
   return queues_[cpu].current == nullptr;
 }
 
@@ -93,7 +97,7 @@ unsigned round_robin_scheduler::nr_running(unsigned cpu) const { return queues_[
 
 sched_entity* round_robin_scheduler::current(unsigned cpu) const { return queues_[cpu].current; }
 
-sched_entity* round_robin_scheduler::pull_candidate(unsigned from, unsigned to, nanoseconds now, cache_heat heat) {
+sched_entity* round_robin_scheduler::detach_candidate(unsigned from, unsigned to, nanoseconds now, cache_heat heat) {
   const auto movable = [&](const round_robin_entity& e) {
     const bool hot = e.has_run_here_ && now - e.last_ran_ < tunables_.migration_cost;
     return e.allowed_on(to) && (heat == cache_heat::ignore || !hot);
@@ -102,5 +106,27 @@ sched_entity* round_robin_scheduler::pull_candidate(unsigned from, unsigned to, 
   const auto found = std::find_if(waiting.rbegin(), waiting.rend(), movable);
   return found == waiting.rend() ? nullptr : &*found;
 }
+
+namespace {
+
+struct round_robin_options {
+  duration quantum = duration::ms(10);
+  duration migration_cost = duration::us(500);
+};
+constexpr std::array rows{
+    row<&round_robin_options::quantum>("quantum", duration::us(1), duration::s(10), "time slice"),
+    row<&round_robin_options::migration_cost>("migration_cost", duration{}, duration::s(10),
+                                              "a thread that ran within this time is cache hot; 0: none is")};
+
+}  // namespace
+
+extern const scheduler_entry round_robin_entry = entry_with<scheduler_entry, round_robin_options, rows>(
+    "round_robin", "a queue and a fixed time slice",
+    [](const void* given, const scheduler_environment& on) -> std::unique_ptr<scheduler> {
+      const auto& o = options_as<round_robin_options>(given);
+      return std::make_unique<round_robin_scheduler>(
+          on.cpus,
+          round_robin_tunables{nanoseconds_of(o.quantum, on.tsc_khz), nanoseconds_of(o.migration_cost, on.tsc_khz)});
+    });
 
 }  // namespace vmxsys::models

@@ -34,24 +34,23 @@ class round_robin_entity final : public sched_entity, public round_robin_hook {
   bool has_run_here_ = false;      // since it came to this CPU
 };
 
-class round_robin_scheduler final : public scheduler {
+class round_robin_scheduler : public scheduler {
  public:
   explicit round_robin_scheduler(unsigned cpus, const round_robin_tunables& tunables = {});
   ~round_robin_scheduler() override;
 
-  const char* name() const noexcept override { return "round_robin"; }
   std::unique_ptr<sched_entity> make_entity(std::uint32_t id, int nice) override;
   void enqueue(unsigned cpu, sched_entity& entity, enqueue_reason why, nanoseconds now) override;
   void dequeue(unsigned cpu, sched_entity& entity, dequeue_reason why, nanoseconds now) override;
   sched_entity* pick_next(unsigned cpu, nanoseconds now) override;
   bool tick(unsigned cpu, nanoseconds now) override;
-  bool wakeup_preempts(unsigned cpu, sched_entity& woken, nanoseconds now) override;
+  bool check_preempt(unsigned cpu, sched_entity& woken, nanoseconds now) override;
   void yield(unsigned cpu, nanoseconds now) override;
   bool yield_to(unsigned cpu, sched_entity& target, nanoseconds now) override;
   unsigned nr_running(unsigned cpu) const override;
   sched_entity* current(unsigned cpu) const override;
-  sched_entity* pull_candidate(unsigned from, unsigned to, nanoseconds now,
-                               cache_heat heat = cache_heat::respect) override;
+  sched_entity* detach_candidate(unsigned from, unsigned to, nanoseconds now,
+                                 cache_heat heat = cache_heat::respect) override;
 
  private:
   using fifo = boost::intrusive::list<round_robin_entity, boost::intrusive::constant_time_size<false>>;

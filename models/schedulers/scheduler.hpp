@@ -30,6 +30,7 @@ class sched_entity {
   unsigned cpu = 0;            ///< the CPU whose queue holds it, or held it last
   bool on_rq = false;          ///< runnable: queued or current
   void* owner = nullptr;       ///< the kernel's thread; the scheduler never looks at it
+  std::uint64_t group = 0;     ///< the VM or process it belongs to, as its owner numbers them; 0: none
   std::vector<bool> affinity;  ///< by CPU number; empty means every CPU
 };
 
@@ -58,13 +59,10 @@ class scheduler {
 
   unsigned cpu_count() const noexcept { return cpu_count_; }
 
-  /// The name by which configurations ask for this policy.
-  virtual const char* name() const noexcept = 0;
-
   /// An entity of this policy. Only entities made by a scheduler may be given to it.
   virtual std::unique_ptr<sched_entity> make_entity(std::uint32_t id, int nice) = 0;
 
-  /// Makes `entity` runnable on `cpu`. Never preempts by itself: ask wakeup_preempts() afterwards.
+  /// Makes `entity` runnable on `cpu`. Never preempts by itself: ask check_preempt() afterwards.
   virtual void enqueue(unsigned cpu, sched_entity& entity, enqueue_reason why, nanoseconds now) = 0;
 
   /// Takes `entity` off the queue of `cpu`, also when it is the current one; it then stays the one that is being
@@ -80,7 +78,7 @@ class scheduler {
 
   /// True if `woken`, already enqueued on `cpu`, shall preempt what runs there; an idle CPU is always preempted. To be
   /// asked only if no reschedule of this CPU is pending yet. May leave marks that steer the next pick.
-  virtual bool wakeup_preempts(unsigned cpu, sched_entity& woken, nanoseconds now) = 0;
+  virtual bool check_preempt(unsigned cpu, sched_entity& woken, nanoseconds now) = 0;
 
   /// sched_yield() of the current entity of `cpu`. The kernel calls pick_next() afterwards.
   virtual void yield(unsigned cpu, nanoseconds now) = 0;
@@ -97,8 +95,8 @@ class scheduler {
 
   /// Load balancing: a runnable entity that may be moved from `from` to `to` (not current, allowed there, not cache
   /// hot unless heat is ignored), or nullptr. Moving it is dequeue(migrate) and enqueue(migrate).
-  virtual sched_entity* pull_candidate(unsigned from, unsigned to, nanoseconds now,
-                                       cache_heat heat = cache_heat::respect) = 0;
+  virtual sched_entity* detach_candidate(unsigned from, unsigned to, nanoseconds now,
+                                         cache_heat heat = cache_heat::respect) = 0;
 
  private:
   unsigned cpu_count_;

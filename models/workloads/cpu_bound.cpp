@@ -1,3 +1,7 @@
+#include <array>
+#include <memory>
+
+#include "catalogue.hpp"
 #include "detail/process.hpp"
 
 namespace vmxsys::models {
@@ -6,11 +10,20 @@ namespace isa = cpu::isa;
 
 namespace {
 
+struct cpu_bound_options {
+  unsigned threads = 0;
+  duration chunk = duration::ms(1);
+};
+constexpr std::array rows{
+    row<&cpu_bound_options::threads>("threads", "threads", 0, 4096,
+                                     "number of threads; 0 is one for each CPU of the kernel"),
+    row<&cpu_bound_options::chunk>("chunk", duration::ns(1), duration::s(3600), "unit of work that is counted as done")
+        .at_least_one_cycle()};
+
 class cpu_bound final : public process {
  public:
-  cpu_bound(kernel& on, const cpu_bound_parameters& parameters)
-      : process{on, parameters.threads, 0}, chunk_{parameters.chunk} {}
-  const char* name() const noexcept override { return "cpu_bound"; }
+  cpu_bound(kernel& on, const cpu_bound_options& o, const workload_environment& e)
+      : process{on, o.threads, 0}, chunk_{o.chunk.to_cycles(e.tsc_khz)} {}
 
  private:
   cpu::program run(thread& self, random_stream&) override {
@@ -25,8 +38,11 @@ class cpu_bound final : public process {
 
 }  // namespace
 
-std::unique_ptr<workload> add_cpu_bound(kernel& on, const cpu_bound_parameters& parameters) {
-  return std::make_unique<cpu_bound>(on, parameters);
-}
+extern const workload_entry cpu_bound_entry = entry_with<workload_entry, cpu_bound_options, rows>(
+    "cpu_bound", "compute in user mode without end (swaptions)",
+    [](const void* given, kernel& on, const workload_environment& e) -> std::unique_ptr<workload> {
+      return std::make_unique<cpu_bound>(on, options_as<cpu_bound_options>(given), e);
+    },
+    nullptr);
 
 }  // namespace vmxsys::models

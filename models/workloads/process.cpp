@@ -16,6 +16,7 @@ process::process(kernel& on, unsigned threads, std::uint64_t seed) : on_{on} {
         thread_name, [this, &random](thread& self) { return run(self, random); }, code::user_main,
         threads == 0 ? std::vector<unsigned>{i} : std::vector<unsigned>{});
     t.address_space = 1;
+    t.entity->group = 1;
   }
 }
 

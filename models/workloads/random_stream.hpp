@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include <vmxsys/vmx/base/cycles.hpp>
+#include <vmxsys/vmx/base/distribution.hpp>
 
 namespace vmxsys::models {
 
@@ -35,13 +36,25 @@ class random_stream {
   boost::random::taus88 generator_;
 };
 
-/// A random length of time.
+/// A random length of time, in cycles.
 struct duration_distribution {
   enum class shape : std::uint8_t { fixed, uniform, exponential };
   shape kind = shape::fixed;
   cycles mean{1000};
   cycles min{0};                 ///< uniform: the smallest; exponential: cut off below
   cycles max = cycles::never();  ///< uniform: the largest; exponential: cut off above
+
+  /// What a configuration says, on a machine whose TSC runs at `tsc_khz`.
+  static duration_distribution of(const distribution& d, std::uint64_t tsc_khz) {
+    duration_distribution out;
+    out.kind = d.kind == distribution::shape::exponential ? shape::exponential
+               : d.kind == distribution::shape::uniform   ? shape::uniform
+                                                          : shape::fixed;
+    if (d.mean) out.mean = d.mean->to_cycles(tsc_khz);
+    if (d.min) out.min = d.min->to_cycles(tsc_khz);
+    if (d.max) out.max = d.max->to_cycles(tsc_khz);
+    return out;
+  }
 
   cycles draw(random_stream& random) const {
     switch (kind) {

@@ -1,3 +1,7 @@
+#include <array>
+#include <memory>
+
+#include "catalogue.hpp"
 #include "detail/process.hpp"
 
 namespace vmxsys::models {
@@ -6,17 +10,30 @@ namespace isa = cpu::isa;
 
 namespace {
 
+struct tlb_shootdown_options {
+  unsigned threads = 0;
+  distribution work = distribution::exponential(duration::us(10));
+  distribution unmap = distribution::fixed(duration::ns(500));
+};
+constexpr std::array rows{row<&tlb_shootdown_options::threads>(
+                              "threads", "threads", 0, 4096, "number of threads; 0 is one for each CPU of the kernel"),
+                          row<&tlb_shootdown_options::work>("work", "computing in user mode between two shootdowns"),
+                          row<&tlb_shootdown_options::unmap>("unmap", "part of the system call before the shootdown")};
+
+/// Threads of one address space that now and then make a system call that changes page tables and makes the TLBs of all
+/// CPUs that run one of them forget it (madvise of an allocator, ebizzy).
 class tlb_shootdown final : public process {
  public:
-  tlb_shootdown(kernel& on, const tlb_shootdown_parameters& parameters, std::uint64_t seed)
-      : process{on, parameters.threads, seed}, parameters_{parameters} {}
-  const char* name() const noexcept override { return "tlb_shootdown"; }
+  tlb_shootdown(kernel& on, const tlb_shootdown_options& o, const workload_environment& e)
+      : process{on, o.threads, e.seed},
+        work_{duration_distribution::of(o.work, e.tsc_khz)},
+        unmap_{duration_distribution::of(o.unmap, e.tsc_khz)} {}
 
  private:
   cpu::program run(thread& self, random_stream& random) override {
     for (;;) {
-      co_await isa::compute(parameters_.work.draw(random));
-      co_await unmap(self, parameters_.unmap.draw(random));
+      co_await isa::compute(work_.draw(random));
+      co_await unmap(self, unmap_.draw(random));
       co_await finish_unit(self);
     }
   }
@@ -29,14 +46,16 @@ class tlb_shootdown final : public process {
     co_await leave_kernel();
   }
 
-  tlb_shootdown_parameters parameters_;
+  duration_distribution work_, unmap_;
 };
 
 }  // namespace
 
-std::unique_ptr<workload> add_tlb_shootdown(kernel& on, const tlb_shootdown_parameters& parameters,
-                                            std::uint64_t seed) {
-  return std::make_unique<tlb_shootdown>(on, parameters, seed);
-}
+extern const workload_entry tlb_shootdown_entry = entry_with<workload_entry, tlb_shootdown_options, rows>(
+    "tlb_shootdown", "compute, then unmap memory: every CPU with a thread of the program flushes its TLB",
+    [](const void* given, kernel& on, const workload_environment& e) -> std::unique_ptr<workload> {
+      return std::make_unique<tlb_shootdown>(on, options_as<tlb_shootdown_options>(given), e);
+    },
+    nullptr);
 
 }  // namespace vmxsys::models

@@ -7,11 +7,11 @@
 #include <ostream>
 #include <sstream>
 
-#include <vmxsys/platform/config/nearest.hpp>
 #include <vmxsys/platform/experiments/study.hpp>
 #include <vmxsys/platform/machine/config_loader.hpp>
 #include <vmxsys/platform/run/interruption.hpp>
 #include <vmxsys/platform/run/output_file.hpp>
+#include <vmxsys/vmx/base/nearest.hpp>
 
 #include "explore_command.hpp"
 #include "list.hpp"

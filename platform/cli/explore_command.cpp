@@ -9,8 +9,8 @@
 #include <sstream>
 
 #include <vmxsys/models/posting/posting_explorer.hpp>
-#include <vmxsys/platform/config/nearest.hpp>
 #include <vmxsys/platform/run/interruption.hpp>
+#include <vmxsys/vmx/base/nearest.hpp>
 
 namespace vmxsys::platform {
 

@@ -27,7 +27,7 @@ constexpr topic topics[] = {
     {"parameters", "every parameter of a configuration: type, unit, default, range", nullptr},
     {"presets", "microarchitectures (machine.preset)", preset_choices},
     {"costs", "every number of every preset with its source and status", nullptr},
-    {"detectors", "spin detectors (machine.detector, machine.observers)", observer_choices},
+    {"detectors", "spin detectors (machine.detector, machine.observers)", detector_choices},
     {"gap_measures", "ways to measure the PAUSE gap (machine.detector.gap_measure)", gap_measure_choices},
     {"schedulers", "CPU schedulers (host.scheduler, vms[].guest.scheduler)", scheduler_choices},
     {"profiles", "Linux versions a scheduler follows (scheduler.profile)", scheduler_profile_choices},

@@ -7,7 +7,7 @@
 #include <set>
 #include <utility>
 
-#include "nearest.hpp"
+#include <vmxsys/vmx/base/nearest.hpp>
 
 namespace vmxsys::platform {
 

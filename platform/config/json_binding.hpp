@@ -12,8 +12,9 @@
 #include <type_traits>
 #include <vector>
 
+#include <vmxsys/vmx/base/units.hpp>
+
 #include "parameter.hpp"
-#include "units.hpp"
 
 namespace vmxsys::platform {
 

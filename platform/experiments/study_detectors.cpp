@@ -10,7 +10,7 @@
 #include <vmxsys/platform/machine/config_loader.hpp>
 #include <vmxsys/platform/observe/report/report.hpp>
 #include <vmxsys/platform/presets/preset.hpp>
-#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
+#include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 
 #include "detail/study_kit.hpp"
 
@@ -23,10 +23,8 @@ namespace {
 /// Every detector that remembers something; one that exits at each PAUSE, or at none, has nothing to be scored.
 std::vector<observer_config> catalogue() {
   std::vector<observer_config> all;
-  for (std::size_t i = 0; i < vmx::spin_detector_table_size(); ++i) {
-    const std::string name = vmx::spin_detector_table()[i].name;
+  for (const std::string& name : vmx::spin_detectors().names())
     if (name != "none" && name != "pause_exiting") all.push_back({name, 128, 4096});
-  }
   return all;
 }
 

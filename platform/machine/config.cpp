@@ -3,15 +3,27 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
-#include <vmxsys/models/kernel/apic_driver.hpp>
+#include <vmxsys/models/kernel/apic_drivers/catalogue.hpp>
+#include <vmxsys/models/kernel/locks/catalogue.hpp>
 #include <vmxsys/models/kvm/interrupts/interrupt_path.hpp>
 #include <vmxsys/models/kvm/spin/spin_policy.hpp>
 #include <vmxsys/models/kvm/timers/timer_backend.hpp>
+#include <vmxsys/models/schedulers/catalogue.hpp>
+#include <vmxsys/models/workloads/catalogue.hpp>
 #include <vmxsys/platform/presets/preset.hpp>
-#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
+#include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 #include <vmxsys/vmx/vmcs/capability.hpp>
 
 namespace vmxsys::platform {
+
+namespace {
+template <class Entry>
+std::vector<choice> choices_of(const catalogue<Entry>& all) {
+  std::vector<choice> result;
+  for (const Entry* e : all) result.push_back({e->name, e->description});
+  return result;
+}
+}  // namespace
 
 std::vector<choice> preset_choices() {
   std::vector<choice> result;
@@ -19,22 +31,7 @@ std::vector<choice> preset_choices() {
   return result;
 }
 
-std::vector<choice> detector_choices() {
-  std::vector<choice> result;
-  for (std::size_t i = 0; i < vmx::spin_detector_table_size(); ++i) {
-    const vmx::spin_detector_entry& d = vmx::spin_detector_table()[i];
-    // How the gap is measured is a parameter of its own here.
-    if (std::string_view{d.name} != "pause_loop_exiting_end_to_start") result.push_back({d.name, d.description});
-  }
-  return result;
-}
-
-std::vector<choice> observer_choices() {
-  std::vector<choice> result;
-  for (std::size_t i = 0; i < vmx::spin_detector_table_size(); ++i)
-    result.push_back({vmx::spin_detector_table()[i].name, vmx::spin_detector_table()[i].description});
-  return result;
-}
+std::vector<choice> detector_choices() { return choices_of(vmx::spin_detectors()); }
 
 std::vector<choice> gap_measure_choices() {
   return {
@@ -42,10 +39,7 @@ std::vector<choice> gap_measure_choices() {
       {"end_to_start", "from the end of one PAUSE to the issue of the next"}};
 }
 
-std::vector<choice> scheduler_choices() {
-  return {{"cfs", "Linux's Completely Fair Scheduler: virtual run time, buddies, wakeup granularity, yield_to"},
-          {"round_robin", "a queue and a fixed time slice"}};
-}
+std::vector<choice> scheduler_choices() { return choices_of(models::schedulers()); }
 
 std::vector<choice> scheduler_profile_choices() {
   return {{"v6.1", "Linux 6.1, the last long-term version that picks by CFS"},
@@ -79,11 +73,7 @@ std::vector<choice> timer_advance_choices() {
           {"adaptive", "by 1 us at first, adjusted to how early or late the entry was (Linux v5.3 and later)"}};
 }
 
-std::vector<choice> apic_choices() {
-  std::vector<choice> result;
-  for (const models::apic_driver_entry& a : models::apic_drivers()) result.push_back({a.name, a.description});
-  return result;
-}
+std::vector<choice> apic_choices() { return choices_of(models::apic_drivers()); }
 
 std::vector<choice> placement_choices() {
   return {
@@ -92,25 +82,16 @@ std::vector<choice> placement_choices() {
       {"stacked", "vCPUs 2k and 2k+1 of a VM are bound to one CPU, the VMs one after the other"}};
 }
 
-std::vector<choice> lock_choices() {
-  return {{"test_and_set", "one word, whoever comes first"},
-          {"ticket", "first come, first served; every waiter polls one word"},
-          {"queued", "first come, first served; every waiter polls its own word"}};
-}
+std::vector<choice> lock_choices() { return choices_of(models::spinlocks()); }
 
 std::vector<choice> user_lock_choices() {
-  return {{"test_and_set", "one word, whoever comes first"},
-          {"ticket", "first come, first served; every waiter polls one word"}};
+  std::vector<choice> result;
+  for (const models::lock_entry* lock : models::spinlocks())
+    if (lock->for_programs) result.push_back({lock->name, lock->description});
+  return result;
 }
 
-std::vector<choice> workload_choices() {
-  return {{"lock_bound", "compute, then a critical section under a shared kernel spinlock, again and again"},
-          {"tlb_shootdown", "compute, then unmap memory: every CPU with a thread of the program flushes its TLB"},
-          {"user_spin", "compute, then a critical section under a spinlock of the program, all in user mode"},
-          {"cpu_bound", "compute in user mode without end"},
-          {"ipi", "a microbenchmark: CPU 0 interrupts others, round after round, and they note when it reached them"},
-          {"timer", "a microbenchmark: CPU 0 arms a timer and waits for it, round after round"}};
-}
+std::vector<choice> workload_choices() { return choices_of(models::workloads()); }
 
 std::vector<choice> ipi_send_choices() {
   return {{"interrupt", "one interrupt for each target, as the kernel's APIC driver sends it; the sender goes on"},
@@ -199,7 +180,7 @@ void check_controls(const std::vector<models::required_control>& needed, const r
 
 void check_apic(const std::string& name, std::uint64_t cpus, const std::string& path,
                 const std::vector<std::string>& depends, combinations& found) {
-  const models::apic_driver_entry* driver = models::find_apic_driver(name);
+  const models::apic_driver_entry* driver = models::apic_drivers().find(name);
   if (driver != nullptr && cpus > driver->most_cpus)
     found.fault(path, '"' + name + '"',
                 "addresses at most " + std::to_string(driver->most_cpus) + " CPUs, not " + std::to_string(cpus),
@@ -234,7 +215,7 @@ void check_interrupts(const run_config& config, combinations& found) {
     found.fault("host.placement", '"' + host.placement + '"',
                 "interrupt_path \"" + host.interrupt_path + "\" needs \"spread\": vCPU i on CPU i",
                 {"host.interrupt_path"});
-  const models::apic_driver_entry* hosts = models::find_apic_driver(host.apic);
+  const models::apic_driver_entry* hosts = models::apic_drivers().find(host.apic);
   if (hosts != nullptr && hosts->mode != apic::apic_mode::x2apic)
     found.fault("host.apic", '"' + host.apic + '"',
                 "interrupt_path \"" + host.interrupt_path + "\" needs a host in x2APIC mode", {"host.interrupt_path"});
@@ -247,7 +228,7 @@ void check_interrupts(const run_config& config, combinations& found) {
     if (config.vms[i].vcpus > logical_cpus(config.machine))
       found.fault(vm + ".vcpus", std::to_string(config.vms[i].vcpus),
                   "interrupt_path \"" + host.interrupt_path + "\" needs a CPU for each of them", {"machine"});
-    const models::apic_driver_entry* driver = models::find_apic_driver(config.vms[i].guest.apic);
+    const models::apic_driver_entry* driver = models::apic_drivers().find(config.vms[i].guest.apic);
     if (driver != nullptr && driver->mode != apic::apic_mode::x2apic)
       found.fault(vm + ".guest.apic", '"' + config.vms[i].guest.apic + '"',
                   "interrupt_path \"" + host.interrupt_path + "\" needs a guest in x2APIC mode",
@@ -286,11 +267,12 @@ void check_combinations(const run_config& config, const std::vector<config_error
                 "a core clock is 10 .. 1000 percent of the TSC's, or 0 for the preset's");
   }
 
-  if (hardware && machine.detector.name == "pause_loop_exiting") {
+  const vmx::spin_detector_entry* detector = vmx::spin_detectors().find(machine.detector.name);
+  if (hardware && detector && detector->ple_control) {
     constexpr unsigned pause_loop_exiting_bit = 10;  // SDM Vol. 3C, secondary processor-based controls
     const vmx::capability_row* row = vmx::find_capability_row(hardware->capabilities);
     if (row && !row->values.supports(vmx::control_word::secondary, pause_loop_exiting_bit)) {
-      found.fault("machine.detector.name", "\"pause_loop_exiting\"",
+      found.fault("machine.detector.name", '"' + machine.detector.name + '"',
                   "preset \"" + machine.preset + "\" (capabilities \"" + row->name + "\") has no PAUSE-loop exiting",
                   {"machine.preset"});
     }

@@ -10,7 +10,7 @@
 
 #include <vmxsys/platform/config/json_binding.hpp>
 #include <vmxsys/platform/config/parameter.hpp>
-#include <vmxsys/platform/config/units.hpp>
+#include <vmxsys/vmx/base/units.hpp>
 
 namespace vmxsys::platform {
 
@@ -21,7 +21,6 @@ inline constexpr std::uint64_t ten_seconds = 10000000000000;
 // The names a parameter may take, with descriptions; `vmxsys list` prints them.
 std::vector<choice> preset_choices();
 std::vector<choice> detector_choices();
-std::vector<choice> observer_choices();
 std::vector<choice> gap_measure_choices();
 std::vector<choice> scheduler_choices();
 std::vector<choice> scheduler_profile_choices();
@@ -95,7 +94,7 @@ inline constexpr auto parameters_of<observer_config> = std::array{
     parameter{.name = "name",
               .unit = "name",
               .description = "spin detector that watches every logical CPU",
-              .choices = observer_choices},
+              .choices = detector_choices},
     parameter{.name = "gap", .unit = "cycles", .description = "what it is told as PLE_Gap"},
     parameter{.name = "window", .unit = "cycles", .description = "what it is told as PLE_Window"},
 };

@@ -3,9 +3,7 @@
 #include <stdexcept>
 #include <utility>
 
-#include <vmxsys/models/schedulers/cfs.hpp>
-#include <vmxsys/models/schedulers/round_robin.hpp>
-#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
+#include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 #include <vmxsys/vmx/vmcs/capability.hpp>
 
 namespace vmxsys::platform {
@@ -18,14 +16,21 @@ constexpr physical_address first_vm_memory = 0x4000'0000;
 /// Where the guest's IPIs reach physical CPUs, its vectors are none of the host's.
 constexpr std::uint8_t guest_vector_shift = 0x20;
 
-models::duration_distribution to_model(const distribution& d, std::uint64_t tsc_khz) {
-  using shape = models::duration_distribution::shape;
-  models::duration_distribution out;
-  out.kind = d.kind == "exponential" ? shape::exponential : d.kind == "uniform" ? shape::uniform : shape::fixed;
-  if (d.mean) out.mean = d.mean->to_cycles(tsc_khz);
-  if (d.min) out.min = d.min->to_cycles(tsc_khz);
-  if (d.max) out.max = d.max->to_cycles(tsc_khz);
-  return out;
+vmxsys::distribution to_base(const distribution& d) {
+  return {*distribution_shape_named(d.kind), d.mean, d.min, d.max};
+}
+
+/// Those of its values that the workload has options for.
+settings workload_options(const workload_config& w) {
+  const settings all{{"threads", w.threads},       {"locks", w.locks}, {"work", to_base(w.work)},
+                     {"hold", to_base(w.hold)},    {"lock", w.lock},   {"unmap", to_base(w.unmap)},
+                     {"user_share", w.user_share}, {"chunk", w.chunk}, {"send", w.send},
+                     {"targets", w.targets},       {"ahead", w.ahead}, {"halted", w.halted}};
+  const models::workload_entry* of = models::workloads().find(w.name);
+  settings found;
+  for (const setting& s : all)
+    if (of->parameters.find(s.name) != nullptr) found.push_back(s);
+  return found;
 }
 
 std::uint64_t nanoseconds_of(duration d, std::uint64_t tsc_khz) {
@@ -39,9 +44,18 @@ models::timer_advance_rules to_model(const timer_advance_config& a, std::uint64_
   return {kind::fixed, static_cast<std::uint32_t>(nanoseconds_of(a.lead, tsc_khz))};
 }
 
-std::string detector_name(const detector_config& d) {
-  if (d.name == "pause_loop_exiting" && d.gap_measure == "end_to_start") return "pause_loop_exiting_end_to_start";
-  return d.name;
+settings scheduler_options(const scheduler_config& s) {
+  if (s.name == "round_robin") return {{"quantum", s.quantum}};
+  settings all{{"profile", s.profile}};
+  if (s.latency) all.push_back({"latency", *s.latency});
+  if (s.min_granularity) all.push_back({"min_granularity", *s.min_granularity});
+  if (s.wakeup_granularity) all.push_back({"wakeup_granularity", *s.wakeup_granularity});
+  return all;
+}
+
+settings detector_options(const detector_config& d) {
+  if (d.gap_measure == "end_to_start") return {{"gap_end_to_start", true}};
+  return {};
 }
 
 }  // namespace
@@ -59,19 +73,7 @@ models::kernel_config simulation::kernel_settings(const scheduler_config& s, uns
   k.hz = hz;
   k.tsc_khz = preset_.tsc_khz;
   k.costs = preset_.kernel;
-  const std::uint64_t khz = preset_.tsc_khz;
-  k.make_scheduler = [s, khz](unsigned n) -> std::unique_ptr<models::scheduler> {
-    if (s.name == "round_robin") {
-      models::round_robin_tunables t;
-      t.quantum = nanoseconds_of(s.quantum, khz);
-      return std::make_unique<models::round_robin_scheduler>(n, t);
-    }
-    models::cfs_tunables t = models::cfs_tunables::of(*models::cfs_version_named(s.profile), n);
-    if (s.latency) t.latency = nanoseconds_of(*s.latency, khz);
-    if (s.min_granularity) t.min_granularity = nanoseconds_of(*s.min_granularity, khz);
-    if (s.wakeup_granularity) t.wakeup_granularity = nanoseconds_of(*s.wakeup_granularity, khz);
-    return std::make_unique<models::cfs_scheduler>(n, t);
-  };
+  k.scheduler = models::schedulers().select(s.name, scheduler_options(s));
   return k;
 }
 
@@ -81,18 +83,22 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   hw.shape = {config.machine.sockets, config.machine.cores, config.machine.threads};
   hw.costs = preset_.costs;
   hw.capabilities = vmx::find_capability_row(preset_.capabilities)->values;
-  hw.make_detector = [name = detector_name(config.machine.detector)] { return vmx::make_spin_detector(name); };
+  const detector_config& acting = config.machine.detector;
+  hw.make_detector = [chosen = vmx::spin_detectors().select(acting.name, detector_options(acting))] {
+    return chosen.make();
+  };
   for (const observer_config& o : config.machine.observers)
-    hw.observers.push_back({[name = o.name] { return vmx::make_spin_detector(name); }, o.gap, o.window});
+    hw.observers.push_back(
+        {[chosen = vmx::spin_detectors().select(o.name)] { return chosen.make(); }, o.gap, o.window});
   hw.overcommitted = [this](unsigned cpu) { return host_ && host_->nr_running(cpu) > 1; };
-  hw.boot_apic = models::find_apic_driver(config.bare_metal ? config.vms[0].guest.apic : config.host.apic)->mode;
+  hw.boot_apic = models::apic_drivers().find(config.bare_metal ? config.vms[0].guest.apic : config.host.apic)->mode;
   hw.stepped = config.machine.stepped;
   hardware_ = std::make_unique<cpu::machine>(std::move(hw));
 
   models::kernel_config host = kernel_settings(config.host.scheduler, hardware_->cpus(), config.host.hz);
   host.name = "host";
   host.tracing = config.host.tracing;
-  host.apic = config.host.apic;
+  host.apic = models::apic_drivers().select(config.host.apic);
   host.ipi_shorthands = config.host.ipi_shorthands;
   host.memory_base = host_memory;
   host.memory_bytes = host_memory_bytes;
@@ -117,8 +123,8 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   for (const vm_config& vm : config.vms) {
     models::kernel_config g = kernel_settings(vm.guest.scheduler, vm.vcpus, vm.guest.hz);
     g.name = vm.name;
-    g.locks = *models::lock_kind_named(vm.guest.lock);
-    g.apic = vm.guest.apic;
+    g.locks = models::spinlocks().select(vm.guest.lock);
+    g.apic = models::apic_drivers().select(vm.guest.apic);
     g.ipi_shorthands = vm.guest.ipi_shorthands;
     if (models::find_interrupt_path(config.host.interrupt_path)->pinned) g.ipi_vector_shift = guest_vector_shift;
     g.memory_base = memory;
@@ -128,13 +134,15 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     models::kernel& guest = *guests_.back();
     guest.boot_cpuids = 4;
 
-    workloads_.push_back(make_workload(guest, vm.workload));
+    workloads_.push_back(models::workloads()
+                             .select(vm.workload.name, workload_options(vm.workload))
+                             .make(guest, models::workload_environment{config.seed, preset_.tsc_khz}));
     if (config.bare_metal) continue;
 
     models::virtual_machine_config v;
     v.name = vm.name;
     v.vcpus = vm.vcpus;
-    v.apic = guest.apic().mode();
+    v.apic = guest.apic_mode();
     v.boot = [&guest](unsigned index) -> cpu::strand& { return guest.boot_cpu(index); };
     for (unsigned i = 0; i < vm.vcpus; ++i)
       v.affinity.push_back(placement_of(config.host.placement, hardware_->cpus(), first_vcpu, i));
@@ -143,44 +151,6 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   }
   // On bare metal the host stays switched off.
   hardware_->connect(config.bare_metal ? *guests_.front() : *host_);
-}
-
-std::unique_ptr<models::workload> simulation::make_workload(models::kernel& guest, const workload_config& w) const {
-  const auto length = [this](const distribution& d) { return to_model(d, preset_.tsc_khz); };
-  if (w.name == "lock_bound")
-    return models::add_lock_bound(guest,
-                                  {.threads = w.threads,
-                                   .locks = w.locks,
-                                   .work = length(w.work),
-                                   .hold = length(w.hold),
-                                   .user_share = w.user_share},
-                                  config_.seed);
-  if (w.name == "tlb_shootdown")
-    return models::add_tlb_shootdown(guest, {.threads = w.threads, .work = length(w.work), .unmap = length(w.unmap)},
-                                     config_.seed);
-  if (w.name == "user_spin")
-    return models::add_user_spin(guest,
-                                 {.threads = w.threads,
-                                  .lock = *models::lock_kind_named(w.lock),
-                                  .locks = w.locks,
-                                  .work = length(w.work),
-                                  .hold = length(w.hold)},
-                                 config_.seed);
-  if (w.name == "ipi") {
-    using how = models::ipi_send;
-    return models::add_ipi(guest,
-                           {.send = w.send == "shorthand" ? how::shorthand
-                                    : w.send == "call"    ? how::call
-                                                          : how::interrupt,
-                            .targets = w.targets,
-                            .work = length(w.work),
-                            .halted_targets = w.halted},
-                           config_.seed);
-  }
-  if (w.name == "timer")
-    return models::add_timer(guest, {.ahead = to_cycles(w.ahead), .work = length(w.work), .halted = w.halted},
-                             config_.seed);
-  return models::add_cpu_bound(guest, {.threads = w.threads, .chunk = to_cycles(w.chunk)});
 }
 
 // Programs name the locks of workloads and the queues of kernels, so they go first.

@@ -5,7 +5,7 @@
 #include <vmxsys/cpu/core/machine.hpp>
 #include <vmxsys/models/kernel/kernel.hpp>
 #include <vmxsys/models/kvm/kvm.hpp>
-#include <vmxsys/models/workloads/workload.hpp>
+#include <vmxsys/models/workloads/catalogue.hpp>
 #include <vmxsys/platform/presets/preset.hpp>
 
 #include "config.hpp"
@@ -38,7 +38,6 @@ class simulation {
 
  private:
   models::kernel_config kernel_settings(const scheduler_config& scheduler, unsigned cpus, unsigned hz) const;
-  std::unique_ptr<models::workload> make_workload(models::kernel& guest, const workload_config& w) const;
 
   run_config config_;
   platform::preset preset_;

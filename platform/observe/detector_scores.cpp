@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
+#include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 
 namespace vmxsys::platform {
 
@@ -12,7 +12,7 @@ detector_scores::detector_scores(const simulation& of) : of_{of} {
     s.row.name = o.name;
     s.row.gap = o.gap;
     s.row.window = o.window;
-    s.row.state_bits = vmx::make_spin_detector(o.name)->state_bits();
+    s.row.state_bits = vmx::spin_detectors().select(o.name).make()->state_bits();
     scores_.push_back(std::move(s));
   }
 }

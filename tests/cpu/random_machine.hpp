@@ -111,11 +111,7 @@ class random_machine final : public boot_if, fact_observer {
     return r;
   }
 
-  std::string describe() {
-    std::string names = std::string{", detector "} + hw.cpu(0).detector().name();
-    for (const observing_detector& o : hw.config().observers) names += std::string{", watched by "} + o.make()->name();
-    return description_ + names;
-  }
+  std::string describe() { return description_ + detector_names_; }
 
  private:
   struct outside_write {
@@ -178,7 +174,21 @@ class random_machine final : public boot_if, fact_observer {
 
   // -- hardware -------------------------------------------------------------------------------------------------------
 
-  static machine_config draw_config(random_numbers& d, std::uint64_t seed, const random_run& how) {
+  /// The catalogue, and variants of what the manuals leave open.
+  static std::vector<selection<vmx::spin_detector_entry>> detectors() {
+    const std::vector<std::pair<std::string, settings>> variants{{"pause_loop_exiting", {{"gap_end_to_start", true}}},
+                                                                 {"pause_filter", {{"count_adjustment", -1}}}};
+    const auto all = vmx::spin_detectors();
+    std::vector<selection<vmx::spin_detector_entry>> selections;
+    for (const std::string& name : all.names()) {
+      selections.push_back(all.select(name));
+      for (const auto& [of, options] : variants)
+        if (of == name) selections.push_back(all.select(name, options));
+    }
+    return selections;
+  }
+
+  machine_config draw_config(random_numbers& d, std::uint64_t seed, const random_run& how) {
     machine_config c;
     const auto some = [&](std::uint64_t most) { return cycles{d.between(1, most)}; };
     constexpr topology shapes[] = {{1, 1, 1}, {1, 2, 1}, {1, 1, 2}, {2, 1, 1},
@@ -209,14 +219,18 @@ class random_machine final : public boot_if, fact_observer {
     c.costs.interrupt.flight_other_socket = some(900);
     c.costs.idle_states = {{"C1", some(2500), cycles{0}}};
     c.timer_clock = {static_cast<std::uint32_t>(d.between(1, 100)), 1};
-    const auto detector = d.below(vmx::spin_detector_table_size());
-    c.make_detector = [detector] { return vmx::spin_detector_table()[detector].make(); };
+    const auto all = detectors();
+    const auto drawn = [&](random_numbers& from, const char* as) {
+      const auto& chosen = all[from.below(all.size())];
+      detector_names_ += std::string{as} + chosen.name();
+      return [chosen] { return chosen.make(); };
+    };
+    c.make_detector = drawn(d, ", detector ");
     random_numbers watching{seed * 31 + 7};
     if (watching.one_in(2)) {
       for (std::uint64_t n = watching.between(1, 4); n > 0; --n) {
-        const auto observer = watching.below(vmx::spin_detector_table_size());
-        c.observers.push_back({[observer] { return vmx::spin_detector_table()[observer].make(); },
-                               watching.between(0, 300), watching.below(watching.one_in(2) ? 60 : 5000)});
+        const auto observer = drawn(watching, ", watched by ");
+        c.observers.push_back({observer, watching.between(0, 300), watching.below(watching.one_in(2) ? 60 : 5000)});
       }
     }
     c.overcommitted = [](unsigned cpu) { return cpu % 2 == 0; };
@@ -815,6 +829,7 @@ class random_machine final : public boot_if, fact_observer {
     co_await isa::vmwrite(vmx::field::guest_interruptibility_state, 0);
   }
 
+  std::string detector_names_;
   random_numbers draw_;
   random_run how_;
   random_numbers apics_;

@@ -6,6 +6,7 @@
 #include <vmxsys/cpu/core/machine.hpp>
 #include <vmxsys/cpu/facts/cpu_facts.hpp>
 #include <vmxsys/cpu/facts/fact_hash.hpp>
+#include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 #include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
 
 // The example of the room's README, and that it is the README's.
@@ -63,7 +64,7 @@ struct example : boot_if, fact_observer {
   static machine_config config() {
     machine_config c;
     c.capabilities = vmx::find_capability_row("cascade_lake_sp")->values;
-    c.make_detector = [] { return vmx::make_spin_detector("pause_loop_exiting"); };
+    c.make_detector = [] { return vmx::spin_detectors().select("pause_loop_exiting").make(); };
     return c;
   }
   strand& boot(logical_cpu&, physical_address) override { return host_strand; }

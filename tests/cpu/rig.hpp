@@ -13,6 +13,7 @@
 #include <vmxsys/cpu/core/machine.hpp>
 #include <vmxsys/cpu/facts/cpu_facts.hpp>
 #include <vmxsys/cpu/facts/fact_hash.hpp>
+#include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 #include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
 
 #include "random_numbers.hpp"
@@ -101,7 +102,7 @@ inline machine_config bare_config(unsigned cpus, bool stepped = false) {
   machine_config c;
   c.shape = {1, cpus, 1};
   c.capabilities = vmx::find_capability_row("cascade_lake_sp")->values;
-  c.make_detector = [] { return vmx::make_spin_detector("pause_loop_exiting"); };
+  c.make_detector = [] { return vmx::spin_detectors().select("pause_loop_exiting").make(); };
   c.costs.entry.field = c.costs.exit.field = cycles{0};  // every transition alike
   c.stepped = stepped;
   return c;

@@ -6,6 +6,7 @@
 #include <vmxsys/cpu/core/machine.hpp>
 #include <vmxsys/cpu/facts/fact_hash.hpp>
 #include <vmxsys/vmx/spin_detectors/pause_loop_exiting.hpp>
+#include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 #include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
 
 // A ten-line hypervisor whose guest spins on a lock word.
@@ -19,7 +20,7 @@ inline machine_config small_machine(unsigned cpus, bool stepped) {
   machine_config c;
   c.shape = {1, cpus, 1};
   c.capabilities = vmx::find_capability_row("cascade_lake_sp")->values;
-  c.make_detector = [] { return vmx::make_spin_detector("pause_loop_exiting"); };
+  c.make_detector = [] { return vmx::spin_detectors().select("pause_loop_exiting").make(); };
   c.stepped = stepped;
   return c;
 }

@@ -17,7 +17,6 @@ class truth_teller final : public vmx::spin_detector {
     return {vmx::spin_prediction::kind::never, 0};
   }
   void advance(const vmx::pause_event&, cycles, std::uint64_t) override {}
-  const char* name() const noexcept override { return "truth_teller"; }
 };
 
 /// Counts what it is told of work and stores.
@@ -48,7 +47,6 @@ class bookkeeper final : public vmx::spin_detector {
     books_.pauses += k;
     books_.misses += k != 0 && first.loop.line_changed;
   }
-  const char* name() const noexcept override { return "bookkeeper"; }
 
  private:
   books& books_;
@@ -123,7 +121,7 @@ TEST(watching_detectors, nobody_asks_for_the_truth_and_none_is_stated) {
 }
 
 TEST(watching_detectors, a_watcher_that_would_exit_starts_afresh_and_the_run_goes_on) {
-  wait_rig r{watched(false, {{[] { return vmx::make_spin_detector("pause_loop_exiting"); }, 128, 4096}})};
+  wait_rig r{watched(false, {{[] { return vmx::spin_detectors().select("pause_loop_exiting").make(); }, 128, 4096}})};
   r.hw.run_until(cycles{60'000});
   const auto detected = r.log.of<spin_detected_fact>();
   ASSERT_GT(detected.size(), 3u);
@@ -151,7 +149,7 @@ TEST(watching_detectors, change_nothing_in_the_run) {
     return books;
   };
   EXPECT_EQ(books_of({}), books_of({{[] { return std::make_unique<truth_teller>(); }},
-                                    {[] { return vmx::make_spin_detector("pause_loop_exiting"); }}}));
+                                    {[] { return vmx::spin_detectors().select("pause_loop_exiting").make(); }}}));
 }
 
 TEST(watching_detectors, are_told_of_work_and_stores_of_the_guest_alone) {

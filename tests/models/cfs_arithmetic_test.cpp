@@ -44,12 +44,6 @@ TEST(cfs_tunables, CFS_03_idle_granularity_is_not_scaled) {
   EXPECT_EQ(cfs_tunables::of(cfs_version::v6_1, 64).idle_min_granularity, 750 * us);
 }
 
-TEST(cfs_tunables, versions_have_names) {
-  for (const cfs_version version : {cfs_version::v3_4, cfs_version::v5_10, cfs_version::v6_1})
-    EXPECT_EQ(cfs_version_named(to_string(version)), version);
-  EXPECT_EQ(cfs_version_named("v2.6"), std::nullopt);
-}
-
 // --- weights and scaling
 
 TEST(cfs_weights, inverse_is_close_to_two_to_the_32_over_weight) {

@@ -219,7 +219,7 @@ class naive_cfs {
     return distance(q.current->v, q.waiting.front()->v) > static_cast<std::int64_t>(ideal);
   }
 
-  bool wakeup_preempts(unsigned cpu, naive_task& woken, std::uint64_t now) {
+  bool check_preempt(unsigned cpu, naive_task& woken, std::uint64_t now) {
     naive_queue& q = queues[cpu];
     if (!q.current) return true;
     account(q, now);
@@ -295,8 +295,8 @@ class side_by_side {
     const enqueue_reason why = first ? enqueue_reason::fork : enqueue_reason::wakeup;
     real_.enqueue(cpu, real(i), why, now_);
     naive_.enqueue(cpu, *twins_[i], why, now_);
-    const bool preempts = real_.wakeup_preempts(cpu, real(i), now_);
-    ASSERT_EQ(preempts, naive_.wakeup_preempts(cpu, *twins_[i], now_));
+    const bool preempts = real_.check_preempt(cpu, real(i), now_);
+    ASSERT_EQ(preempts, naive_.check_preempt(cpu, *twins_[i], now_));
     if (preempts) pick(cpu);
   }
 
@@ -408,13 +408,11 @@ TEST_P(cfs_property, equals_the_naive_restatement_across_cpus) {
   }
 }
 
+constexpr const char* version_names[] = {"v3_4", "v5_10", "v6_1"};
+
 INSTANTIATE_TEST_SUITE_P(versions, cfs_property,
                          testing::Values(cfs_version::v3_4, cfs_version::v5_10, cfs_version::v6_1),
-                         [](const auto& test) {
-                           std::string name = to_string(test.param);
-                           std::replace(name.begin(), name.end(), '.', '_');
-                           return name;
-                         });
+                         [](const auto& test) { return version_names[static_cast<std::size_t>(test.param)]; });
 
 }  // namespace
 }  // namespace vmxsys::models

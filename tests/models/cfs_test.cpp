@@ -176,8 +176,8 @@ TEST(cfs_placement, a_sleep_of_months_forgets_the_old_time) {
   b.queue.pick_next(b.now);
   b.queue.set_min_vruntime(100 * ms);
   const nanoseconds limit = b.now + (nanoseconds{1} << 53);
-  EXPECT_EQ(b.queue.placement(e, false, limit), 500 * ms);
-  EXPECT_EQ(b.queue.placement(e, false, limit + 1), 88 * ms);
+  EXPECT_EQ(b.queue.place_entity(e, false, limit), 500 * ms);
+  EXPECT_EQ(b.queue.place_entity(e, false, limit + 1), 88 * ms);
 }
 
 TEST(cfs_placement, migration_keeps_the_distance_from_the_floor) {
@@ -336,7 +336,7 @@ TEST_P(cfs_wakeup, preempts_and_marks) {
   wakee.set_vruntime(at_ms(c.own_ms));
   b.queue.enqueue(wakee, enqueue_reason::wakeup, b.now);
   ASSERT_EQ(b.queue.nr_running(), c.nr_running);
-  EXPECT_EQ(b.queue.wakeup_preempts(wakee, b.now), c.preempts);
+  EXPECT_EQ(b.queue.check_preempt(wakee, b.now), c.preempts);
   EXPECT_EQ(b.queue.marked(cfs_mark::next), c.next ? &wakee : nullptr);
   EXPECT_EQ(b.queue.marked(cfs_mark::last), c.last ? &current : nullptr);
   EXPECT_EQ(b.queue.marked(cfs_mark::skip), nullptr);
@@ -355,7 +355,7 @@ TEST(cfs_wakeup, policies) {
   b.queue.enqueue(current, enqueue_reason::migrate, b.now);
   b.queue.pick_next(b.now);
   cfs_entity& normal = b.queued(500 * ms);
-  EXPECT_TRUE(b.queue.wakeup_preempts(normal, b.now)) << "anything preempts the idle policy";
+  EXPECT_TRUE(b.queue.check_preempt(normal, b.now)) << "anything preempts the idle policy";
   EXPECT_EQ(b.queue.marked(cfs_mark::next), nullptr);
 
   bench c;
@@ -363,12 +363,12 @@ TEST(cfs_wakeup, policies) {
   cfs_entity& batch = c.make();
   batch.set_policy(fair_policy::batch);
   c.queue.enqueue(batch, enqueue_reason::migrate, c.now);
-  EXPECT_FALSE(c.queue.wakeup_preempts(batch, c.now)) << "batch never preempts";
+  EXPECT_FALSE(c.queue.check_preempt(batch, c.now)) << "batch never preempts";
 }
 
 TEST(cfs_wakeup, an_idle_cpu_is_always_preempted) {
   bench b;
-  EXPECT_TRUE(b.queue.wakeup_preempts(b.queued(0), b.now));
+  EXPECT_TRUE(b.queue.check_preempt(b.queued(0), b.now));
 }
 
 // --- picking
@@ -407,7 +407,7 @@ TEST_P(cfs_pick, follows_order_and_marks) {
     char name = '-';
     for (const auto& [n, e] : named)
       if (e == chosen) name = n;
-    EXPECT_EQ(name, c.expected) << to_string(version);
+    EXPECT_EQ(name, c.expected) << "version " << static_cast<int>(version);
   }
 }
 INSTANTIATE_TEST_SUITE_P(
@@ -544,7 +544,7 @@ TEST_P(cfs_mismatch, yields_are_futile_until_the_credit_is_burnt) {
   static_cast<cfs_entity&>(*spinner).set_vruntime(0 - 1000 * ms);
   s.enqueue(0, *spinner, enqueue_reason::wakeup, 0);
   EXPECT_EQ(static_cast<cfs_entity&>(*spinner).vruntime(), at_ms(-c.credit_ms));
-  ASSERT_TRUE(s.wakeup_preempts(0, *spinner, 0));
+  ASSERT_TRUE(s.check_preempt(0, *spinner, 0));
   ASSERT_EQ(s.pick_next(0, 0), spinner.get());
 
   unsigned exits = 0;
@@ -583,11 +583,11 @@ TEST_F(cfs_two_cpus, pull_takes_the_coldest_allowed_entity) {
   s.pick_next(0, 0);
   cfs_entity& a = queued(0, 1 * ms);
   cfs_entity& b = queued(0, 2 * ms);
-  EXPECT_EQ(s.pull_candidate(0, 1, ms, cache_heat::ignore), &a) << "longest since it was queued or picked";
+  EXPECT_EQ(s.detach_candidate(0, 1, ms, cache_heat::ignore), &a) << "longest since it was queued or picked";
   a.affinity = {true, false};
-  EXPECT_EQ(s.pull_candidate(0, 1, ms), &b);
+  EXPECT_EQ(s.detach_candidate(0, 1, ms), &b);
   b.affinity = {true};
-  EXPECT_EQ(s.pull_candidate(0, 1, ms), nullptr) << "the current one is never pulled";
+  EXPECT_EQ(s.detach_candidate(0, 1, ms), nullptr) << "the current one is never pulled";
 }
 
 TEST_F(cfs_two_cpus, pull_respects_cache_heat) {
@@ -595,13 +595,13 @@ TEST_F(cfs_two_cpus, pull_respects_cache_heat) {
   ASSERT_EQ(s.pick_next(0, 10 * ms), &a);
   cfs_entity& b = queued(0, 1 * ms);
   ASSERT_EQ(s.pick_next(0, 12 * ms), &b) << "a has run for 2 ms";
-  EXPECT_EQ(s.pull_candidate(0, 1, 12 * ms + 499'999), nullptr);
-  EXPECT_EQ(s.pull_candidate(0, 1, 12 * ms + 499'999, cache_heat::ignore), &a);
-  EXPECT_EQ(s.pull_candidate(0, 1, 12 * ms + 500'000), &a);
+  EXPECT_EQ(s.detach_candidate(0, 1, 12 * ms + 499'999), nullptr);
+  EXPECT_EQ(s.detach_candidate(0, 1, 12 * ms + 499'999, cache_heat::ignore), &a);
+  EXPECT_EQ(s.detach_candidate(0, 1, 12 * ms + 500'000), &a);
   s.queue(0).set_mark(cfs_mark::next, a);
-  EXPECT_EQ(s.pull_candidate(0, 1, 12 * ms + 500'000), &a) << "marks hold it only if the other CPU is busy";
+  EXPECT_EQ(s.detach_candidate(0, 1, 12 * ms + 500'000), &a) << "marks hold it only if the other CPU is busy";
   queued(1, 0);
-  EXPECT_EQ(s.pull_candidate(0, 1, 12 * ms + 500'000), nullptr);
+  EXPECT_EQ(s.detach_candidate(0, 1, 12 * ms + 500'000), nullptr);
 }
 
 }  // namespace

@@ -17,7 +17,7 @@
 #include <vmxsys/models/kvm/kvm_facts.hpp>
 #include <vmxsys/models/schedulers/cfs.hpp>
 #include <vmxsys/models/schedulers/round_robin.hpp>
-#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
+#include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 #include <vmxsys/vmx/vmcs/capability.hpp>
 
 // A bare machine with a kernel whose threads are lambdas, a record of what it states, and a spy between the kernel and
@@ -65,7 +65,7 @@ class fact_record : public cpu::fact_observer {
 /// Passes every call on to the policy it watches, and notes it.
 class spying_scheduler final : public scheduler {
  public:
-  enum class call_kind { enqueue, dequeue, pick_next, tick, wakeup_preempts, yield, yield_to };
+  enum class call_kind { enqueue, dequeue, pick_next, tick, check_preempt, yield, yield_to };
   struct call {
     call_kind kind;
     unsigned cpu;
@@ -77,7 +77,6 @@ class spying_scheduler final : public scheduler {
   explicit spying_scheduler(std::unique_ptr<scheduler> watched)
       : scheduler{watched->cpu_count()}, to_{std::move(watched)} {}
 
-  const char* name() const noexcept override { return to_->name(); }
   std::unique_ptr<sched_entity> make_entity(std::uint32_t id, int nice) override { return to_->make_entity(id, nice); }
   void enqueue(unsigned cpu, sched_entity& e, enqueue_reason why, nanoseconds now) override {
     to_->enqueue(cpu, e, why, now);
@@ -98,9 +97,9 @@ class spying_scheduler final : public scheduler {
     note({call_kind::tick, cpu, e, now, answer});
     return answer;
   }
-  bool wakeup_preempts(unsigned cpu, sched_entity& woken, nanoseconds now) override {
-    const bool answer = to_->wakeup_preempts(cpu, woken, now);
-    note({call_kind::wakeup_preempts, cpu, &woken, now, answer});
+  bool check_preempt(unsigned cpu, sched_entity& woken, nanoseconds now) override {
+    const bool answer = to_->check_preempt(cpu, woken, now);
+    note({call_kind::check_preempt, cpu, &woken, now, answer});
     return answer;
   }
   void yield(unsigned cpu, nanoseconds now) override {
@@ -114,8 +113,8 @@ class spying_scheduler final : public scheduler {
   }
   unsigned nr_running(unsigned cpu) const override { return to_->nr_running(cpu); }
   sched_entity* current(unsigned cpu) const override { return to_->current(cpu); }
-  sched_entity* pull_candidate(unsigned from, unsigned to, nanoseconds now, cache_heat heat) override {
-    return to_->pull_candidate(from, to, now, heat);
+  sched_entity* detach_candidate(unsigned from, unsigned to, nanoseconds now, cache_heat heat) override {
+    return to_->detach_candidate(from, to, now, heat);
   }
 
   const std::vector<call>& calls() const { return calls_; }
@@ -153,9 +152,17 @@ inline cpu::machine_config bare_hardware(unsigned cpus, bool stepped = false) {
   cpu::machine_config c;
   c.shape = {1, cpus, 1};
   c.capabilities = vmx::find_capability_row("cascade_lake_sp")->values;
-  c.make_detector = [] { return vmx::make_spin_detector("pause_loop_exiting"); };
+  c.make_detector = [] { return vmx::spin_detectors().select("pause_loop_exiting").make(); };
   c.stepped = stepped;
   return c;
+}
+
+/// What a configuration holds of a scheduler that is not in the catalogue.
+inline selection<scheduler_entry> by(scheduler_maker make) {
+  static constexpr scheduler_entry entry{
+      {"of this test", "", {}, nullptr},
+      [](const void* m, const scheduler_environment& e) { return options_as<scheduler_maker>(m)(e.cpus); }};
+  return {entry, std::make_shared<const scheduler_maker>(std::move(make))};
 }
 
 inline kernel_config kernel_settings(unsigned cpus, scheduler_maker make) {
@@ -164,7 +171,7 @@ inline kernel_config kernel_settings(unsigned cpus, scheduler_maker make) {
   k.tsc_khz = 1'000'000;
   k.memory_base = 0x100'0000;
   k.memory_bytes = 0x1000'0000;
-  k.make_scheduler = std::move(make);
+  k.scheduler = by(std::move(make));
   return k;
 }
 

@@ -50,7 +50,7 @@ struct bench {
     vm_setup g{.vcpus = vcpus, .hz = 10};
     for (unsigned i = 0; i < vcpus; ++i) g.on.push_back({i});
     g.change_guest = [v](kernel_config& k) {
-      k.apic = v.apic;
+      k.apic = apic_drivers().select(v.apic);
       if (v.path == "direct") k.ipi_vector_shift = 0x20;
     };
     return g;

@@ -3,7 +3,7 @@
 
 #include <vmxsys/apic/remapping/interrupt_remapping.hpp>
 #include <vmxsys/models/kvm/interrupts/interrupt_path.hpp>
-#include <vmxsys/models/workloads/workload.hpp>
+#include <vmxsys/models/workloads/catalogue.hpp>
 
 #include "kvm_rig.hpp"
 
@@ -57,7 +57,7 @@ vm_setup guest_of(const variant& v, unsigned vcpus, bool pinned) {
   vm_setup g;
   g.vcpus = vcpus;
   g.change_guest = [v](kernel_config& k) {
-    k.apic = v.apic;
+    k.apic = apic_drivers().select(v.apic);
     if (v.path == "direct") k.ipi_vector_shift = 0x20;
   };
   if (pinned)
@@ -80,12 +80,17 @@ struct bench {
   std::vector<std::unique_ptr<workload>> loads;
 };
 
-duration_distribution fixed(cycles length) { return {.mean = length}; }
-duration_distribution exponential(cycles mean) {
-  return {.kind = duration_distribution::shape::exponential, .mean = mean};
-}
-
 constexpr std::uint64_t seed = 5;
+
+std::unique_ptr<workload> add_cpu_bound(kernel& k) {
+  return workloads().select("cpu_bound", {{"chunk", duration::us(100)}}).make(k, workload_environment{seed, 1'000'000});
+}
+std::unique_ptr<workload> add_tlb_shootdown(kernel& k, duration work) {
+  return workloads()
+      .select("tlb_shootdown",
+              {{"work", distribution::exponential(work)}, {"unmap", distribution::fixed(duration::us(1))}})
+      .make(k, workload_environment{seed, 1'000'000});
+}
 
 // -- bring-up and ordinary work ---------------------------------------------------------------------------------------
 
@@ -93,8 +98,8 @@ TEST(interrupt_path, every_virtual_cpu_comes_up_by_init_and_sipi_and_works) {
   for (const variant& v : all_variants()) {
     SCOPED_TRACE(name_of(v));
     bench b{v, 4, 4};
-    b.loads.push_back(add_cpu_bound(b.r.guest(), {.chunk = 100 * us}));
-    b.loads.push_back(add_tlb_shootdown(b.r.guest(), {.work = exponential(100 * us), .unmap = fixed(us)}, seed));
+    b.loads.push_back(add_cpu_bound(b.r.guest()));
+    b.loads.push_back(add_tlb_shootdown(b.r.guest(), duration::us(100)));
     b.r.run_until(60 * ms);
     std::map<unsigned, unsigned> units;
     for (const auto& w : b.work.of<work_fact>()) ++units[w->pid];
@@ -399,8 +404,7 @@ TEST(interrupt_path, stepped_and_fast_runs_state_the_same_facts) {
       const bool pinned = v.path == "direct";
       bench b{v, pinned ? 3u : 2u, 3, pinned, stepped, pinned ? 1u : 2u};
       for (auto& vm : b.r.hypervisor().vms())
-        b.loads.push_back(
-            add_tlb_shootdown(b.r.guest(vm->number()), {.work = exponential(60 * us), .unmap = fixed(us)}, seed));
+        b.loads.push_back(add_tlb_shootdown(b.r.guest(vm->number()), duration::us(60)));
       b.r.run_until(40 * ms);
       hash[stepped] = b.r.hash.value();
     }
@@ -468,10 +472,10 @@ TEST(interrupt_path, says_what_it_needs) {
   EXPECT_EQ(refusal(with("direct", "cascade_lake_sp"), {.vcpus = 2, .on = {{0}, {1}}}), "");
   says(refusal(with("direct", "cascade_lake_sp"), {.vcpus = 2, .on = {{1}, {0}}}), "bound to CPU 0");
   vm_setup xapic{.vcpus = 2, .on = {{0}, {1}}};
-  xapic.change_guest = [](kernel_config& k) { k.apic = "xapic"; };
+  xapic.change_guest = [](kernel_config& k) { k.apic = apic_drivers().select("xapic"); };
   says(refusal(with("direct", "cascade_lake_sp"), xapic), "guests in x2APIC mode");
   kvm_setup host_in_xapic = with("direct", "cascade_lake_sp");
-  host_in_xapic.change_host = [](kernel_config& k) { k.apic = "xapic"; };
+  host_in_xapic.change_host = [](kernel_config& k) { k.apic = apic_drivers().select("xapic"); };
   says(refusal(host_in_xapic, {.vcpus = 2, .on = {{0}, {1}}}), "a host in x2APIC mode");
 }
 

@@ -160,7 +160,7 @@ class kvm_rig {
       virtual_machine_config v;
       v.name = guest.config().name;
       v.vcpus = vms[i].vcpus;
-      v.apic = guest.apic().mode();
+      v.apic = guest.apic_mode();
       v.boot = [&guest](unsigned index) -> cpu::strand& { return guest.boot_cpu(index); };
       v.affinity = vms[i].on;
       kvm_->add(std::move(v));

@@ -454,7 +454,7 @@ struct contention {
   std::vector<std::uint64_t> rounds;
 
   contention(kvm_rig& r, unsigned vcpus, cycles work, cycles hold, unsigned vm = 0)
-      : lock{make_spinlock(lock_kind::queued, r.guest(vm).locks())}, rounds(vcpus) {
+      : lock{spinlocks().select("queued").make(r.guest(vm).locks(), lock_user::kernel)}, rounds(vcpus) {
     for (unsigned i = 0; i < vcpus; ++i)
       r.add(
           "worker", {i},
@@ -655,7 +655,7 @@ TEST(kvm_pause, sleep_takes_the_spinner_off_its_cpu_for_100_us) {
 
 TEST(kvm_pause, an_interrupt_ends_the_sleep_early) {
   kvm_rig r{{.cpus = 3, .policy = "sleep"}, {{.vcpus = 3, .on = {{0}, {1}, {2}}}}};
-  auto lock = make_spinlock(lock_kind::ticket, r.guest().locks());
+  auto lock = spinlocks().select("ticket").make(r.guest().locks(), lock_user::kernel);
   r.add("holder", {0}, [&](thread&) -> cpu::program {
     auto here = co_await isa::in(kernel_text);
     co_await lock->acquire();
@@ -694,7 +694,7 @@ struct mismatch {
 mismatch run_mismatch(const ple_window_parameters& window) {
   mismatch m;
   kvm_rig r{{.cpus = 1, .window = window}, {{.vcpus = 2, .on = {{0}, {0}}}}};
-  auto lock = make_spinlock(lock_kind::ticket, r.guest().locks());
+  auto lock = spinlocks().select("ticket").make(r.guest().locks(), lock_user::kernel);
   r.add(
       "holder", {1},
       [&](thread&) -> cpu::program {

@@ -1,9 +1,9 @@
 #pragma once
-// A machine made of plain vectors, for tests of placement and balancing.
+// A machine made of plain vectors, for tests of choosing a CPU and of balancing.
 
 #include <vector>
 
-#include <vmxsys/models/schedulers/placement.hpp>
+#include <vmxsys/models/schedulers/select_task_rq.hpp>
 
 namespace vmxsys::models {
 

@@ -99,7 +99,7 @@ INSTANTIATE_TEST_SUITE_P(queued_lock, queued_word, ::testing::ValuesIn(rows),
 TEST_P(queued_word, takes_these_values) {
   const row& r = GetParam();
   lock_rig rig{bare({1, 8, 1})};
-  const auto lock = rig.make(lock_kind::queued);
+  const auto lock = rig.make("queued");
   rig.hw.physical().word_at(lock->address()).initialise(r.initial);
   word_log log{rig.hw, lock->address()};
   for (const visit& v : r.visits) rig.run(v.cpu, rig.visitor(*lock, cycles{v.arrive}, cycles{v.hold}));
@@ -120,7 +120,7 @@ TEST_P(queued_word, takes_these_values) {
 
 TEST(queued_lock, QS_06_makes_the_next_node_the_head) {
   lock_rig rig{bare({1, 8, 1})};
-  const auto lock = rig.make(lock_kind::queued);
+  const auto lock = rig.make("queued");
   rig.hw.physical().word_at(lock->address()).initialise(0x101);
   const queue_node& node = rig.locks.nodes_of(6).level[0];
   rig.run(5, rig.visitor(*lock, cycles{2000}, cycles{5000}));
@@ -139,7 +139,7 @@ TEST(queued_lock, QS_07_waits_512_pauses_and_not_one_more) {
   // 512 PAUSEs of 40 cycles and loads of 6 are over about 23,600 cycles after the fast path has failed.
   for (bool stepped : {false, true}) {
     lock_rig rig{bare({1, 2, 1}, stepped)};
-    const auto lock = rig.make(lock_kind::queued);
+    const auto lock = rig.make("queued");
     rig.hw.physical().word_at(lock->address()).initialise(0x100);
     rig.run(0, rig.visitor(*lock, cycles{0}, cycles{700}));
     rig.hw.run_until(cycles{100'000});
@@ -152,7 +152,7 @@ TEST(queued_lock, QS_07_waits_512_pauses_and_not_one_more) {
 
 TEST(queued_lock, QS_08_fifth_level_spins_on_the_word) {
   lock_rig rig{bare({1, 8, 1})};
-  const auto lock = rig.make(lock_kind::queued);
+  const auto lock = rig.make("queued");
   rig.hw.physical().word_at(lock->address()).initialise(0x101);
   word_log log{rig.hw, lock->address()};
   rig.locks.nodes_of(5).depth = queue_nodes::levels;  // waits in four contexts
@@ -172,7 +172,7 @@ TEST(queued_lock, QS_08_fifth_level_spins_on_the_word) {
 
 TEST(queued_lock, fourth_level_still_has_a_node) {
   lock_rig rig{bare({1, 8, 1})};
-  const auto lock = rig.make(lock_kind::queued);
+  const auto lock = rig.make("queued");
   rig.hw.physical().word_at(lock->address()).initialise(0x101);
   rig.locks.nodes_of(5).depth = 3;
   rig.run(5, rig.visitor(*lock, cycles{2000}, cycles{700}));
@@ -190,7 +190,7 @@ class guest_environment : public lock_environment {
 TEST(queued_lock, takes_its_cpu_numbers_from_the_kernel) {
   lock_rig rig{bare({1, 8, 1})};
   guest_environment guest{rig.hw, rig.region, 8, rig.locks.fact_source()};
-  const auto lock = make_spinlock(lock_kind::queued, guest);
+  const auto lock = make_lock("queued", guest);
   rig.hw.physical().word_at(lock->address()).initialise(0x101);
   rig.run(2, rig.visitor(*lock, cycles{2000}, cycles{700}));
   rig.hw.run_until(cycles{9000});
@@ -199,7 +199,7 @@ TEST(queued_lock, takes_its_cpu_numbers_from_the_kernel) {
 
 TEST(queued_lock, nodes_have_lines_of_their_own) {
   lock_rig rig{bare({1, 4, 1})};
-  const auto lock = rig.make(lock_kind::queued);
+  const auto lock = rig.make("queued");
   std::vector<physical_address> lines{lock->address() / 64};
   for (unsigned c = 0; c < 4; ++c)
     for (unsigned level = 0; level < queue_nodes::levels; ++level) {

@@ -48,10 +48,10 @@ TEST_F(round_robin, a_lone_task_is_not_disturbed) {
 
 TEST_F(round_robin, wakees_wait) {
   sched_entity& a = queued();
-  EXPECT_TRUE(s.wakeup_preempts(0, a, 0)) << "idle CPU";
+  EXPECT_TRUE(s.check_preempt(0, a, 0)) << "idle CPU";
   s.pick_next(0, 0);
   sched_entity& b = queued();
-  EXPECT_FALSE(s.wakeup_preempts(0, b, 0));
+  EXPECT_FALSE(s.check_preempt(0, b, 0));
   s.dequeue(0, a, dequeue_reason::sleep, 1);
   EXPECT_EQ(s.current(0), nullptr);
   EXPECT_EQ(s.pick_next(0, 1), &b);

@@ -12,8 +12,8 @@
 #include <vmxsys/cpu/facts/fact_hash.hpp>
 #include <vmxsys/cpu/program/name_space.hpp>
 #include <vmxsys/cpu/program/strand.hpp>
+#include <vmxsys/models/kernel/locks/catalogue.hpp>
 #include <vmxsys/models/kernel/locks/queued_lock.hpp>
-#include <vmxsys/models/kernel/locks/spinlock.hpp>
 #include <vmxsys/models/kernel/locks/test_and_set_lock.hpp>
 #include <vmxsys/models/kernel/locks/ticket_lock.hpp>
 #include <vmxsys/vmx/vmcs/capability.hpp>
@@ -25,7 +25,9 @@ namespace vmxsys::models::testing {
 
 namespace isa = cpu::isa;
 
-inline constexpr lock_kind all_kinds[] = {lock_kind::test_and_set, lock_kind::ticket, lock_kind::queued};
+inline std::unique_ptr<spinlock> make_lock(const std::string& name, lock_environment& in) {
+  return spinlocks().select(name).make(in, lock_user::kernel);
+}
 inline constexpr cpu::code_location work_code{"work", 0xffffffff82001000, 0, 0, cpu::bucket::kernel};
 inline constexpr cpu::code_location idle_code{"idle", 0xffffffff82002000, 0, 0, cpu::bucket::kernel};
 inline constexpr std::uint8_t timer_vector = 0xEC;
@@ -105,7 +107,7 @@ class lock_rig : public cpu::boot_if, public cpu::interrupt_table {
     hw.connect(*this);
   }
 
-  std::unique_ptr<spinlock> make(lock_kind kind) { return make_spinlock(kind, locks); }
+  std::unique_ptr<spinlock> make(const std::string& kind) { return make_lock(kind, locks); }
   cpu::strand& run(unsigned on, cpu::program what) {
     strands_[on] = std::make_unique<cpu::strand>(hw.names(), "cpu" + std::to_string(on));
     strands_[on]->start(std::move(what), work_code);

@@ -64,8 +64,9 @@ class guest_timer final : public timer_event {
 /// One vCPU whose guest arms a timer again and again, and computes or halts until it expires.
 struct armed {
   armed(const variant& v, bool halts, unsigned how_many = 60, bool stepped = false, unsigned cpus = 2)
-      : r{setup_of(v, cpus, stepped),
-          {{.vcpus = 1, .on = {{0}}, .hz = 10, .change_guest = [v](kernel_config& k) { k.apic = v.apic; }}}} {
+      : r{setup_of(v, cpus, stepped), {{.vcpus = 1, .on = {{0}}, .hz = 10, .change_guest = [v](kernel_config& k) {
+                                          k.apic = apic_drivers().select(v.apic);
+                                        }}}} {
     waiter = &r.add("waiter", {0}, [this, halts, how_many](thread& self) -> cpu::program {
       auto here = co_await isa::in(kernel_text);
       co_await until(20 * ms);
@@ -318,8 +319,9 @@ TEST(timer_backend, a_timer_whose_interrupt_cannot_be_taken_does_not_end_a_halt)
       for (const bool masks : {false, true}) {  // by RFLAGS.IF, or by the TPR
         v.apic = driver;
         SCOPED_TRACE(name_of(v) + (masks ? ", TPR" : ", IF"));
-        kvm_rig r{setup_of(v, 2),
-                  {{.vcpus = 1, .on = {{0}}, .hz = 10, .change_guest = [v](kernel_config& k) { k.apic = v.apic; }}}};
+        kvm_rig r{setup_of(v, 2), {{.vcpus = 1, .on = {{0}}, .hz = 10, .change_guest = [v](kernel_config& k) {
+                                      k.apic = apic_drivers().select(v.apic);
+                                    }}}};
         bool went_on = false;
         guest_timer timer{[]() -> cpu::program { co_return; }};
         r.add("halts", {0}, [&](thread&) -> cpu::program {

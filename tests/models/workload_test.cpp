@@ -3,9 +3,10 @@
 #include <map>
 #include <set>
 
+#include <vmxsys/models/kernel/locks/test_and_set_lock.hpp>
+#include <vmxsys/models/kernel/locks/ticket_lock.hpp>
 #include <vmxsys/models/workloads/bench_facts.hpp>
-#include <vmxsys/models/workloads/detail/user_lock.hpp>
-#include <vmxsys/models/workloads/workload.hpp>
+#include <vmxsys/models/workloads/catalogue.hpp>
 
 #include "kvm_rig.hpp"
 
@@ -13,13 +14,16 @@
 namespace vmxsys::models::testing {
 namespace {
 
-using shape = duration_distribution::shape;
-
-duration_distribution fixed(cycles length) { return {.mean = length}; }
-duration_distribution exponential(cycles mean) { return {.kind = shape::exponential, .mean = mean}; }
+duration lasting(cycles length) { return duration::from_cycles(length.count()); }
+distribution fixed(cycles length) { return distribution::fixed(lasting(length)); }
+distribution exponential(cycles mean) { return distribution::exponential(lasting(mean)); }
 
 constexpr std::uint64_t seed = 11;
 constexpr std::uint64_t user_half = std::uint64_t{1} << 63;  // addresses below are a program's
+
+std::unique_ptr<workload> add(kernel& k, const char* name, const settings& options) {
+  return workloads().select(name, options).make(k, workload_environment{seed, 1'000'000});
+}
 
 using workload_maker = std::function<std::unique_ptr<workload>(kernel&)>;
 
@@ -47,16 +51,57 @@ struct bare_run {
   std::unique_ptr<workload> load;
 };
 
+// -- by name ----------------------------------------------------------------------------------------------------------
+
+TEST(workloads, the_first_needs_no_options_and_all_make_threads) {
+  EXPECT_STREQ(workloads().first().name, "cpu_bound");
+  for (const std::string& name : workloads().names()) {
+    bare_run w{2, [&](kernel& k) { return add(k, name.c_str(), {}); }};
+    EXPECT_FALSE(w.r.k().threads().empty()) << name;
+    w.r.run_until(20 * ms);
+    EXPECT_GT(w.units(), 5u) << name;
+  }
+  EXPECT_THROW(workloads().select("sleeping"), catalogue_error);
+}
+
+TEST(workloads, chunks_are_as_long_as_said) {
+  for (const std::uint64_t chunk : {100u, 200u}) {
+    bare_run w{1, [&](kernel& k) { return add(k, "cpu_bound", {{"chunk", duration::us(chunk)}}); }};
+    w.r.run_until(40 * ms);
+    EXPECT_NEAR(static_cast<double>(w.units()), 40'000.0 / static_cast<double>(chunk), 10);
+  }
+}
+
+TEST(workloads, a_program_takes_only_locks_that_are_for_programs) {
+  EXPECT_THROW(workloads().select("user_spin", {{"lock", "queued"}}), catalogue_error);
+  EXPECT_NO_THROW(workloads().select("user_spin", {{"lock", "ticket"}}));
+  const auto chosen = workloads().select("user_spin");
+  EXPECT_EQ(chosen.option(*chosen.entry().parameters.find("lock")), parameter_value{"test_and_set"});
+}
+
+TEST(workloads, ipi_needs_as_many_cpus_as_it_sends_to) {
+  const auto faults = [](unsigned targets, unsigned cpus) {
+    const auto chosen = workloads().select("ipi", {{"targets", targets}});
+    std::vector<option_fault> found;
+    chosen.entry().check_vm(chosen.options(), cpus, found);
+    return found.size();
+  };
+  EXPECT_EQ(faults(3, 4), 0u);
+  EXPECT_EQ(faults(4, 4), 1u);
+  EXPECT_EQ(faults(0, 2), 0u);
+  EXPECT_EQ(faults(0, 1), 1u);
+}
+
 // -- lock_bound -------------------------------------------------------------------------------------------------------
 
-std::unique_ptr<workload> locked(kernel& k, duration_distribution hold, unsigned threads = 0) {
-  return add_lock_bound(k, {.threads = threads, .work = exponential(20 * us), .hold = hold}, seed);
+std::unique_ptr<workload> locked(kernel& k, const distribution& hold, unsigned threads = 0) {
+  return add(k, "lock_bound", {{"threads", threads}, {"work", exponential(20 * us)}, {"hold", hold}});
 }
 
 // A holder that the host can preempt is expressed by the length of its critical section: far shorter than the work
 // around it, or longer than that.
 TEST(lock_bound, holds_are_as_short_or_as_long_as_stated) {
-  const auto mean_wait = [](duration_distribution hold) {
+  const auto mean_wait = [](const distribution& hold) {
     bare_run w{4, [&](kernel& k) { return locked(k, hold); }};
     w.r.run_until(50 * ms);
     EXPECT_GT(w.units(), 200u);
@@ -64,16 +109,16 @@ TEST(lock_bound, holds_are_as_short_or_as_long_as_stated) {
     for (const auto& f : w.waits.of<lock_wait_fact>()) sum += f->waited;
     return static_cast<double>(sum.count()) / static_cast<double>(w.units());
   };
-  const double brief = mean_wait({.kind = shape::uniform, .min = cycles{200}, .max = cycles{600}});
-  const double lasting = mean_wait(exponential(100 * us));
+  const double brief = mean_wait(distribution::uniform(lasting(cycles{200}), lasting(cycles{600})));
+  const double long_ones = mean_wait(exponential(100 * us));
   EXPECT_LT(brief, 200);
-  EXPECT_GT(lasting, 200'000) << "three others hold it for 100 us each";
+  EXPECT_GT(long_ones, 200'000) << "three others hold it for 100 us each";
 }
 
 // -- tlb_shootdown ----------------------------------------------------------------------------------------------------
 
 std::unique_ptr<workload> unmapping(kernel& k, unsigned threads = 0) {
-  return add_tlb_shootdown(k, {.threads = threads, .work = exponential(40 * us), .unmap = fixed(cycles{800})}, seed);
+  return add(k, "tlb_shootdown", {{"threads", threads}, {"work", exponential(40 * us)}, {"unmap", fixed(cycles{800})}});
 }
 
 TEST(tlb_shootdown, every_unit_waits_for_all_other_cpus) {
@@ -123,21 +168,27 @@ TEST(tlb_shootdown, cpus_without_a_thread_are_left_alone) {
 
 // -- user_spin --------------------------------------------------------------------------------------------------------
 
-workload_maker spinning(lock_kind kind, unsigned threads = 0, cycles hold = 5 * us) {
+workload_maker spinning(const std::string& kind, unsigned threads = 0, cycles hold = 5 * us) {
   return [=](kernel& k) {
-    return add_user_spin(k, {.threads = threads, .lock = kind, .work = exponential(20 * us), .hold = fixed(hold)},
-                         seed);
+    return add(k, "user_spin",
+               {{"threads", threads}, {"lock", kind}, {"work", exponential(20 * us)}, {"hold", fixed(hold)}});
   };
 }
 
-class every_user_lock : public ::testing::TestWithParam<lock_kind> {};
-INSTANTIATE_TEST_SUITE_P(user_spin, every_user_lock, ::testing::Values(lock_kind::test_and_set, lock_kind::ticket),
-                         [](const auto& row) { return std::string{to_string(row.param)}; });
-
-TEST(user_spin, has_no_queued_lock) {
-  kernel_rig r{1};
-  EXPECT_THROW(make_user_lock(lock_kind::queued, r.k().locks()), std::invalid_argument);
+std::vector<std::string> program_locks() {
+  std::vector<std::string> names;
+  for (const lock_entry* e : spinlocks())
+    if (e->for_programs) names.emplace_back(e->name);
+  return names;
 }
+/// How the facts of a lock show which it is.
+std::uint8_t fact_kind_of(const std::string& lock) {
+  return lock == "ticket" ? ticket_lock::fact_kind : test_and_set_lock::fact_kind;
+}
+
+class every_user_lock : public ::testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(user_spin, every_user_lock, ::testing::ValuesIn(program_locks()),
+                         [](const auto& row) { return row.param; });
 
 TEST_P(every_user_lock, spins_in_the_program_and_never_enters_the_kernel_for_it) {
   bare_run w{4, spinning(GetParam())};
@@ -150,7 +201,7 @@ TEST_P(every_user_lock, spins_in_the_program_and_never_enters_the_kernel_for_it)
   ASSERT_FALSE(w.waits.of<lock_wait_fact>().empty());
   std::size_t of_the_program = 0;
   for (const auto& f : w.waits.of<lock_wait_fact>())
-    if (f->kind == GetParam()) {  // run queues have queued locks
+    if (f->kind == fact_kind_of(GetParam())) {  // run queues have queued locks
       ++of_the_program;
       EXPECT_EQ(f->futile, cycles{0}) << "everybody has a CPU of his own";
     }
@@ -175,7 +226,7 @@ std::vector<interval> absences(const kernel_rig& r, std::uint32_t strand) {
 // Worker 0 shares its CPU with a thread that only computes; worker 1 has its own. So worker 1 waits in vain exactly
 // while worker 0 is preempted in its critical section, or, with tickets, as next owner.
 TEST_P(every_user_lock, a_wait_is_futile_while_the_holder_is_preempted) {
-  const lock_kind kind = GetParam();
+  const std::string& kind = GetParam();
   bare_run w{2, spinning(kind, 0, 200 * us), [](kernel_config& c) { c.hz = 1000; }};
   w.r.hog("hog", {0});
   w.r.run_until(400 * ms);
@@ -184,7 +235,7 @@ TEST_P(every_user_lock, a_wait_is_futile_while_the_holder_is_preempted) {
   const std::vector<interval> away = absences(w.r, sharing);
   unsigned futile = 0;
   for (const auto& f : w.waits.of<lock_wait_fact>()) {
-    if (f->kind != kind || f->waiter != alone) continue;
+    if (f->kind != fact_kind_of(kind) || f->waiter != alone) continue;
     cycles expected{0};
     bool at_the_end = false;  // preempted behind its release, while the lock is changing hands
     for (const interval& a : away) {
@@ -208,7 +259,7 @@ TEST_P(every_user_lock, a_waiter_is_preempted_like_any_user_code) {
   EXPECT_GT(w.units(), 15u);
   std::set<std::uint32_t> pids;
   for (const auto& f : w.r.log.of<work_fact>()) pids.insert(f->pid);
-  if (GetParam() == lock_kind::ticket) EXPECT_EQ(pids.size(), 3u) << "strict turns; the other lock starves";
+  if (GetParam() == "ticket") EXPECT_EQ(pids.size(), 3u) << "strict turns; the other lock starves";
   EXPECT_GT(w.r.hw.cpu(0).account().total(cpu::world::root, cpu::bucket::spin_futile), 50 * ms);
 }
 
@@ -256,7 +307,7 @@ TEST(tlb_shootdown, in_an_overcommitted_guest_spins_in_vain_and_exits) {
 
 // The program's loop runs at CPL 3: PAUSE-loop exiting does not see it, in vain or not.
 TEST(user_spin, in_an_overcommitted_guest_spins_in_vain_and_does_not_exit) {
-  guest_run g{spinning(lock_kind::ticket, 0, 20 * us)};
+  guest_run g{spinning("ticket", 0, 20 * us)};
   g.r.run_until(200 * ms);
   EXPECT_GT(g.work.of<work_fact>().size(), 50u);
   EXPECT_GT(g.booked(cpu::bucket::spin_futile), 20 * ms);
@@ -266,22 +317,22 @@ TEST(user_spin, in_an_overcommitted_guest_spins_in_vain_and_does_not_exit) {
 
 // -- ipi, timer -------------------------------------------------------------------------------------------------------
 
-std::unique_ptr<workload> sending(kernel& k, ipi_send how, unsigned targets, bool halted = false) {
-  return add_ipi(k, {.send = how, .targets = targets, .work = exponential(20 * us), .halted_targets = halted}, seed);
+std::unique_ptr<workload> sending(kernel& k, const char* how, unsigned targets, bool halted = false) {
+  return add(k, "ipi", {{"send", how}, {"targets", targets}, {"work", exponential(20 * us)}, {"halted", halted}});
 }
 std::unique_ptr<workload> arming(kernel& k, bool halted) {
-  return add_timer(k, {.ahead = cycles{5'000}, .work = exponential(4 * us), .halted = halted}, seed);
+  return add(k, "timer", {{"ahead", lasting(cycles{5'000})}, {"work", exponential(4 * us)}, {"halted", halted}});
 }
 
 TEST(ipi, every_round_reaches_each_target_once_in_order) {
-  for (const ipi_send how : {ipi_send::interrupt, ipi_send::shorthand, ipi_send::call}) {
+  for (const std::string how : {"interrupt", "shorthand", "call"}) {
     for (const unsigned targets : {1u, 2u, 3u}) {
       for (const bool halted : {false, true}) {
         fact_record<ipi_bench_fact> steps;
-        bare_run w{4, [&](kernel& k) { return sending(k, how, targets, halted); }};
+        bare_run w{4, [&](kernel& k) { return sending(k, how.c_str(), targets, halted); }};
         w.r.hw.facts().attach(steps);
         w.r.run_until(5 * ms);
-        const unsigned reached = how == ipi_send::shorthand ? 3 : targets;
+        const unsigned reached = how == "shorthand" ? 3 : targets;
         std::map<std::uint64_t, std::map<std::pair<ipi_step, unsigned>, unsigned>> rounds;
         std::map<std::uint64_t, std::pair<cycles, cycles>> issued;  // and the last handled
         for (const auto& f : steps.of<ipi_bench_fact>()) {
@@ -295,7 +346,7 @@ TEST(ipi, every_round_reaches_each_target_once_in_order) {
         for (auto& [round, counts] : rounds) {
           EXPECT_EQ((counts[{ipi_step::issued, 0}]), 1u) << round;
           EXPECT_EQ((counts[{ipi_step::left, 0}]), 1u) << round;
-          EXPECT_EQ((counts[{ipi_step::answered, 0}]), how == ipi_send::call ? 1u : 0u) << round;
+          EXPECT_EQ((counts[{ipi_step::answered, 0}]), how == "call" ? 1u : 0u) << round;
           for (unsigned t = 1; t < 4; ++t) {
             EXPECT_EQ((counts[{ipi_step::entered, t}]), t <= reached ? 1u : 0u) << round << ' ' << t;
             EXPECT_EQ((counts[{ipi_step::handled, t}]), t <= reached ? 1u : 0u) << round << ' ' << t;
@@ -305,7 +356,7 @@ TEST(ipi, every_round_reaches_each_target_once_in_order) {
       }
     }
   }
-  EXPECT_THROW(bare_run(1, [](kernel& k) { return sending(k, ipi_send::call, 1); }), std::invalid_argument);
+  EXPECT_THROW(bare_run(1, [](kernel& k) { return sending(k, "call", 1); }), std::invalid_argument);
 }
 
 TEST(timer, never_fires_early_and_fires_once_a_round) {
@@ -337,12 +388,12 @@ struct named_workload {
 const named_workload all_workloads[] = {
     {"tlb_shootdown", [](kernel& k) { return unmapping(k); }},
     {"tlb_shootdown_by_more_threads_than_cpus", [](kernel& k) { return unmapping(k, 7); }},
-    {"user_test_and_set", spinning(lock_kind::test_and_set)},
-    {"user_ticket", spinning(lock_kind::ticket)},
-    {"user_ticket_of_more_threads_than_cpus", spinning(lock_kind::ticket, 7)},
-    {"ipi", [](kernel& k) { return sending(k, ipi_send::interrupt, 2); }},
-    {"ipi_by_shorthand_to_halted_cpus", [](kernel& k) { return sending(k, ipi_send::shorthand, 0, true); }},
-    {"ipi_by_call", [](kernel& k) { return sending(k, ipi_send::call, 2); }},
+    {"user_test_and_set", spinning("test_and_set")},
+    {"user_ticket", spinning("ticket")},
+    {"user_ticket_of_more_threads_than_cpus", spinning("ticket", 7)},
+    {"ipi", [](kernel& k) { return sending(k, "interrupt", 2); }},
+    {"ipi_by_shorthand_to_halted_cpus", [](kernel& k) { return sending(k, "shorthand", 0, true); }},
+    {"ipi_by_call", [](kernel& k) { return sending(k, "call", 2); }},
     {"timer", [](kernel& k) { return arming(k, false); }},
     {"timer_while_halted", [](kernel& k) { return arming(k, true); }},
 };

@@ -6,8 +6,8 @@
 #include <unistd.h>
 #include <vector>
 
-#include <vmxsys/platform/config/nearest.hpp>
 #include <vmxsys/platform/machine/config_loader.hpp>
+#include <vmxsys/vmx/base/nearest.hpp>
 
 namespace {
 

@@ -14,6 +14,7 @@ namespace {
 using spin_testing::entered;
 using spin_testing::exit_index;
 using spin_testing::exits;
+using spin_testing::made;
 using spin_testing::never;
 using spin_testing::pause_at;
 using spin_testing::ple;
@@ -126,7 +127,7 @@ TEST(vmx_pause_count, an_entry_starts_afresh) {
 
 // ---- dynamic_pause_exiting -----------------------------------------------------------------------------------------
 
-const spin_testing::settings phases{{"enable_after", 10'000}, {"disable_after", 1'000}, {"with_ple", 0}};
+const settings phases{{"enable_after", 10'000}, {"disable_after", 1'000}, {"with_ple", false}};
 
 TEST(vmx_dynamic_pause_exiting, is_on_at_the_start_of_every_stretch) {
   const auto d = entered("dynamic_pause_exiting", 128, 4096, phases);
@@ -138,7 +139,7 @@ TEST(vmx_dynamic_pause_exiting, enable_after_and_disable_after) {
   EXPECT_EQ(exit_index(*entered("dynamic_pause_exiting", 128, 4096, phases), pause_at(1'000, 3), 10), 900u);
   const auto with = [](std::int64_t enable, std::int64_t disable) {
     return entered("dynamic_pause_exiting", 128, 4096,
-                   {{"enable_after", enable}, {"disable_after", disable}, {"with_ple", 0}});
+                   {{"enable_after", enable}, {"disable_after", disable}, {"with_ple", false}});
   };
   EXPECT_EQ(exit_index(*with(9'999, 1'000), pause_at(1'000, 3), 1), 8'999u);
   EXPECT_EQ(exit_index(*with(10'000, 999), pause_at(999, 3), 1), 9'001u);
@@ -274,8 +275,9 @@ TEST(vmx_progress, state_bits) {
 
 TEST(vmx_backward_branch, iterations) {
   for (const int n : {1, 2, 7})
-    EXPECT_EQ(exit_index(*entered("backward_branch", 0, 4096, {{"iterations", n}, {"obeys_window", 0}}), poll_at(0), 5),
-              static_cast<unsigned>(n));
+    EXPECT_EQ(
+        exit_index(*entered("backward_branch", 0, 4096, {{"iterations", n}, {"obeys_window", false}}), poll_at(0), 5),
+        static_cast<unsigned>(n));
   // The window is long over; the iterations are not.
   EXPECT_EQ(exit_index(*entered("backward_branch", 0, 10, {{"iterations", 7}}), poll_at(0), 100), 7u);
 }
@@ -283,7 +285,7 @@ TEST(vmx_backward_branch, iterations) {
 TEST(vmx_backward_branch, obeys_window) {
   EXPECT_EQ(exit_index(*entered("backward_branch", 0, 99), poll_at(0), 25), 4u);
   EXPECT_EQ(exit_index(*entered("backward_branch", 0, 100), poll_at(0), 25), 5u);
-  EXPECT_EQ(exit_index(*entered("backward_branch", 0, 100, {{"obeys_window", 0}}), poll_at(0), 25), 2u);
+  EXPECT_EQ(exit_index(*entered("backward_branch", 0, 100, {{"obeys_window", false}}), poll_at(0), 25), 2u);
 }
 
 TEST(vmx_backward_branch, sees_slow_loops_and_user_mode) {
@@ -317,9 +319,8 @@ TEST(vmx_backward_branch, what_breaks_the_row) {
 }
 
 TEST(vmx_backward_branch, state_bits) {
-  EXPECT_EQ(make_spin_detector("backward_branch")->state_bits(), 64 + 17 * 64 + 2 + 64 + 1u);
-  EXPECT_EQ(make_spin_detector("backward_branch", {{"iterations", 4}, {"obeys_window", 0}})->state_bits(),
-            64 + 17 * 64 + 3 + 1u);
+  EXPECT_EQ(made("backward_branch")->state_bits(), 64 + 17 * 64 + 2 + 64 + 1u);
+  EXPECT_EQ(made("backward_branch", {{"iterations", 4}, {"obeys_window", false}})->state_bits(), 64 + 17 * 64 + 3 + 1u);
 }
 
 // ---- lock_line -----------------------------------------------------------------------------------------------------
@@ -382,14 +383,14 @@ TEST(vmx_lock_line, any_cpl) {
 }
 
 TEST(vmx_lock_line, state_bits) {
-  EXPECT_EQ(make_spin_detector("lock_line")->state_bits(), 46 + 64 + 1u);
-  EXPECT_EQ(make_spin_detector("lock_line", {{"obeys_gap", 1}})->state_bits(), 46 + 2 * 64 + 1u);
+  EXPECT_EQ(made("lock_line")->state_bits(), 46 + 64 + 1u);
+  EXPECT_EQ(made("lock_line", {{"obeys_gap", true}})->state_bits(), 46 + 2 * 64 + 1u);
 }
 
 // ---- overcommit_aware ----------------------------------------------------------------------------------------------
 
 TEST(vmx_overcommit_aware, acts_only_on_the_hint) {
-  const auto d = make_spin_detector("overcommit_aware");
+  const auto d = made("overcommit_aware");
   for (const bool hint : {false, true, false}) {
     d->on_entry(cycles{}, {128, 4096, true, false, hint});
     EXPECT_EQ(exit_index(*d, pause_at(0), 45), hint ? 92u : never);

@@ -6,15 +6,13 @@
 #include <string>
 #include <vector>
 
-#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
-
 #include "spin_detector_probe.hpp"
 
 // Every detector's closed form against its stepped form.
 namespace vmxsys::vmx {
 namespace {
 
-using spin_testing::settings;
+using spin_testing::made;
 
 struct variant {
   std::string label;
@@ -26,49 +24,50 @@ void PrintTo(const variant& v, std::ostream* out) { *out << v.label; }
 
 std::vector<variant> variants() {
   std::vector<variant> all;
-  for (std::size_t i = 0; i < spin_detector_table_size(); ++i)
-    all.push_back({spin_detector_table()[i].name, spin_detector_table()[i].name, {}});
+  for (const spin_detector_entry* e : spin_detectors()) all.push_back({e->name, e->name, {}});
   const auto add = [&all](const char* detector, const char* label, settings with) {
     all.push_back({std::string{detector} + "_with_" + label, detector, std::move(with)});
   };
+  add("pause_loop_exiting", "end_to_start", {{"gap_end_to_start", true}});
   add("pause_loop_exiting", "coarse_counter", {{"counter_shift", 4}});
-  add("pause_loop_exiting", "coarse_counter_end_to_start", {{"counter_shift", 5}, {"gap_end_to_start", 1}});
-  add("pause_loop_exiting", "coarse_counter_at_end", {{"counter_shift", 3}, {"stamp_at_end", 1}});
+  add("pause_loop_exiting", "coarse_counter_end_to_start", {{"counter_shift", 5}, {"gap_end_to_start", true}});
+  add("pause_loop_exiting", "coarse_counter_at_end", {{"counter_shift", 3}, {"stamp_at_end", true}});
   add("pause_loop_exiting", "coarser_counter", {{"counter_shift", 9}});
-  add("pause_loop_exiting", "exit_updates_last", {{"exit_updates_last", 1}});
-  add("pause_loop_exiting", "user_mode_breaks", {{"broken_by", 1}});
-  add("pause_loop_exiting", "any_work_breaks", {{"broken_by", 2}});
-  add("pause_loop_exiting", "wrapping", {{"elapsed_width", 1}});
-  add("pause_loop_exiting", "wrapping_coarse", {{"elapsed_width", 1}, {"counter_shift", 7}});
+  add("pause_loop_exiting", "exit_updates_last", {{"exit_updates_last", true}});
+  add("pause_loop_exiting", "user_mode_breaks", {{"broken_by", "user_mode"}});
+  add("pause_loop_exiting", "any_work_breaks", {{"broken_by", "any_work"}});
+  add("pause_loop_exiting", "wrapping", {{"elapsed_width", "bits_32_wrapping"}});
+  add("pause_loop_exiting", "wrapping_coarse", {{"elapsed_width", "bits_32_wrapping"}, {"counter_shift", 7}});
   add("pause_loop_exiting", "wrapping_coarse_end_to_start",
-      {{"elapsed_width", 1}, {"counter_shift", 7}, {"gap_end_to_start", 1}});
-  add("pause_loop_exiting", "saturating", {{"elapsed_width", 2}});
-  add("pause_loop_exiting", "kept_across_entries", {{"kept_across_entries", 1}});
-  add("pause_loop_exiting", "stamp_at_end", {{"stamp_at_end", 1}});
+      {{"elapsed_width", "bits_32_wrapping"}, {"counter_shift", 7}, {"gap_end_to_start", true}});
+  add("pause_loop_exiting", "saturating", {{"elapsed_width", "bits_32_saturating"}});
+  add("pause_loop_exiting", "kept_across_entries", {{"kept_across_entries", true}});
+  add("pause_loop_exiting", "stamp_at_end", {{"stamp_at_end", true}});
   add("pause_loop_exiting", "everything",
-      {{"gap_end_to_start", 1},
+      {{"gap_end_to_start", true},
        {"counter_shift", 2},
-       {"exit_updates_last", 1},
-       {"broken_by", 2},
-       {"elapsed_width", 2},
-       {"kept_across_entries", 1},
-       {"stamp_at_end", 1}});
-  add("pause_filter", "plus_1", {{"count_adjustment", 1}, {"first_reloads", 0}});
-  add("rip_matched", "reach", {{"reach", 16}, {"gap_end_to_start", 1}});
+       {"exit_updates_last", true},
+       {"broken_by", "any_work"},
+       {"elapsed_width", "bits_32_saturating"},
+       {"kept_across_entries", true},
+       {"stamp_at_end", true}});
+  add("pause_filter", "literal_count", {{"count_adjustment", -1}});
+  add("pause_filter", "plus_1", {{"count_adjustment", 1}, {"first_reloads", false}});
+  add("rip_matched", "reach", {{"reach", 16}, {"gap_end_to_start", true}});
   add("pause_count_in_period", "small_count", {{"count", 7}});
-  add("pause_count_in_period", "own_period", {{"period", 1'000}, {"any_cpl", 1}});
-  add("pause_count_in_period", "both", {{"count", 9}, {"period", 1'000}, {"any_cpl", 1}});
+  add("pause_count_in_period", "own_period", {{"period", 1'000}, {"any_cpl", true}});
+  add("pause_count_in_period", "both", {{"count", 9}, {"period", 1'000}, {"any_cpl", true}});
   add("dynamic_pause_exiting", "short_phases", {{"enable_after", 50'000}, {"disable_after", 1'000}, {"offset", 20}});
   add("dynamic_pause_exiting", "shorter_phases_alone",
-      {{"enable_after", 1'013}, {"disable_after", 7}, {"with_ple", 0}});
+      {{"enable_after", 1'013}, {"disable_after", 7}, {"with_ple", false}});
   add("dynamic_pause_exiting", "coarse_ple", {{"enable_after", 70'000}, {"disable_after", 10}, {"counter_shift", 4}});
-  add("dynamic_pause_exiting", "never_on", {{"disable_after", 0}, {"broken_by", 2}});
+  add("dynamic_pause_exiting", "never_on", {{"disable_after", 0}, {"broken_by", "any_work"}});
   add("progress", "small_table", {{"entries", 2}, {"window", 300}});
   add("progress", "ple_window", {{"window", 0}});
   add("backward_branch", "iterations", {{"iterations", 30}});
-  add("backward_branch", "iterations_alone", {{"iterations", 30}, {"obeys_window", 0}});
-  add("lock_line", "gap", {{"obeys_gap", 1}, {"any_cpl", 0}});
-  add("lock_line", "others_stores_only", {{"own_store_restarts", 0}});
+  add("backward_branch", "iterations_alone", {{"iterations", 30}, {"obeys_window", false}});
+  add("lock_line", "gap", {{"obeys_gap", true}, {"any_cpl", false}});
+  add("lock_line", "others_stores_only", {{"own_store_restarts", false}});
   add("overcommit_aware", "coarse_counter", {{"counter_shift", 4}});
   add("coin_flip", "rare", {{"probability_ppm", 50'000}, {"seed", 99}});
   return all;
@@ -89,8 +88,7 @@ pause_event nth(pause_event pause, std::uint64_t period, std::uint64_t i) {
 /// random rhythm, and between them lone PAUSEs, work, stores, entries and the rest of a guest's life.
 class two_forms {
  public:
-  explicit two_forms(const variant& v)
-      : stepped_{make_spin_detector(v.detector, v.with)}, closed_{make_spin_detector(v.detector, v.with)} {}
+  explicit two_forms(const variant& v) : stepped_{made(v.detector, v.with)}, closed_{made(v.detector, v.with)} {}
 
   void run(std::uint64_t wanted) {
     ASSERT_NE(stepped_, nullptr);
@@ -289,8 +287,8 @@ TEST_P(vmx_spin_equal, advancing_k_then_one_pause_is_k_plus_1_steps) {
   for (const std::uint64_t period : {0u, 1u, 45u, 127u, 128u, 129u, 150u})
     for (const std::uint64_t start : {5u, 1'000u})
       for (std::uint64_t k = 0; k < 110; ++k) {
-        const auto stepped = make_spin_detector(GetParam().detector, GetParam().with);
-        const auto closed = make_spin_detector(GetParam().detector, GetParam().with);
+        const auto stepped = made(GetParam().detector, GetParam().with);
+        const auto closed = made(GetParam().detector, GetParam().with);
         pause_event first = spin_testing::poll_at(start);
         first.latency = cycles{period / 2};
         first.truth.episode = 3;

@@ -11,6 +11,7 @@ namespace {
 using spin_testing::entered;
 using spin_testing::exit_index;
 using spin_testing::exits;
+using spin_testing::made;
 using spin_testing::pause_at;
 using spin_testing::ple;
 
@@ -28,9 +29,11 @@ TEST(vmx_ple_switches, exit_updates_last) {
 }
 
 TEST(vmx_ple_switches, broken_by) {
+  const char* const names[] = {"time_only", "user_mode", "any_work"};
   for (const int broken_by : {0, 1, 2}) {
+    const settings with{{"broken_by", names[broken_by]}};
     const auto after = [&](const auto& what) {
-      const auto d = entered("pause_loop_exiting", 128, 100, {{"broken_by", broken_by}});
+      const auto d = entered("pause_loop_exiting", 128, 100, with);
       EXPECT_FALSE(exits(*d, pause_at(0)));
       what(*d);
       return exits(*d, pause_at(110));
@@ -38,13 +41,13 @@ TEST(vmx_ple_switches, broken_by) {
     EXPECT_EQ(after([](spin_detector& d) { d.on_pause(pause_at(50, 3)); }), broken_by < 1);
     EXPECT_EQ(after([](spin_detector& d) { d.on_work({cycles{50}, 3, 10, 0, 0}); }), broken_by < 1);
     EXPECT_EQ(after([](spin_detector& d) { d.on_work({cycles{50}, 0, 10, 0, 0}); }), broken_by < 2);
-    EXPECT_EQ(make_spin_detector("pause_loop_exiting", {{"broken_by", broken_by}})->interests().work, broken_by != 0);
+    EXPECT_EQ(made("pause_loop_exiting", with)->interests().work, broken_by != 0);
   }
 }
 
 TEST(vmx_ple_switches, counter_shift) {
   // Steps of 16: 143 looks like 128, 144 is more than that; 111 looks like 96, 112 is more than 100.
-  const spin_testing::settings coarse{{"counter_shift", 4}};
+  const settings coarse{{"counter_shift", 4}};
   EXPECT_FALSE(exits(*entered("pause_loop_exiting", 128, 100, coarse), pause_at(0)));
   for (const std::uint64_t second : {111u, 112u, 143u, 144u}) {
     const auto d = entered("pause_loop_exiting", 128, 100, coarse);
@@ -69,7 +72,7 @@ TEST(vmx_ple_switches, elapsed_width_64) {
 }
 
 TEST(vmx_ple_switches, elapsed_width_32_wrapping) {
-  const spin_testing::settings wrapping{{"elapsed_width", 1}};
+  const settings wrapping{{"elapsed_width", "bits_32_wrapping"}};
   for (const std::uint64_t after : {wrap + 100, wrap + 101, wrap + 128, wrap + 129}) {
     const auto d = entered("pause_loop_exiting", 128, 100, wrapping);
     EXPECT_FALSE(exits(*d, pause_at(0)));
@@ -89,7 +92,7 @@ TEST(vmx_ple_switches, elapsed_width_32_wrapping) {
 }
 
 TEST(vmx_ple_switches, elapsed_width_32_saturating) {
-  const spin_testing::settings saturating{{"elapsed_width", 2}};
+  const settings saturating{{"elapsed_width", "bits_32_saturating"}};
   constexpr std::uint64_t quarter = std::uint64_t{1} << 30;
   EXPECT_EQ(exit_index(*entered("pause_loop_exiting", 0xFFFF'FFFF, 0xFFFF'FFFE, saturating), pause_at(0), quarter), 4u);
   EXPECT_EQ(exit_index(*entered("pause_loop_exiting", 0xFFFF'FFFF, 0xFFFF'FFFF, saturating), pause_at(0), quarter),
@@ -134,7 +137,7 @@ TEST(vmx_ple_switches, gap_end_to_start) {
     EXPECT_EQ(exits(*within, pause_at(268, 0, 140)), end_to_start);
     // Whatever the window is measured between.
     const auto at_end =
-        entered("pause_loop_exiting", 128, 0, {{"gap_end_to_start", end_to_start}, {"stamp_at_end", 1}});
+        entered("pause_loop_exiting", 128, 0, {{"gap_end_to_start", end_to_start}, {"stamp_at_end", true}});
     EXPECT_FALSE(exits(*at_end, pause_at(0, 0, 140)));
     EXPECT_EQ(exits(*at_end, pause_at(268, 0, 141)), end_to_start);
     const auto beyond = entered("pause_loop_exiting", 128, 0, {{"gap_end_to_start", end_to_start}});
@@ -144,12 +147,10 @@ TEST(vmx_ple_switches, gap_end_to_start) {
 }
 
 TEST(vmx_ple_switches, state_bits) {
-  const auto bits = [](const spin_testing::settings& with) {
-    return make_spin_detector("pause_loop_exiting", with)->state_bits();
-  };
+  const auto bits = [](const settings& with) { return made("pause_loop_exiting", with)->state_bits(); };
   EXPECT_EQ(bits({}), 129u);
-  EXPECT_EQ(bits({{"elapsed_width", 1}}), 65u);
-  EXPECT_EQ(bits({{"elapsed_width", 2}, {"counter_shift", 4}}), 57u);
+  EXPECT_EQ(bits({{"elapsed_width", "bits_32_wrapping"}}), 65u);
+  EXPECT_EQ(bits({{"elapsed_width", "bits_32_saturating"}, {"counter_shift", 4}}), 57u);
 }
 
 }  // namespace

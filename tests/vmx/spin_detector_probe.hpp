@@ -2,15 +2,11 @@
 #include <cstdint>
 #include <gtest/gtest.h>
 #include <memory>
-#include <stdexcept>
 #include <string_view>
-#include <vector>
 
-#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
+#include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 
 namespace vmxsys::vmx::spin_testing {
-
-using settings = std::vector<spin_detector_setting>;
 
 inline constexpr std::uint64_t never = ~std::uint64_t{0};
 
@@ -28,11 +24,15 @@ inline pause_event poll_at(std::uint64_t t, physical_address word = 0x4000, std:
 
 inline spin_parameters ple(std::uint64_t gap, std::uint64_t window) { return {gap, window, true, false, true}; }
 
+/// A detector of the catalogue with these options.
+inline std::unique_ptr<spin_detector> made(std::string_view name, const settings& with = {}) {
+  return spin_detectors().select(name, with).make();
+}
+
 /// A detector that has just been entered at cycle 0, on a machine that is overcommitted.
 inline std::unique_ptr<spin_detector> entered(std::string_view name, std::uint64_t gap, std::uint64_t window,
                                               const settings& with = {}) {
-  auto detector = make_spin_detector(name, with);
-  if (!detector) throw std::invalid_argument("no such detector");
+  auto detector = made(name, with);
   detector->on_entry(cycles{}, ple(gap, window));
   return detector;
 }

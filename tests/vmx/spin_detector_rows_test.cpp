@@ -11,27 +11,21 @@ namespace vmxsys::vmx {
 namespace {
 
 using spin_testing::entered;
+using spin_testing::made;
 using spin_testing::ple;
-using spin_testing::settings;
-
-std::vector<const spin_detector_entry*> entries() {
-  std::vector<const spin_detector_entry*> all;
-  for (std::size_t i = 0; i < spin_detector_table_size(); ++i) all.push_back(&spin_detector_table()[i]);
-  return all;
-}
 
 // A detector that has PAUSE-loop exiting inside, while nothing else of it acts, is PAUSE-loop exiting.
 TEST(vmx_spin_rows, switches_of_ple_inside_other_detectors) {
   const settings variants[] = {{},
-                               {{"gap_end_to_start", 1}},
+                               {{"gap_end_to_start", true}},
                                {{"counter_shift", 4}},
-                               {{"exit_updates_last", 1}},
-                               {{"broken_by", 1}},
-                               {{"broken_by", 2}},
-                               {{"elapsed_width", 1}},
-                               {{"elapsed_width", 2}},
-                               {{"kept_across_entries", 1}},
-                               {{"stamp_at_end", 1}}};
+                               {{"exit_updates_last", true}},
+                               {{"broken_by", "user_mode"}},
+                               {{"broken_by", "any_work"}},
+                               {{"elapsed_width", "bits_32_wrapping"}},
+                               {{"elapsed_width", "bits_32_saturating"}},
+                               {{"kept_across_entries", true}},
+                               {{"stamp_at_end", true}}};
   for (const char* name : {"rip_matched", "dynamic_pause_exiting", "overcommit_aware"})
     for (const settings& variant : variants) {
       settings with = variant;
@@ -59,28 +53,34 @@ TEST(vmx_spin_rows, switches_of_ple_inside_other_detectors) {
 }
 
 TEST(vmx_spin_rows, settings_are_checked) {
-  for (const spin_detector_entry* e : entries()) {
-    EXPECT_EQ(e->check({"colour", 1}), spin_detector_fault::unknown_name);
-    EXPECT_EQ(e->make({{"colour", 1}}), nullptr);
-    EXPECT_EQ(e->parameter("colour"), nullptr);
-    for (std::size_t i = 0; i < e->parameter_count; ++i) {
-      const spin_detector_parameter& p = e->parameters[i];
+  for (const spin_detector_entry* e : spin_detectors()) {
+    EXPECT_THROW(made(e->name, {{"colour", 1}}), catalogue_error);
+    for (const parameter& p : e->parameters) {
       const std::string label = std::string{e->name} + '.' + p.name;
-      EXPECT_EQ(e->parameter(p.name), &p) << label;
-      for (const std::int64_t legal : {p.lowest, p.highest, e->initial(p)}) {
-        EXPECT_EQ(e->check({p.name, legal}), spin_detector_fault::none) << label;
-        EXPECT_NE(e->make({{p.name, legal}}), nullptr) << label;
+      EXPECT_STRNE(p.description, "") << label;
+      EXPECT_NE(made(e->name, {{p.name, p.value(e->defaults().get())}}), nullptr) << label;
+      if (p.kind == parameter_kind::name) {
+        for (const std::string& legal : p.choice_names()) EXPECT_NE(made(e->name, {{p.name, legal}}), nullptr) << label;
+        EXPECT_THROW(made(e->name, {{p.name, "colour"}}), catalogue_error) << label;
       }
-      EXPECT_EQ(e->check({p.name, p.lowest - 1}), spin_detector_fault::out_of_range) << label;
-      EXPECT_EQ(e->make({{p.name, p.lowest - 1}}), nullptr) << label;
-      if (p.highest == 0x7FFF'FFFF'FFFF'FFFF) continue;
-      EXPECT_EQ(e->check({p.name, p.highest + 1}), spin_detector_fault::out_of_range) << label;
+      if (p.kind != parameter_kind::integer) continue;
+      EXPECT_NE(made(e->name, {{p.name, p.lowest}}), nullptr) << label;
+      EXPECT_NE(made(e->name, {{p.name, p.highest}}), nullptr) << label;
+      EXPECT_THROW(made(e->name, {{p.name, p.lowest - 1}}), catalogue_error) << label;
+      if (p.highest != ~std::uint64_t{0})
+        EXPECT_THROW(made(e->name, {{p.name, p.highest + 1}}), catalogue_error) << label;
     }
   }
-  EXPECT_EQ(make_spin_detector("progress", {{"entries", 9}}), nullptr);
-  EXPECT_EQ(make_spin_detector("crystal_ball", {}), nullptr);
-  EXPECT_EQ(find_spin_detector("crystal_ball"), nullptr);
-  EXPECT_STREQ(find_spin_detector("progress")->name, "progress");
+  EXPECT_THROW(made("progress", {{"entries", 9}}), catalogue_error);
+  EXPECT_STREQ(spin_detectors().first().name, "pause_loop_exiting");
+}
+
+// Which detectors a processor without the control cannot have: those whose PAUSEs exit with it and not without.
+TEST(vmx_spin_rows, ple_control_is_told) {
+  for (const spin_detector_entry* e : spin_detectors()) {
+    const bool without_memory = std::string{e->name} == "none" || std::string{e->name} == "pause_exiting";
+    EXPECT_EQ(e->ple_control, !without_memory) << e->name;
+  }
 }
 
 TEST(vmx_spin_rows, the_last_of_two_settings_counts) {
@@ -88,30 +88,28 @@ TEST(vmx_spin_rows, the_last_of_two_settings_counts) {
   EXPECT_EQ(spin_testing::exit_index(*d, spin_testing::pause_at(0), 10), 9u);
 }
 
-TEST(vmx_spin_rows, variants_differ_in_their_initial_values) {
+TEST(vmx_spin_rows, defaults_are_those_of_the_options) {
   const auto initial = [](const char* detector, const char* name) {
-    const spin_detector_entry* e = find_spin_detector(detector);
-    return e->initial(*e->parameter(name));
+    const spin_detector_entry* e = spin_detectors().find(detector);
+    return e->parameters.find(name)->value(e->defaults().get());
   };
-  EXPECT_EQ(initial("pause_loop_exiting", "gap_end_to_start"), 0);
-  EXPECT_EQ(initial("pause_loop_exiting_end_to_start", "gap_end_to_start"), 1);
-  EXPECT_EQ(initial("pause_filter", "count_adjustment"), 0);
-  EXPECT_EQ(initial("pause_filter_literal_count", "count_adjustment"), -1);
-  EXPECT_EQ(initial("dynamic_pause_exiting", "enable_after"), 250'000'000);
-  EXPECT_EQ(initial("dynamic_pause_exiting", "counter_shift"), 0);
-  EXPECT_EQ(initial("progress", "window"), 1'000);
+  EXPECT_EQ(initial("pause_loop_exiting", "gap_end_to_start"), parameter_value{false});
+  EXPECT_EQ(initial("pause_loop_exiting", "broken_by"), parameter_value{"time_only"});
+  EXPECT_EQ(initial("pause_loop_exiting", "elapsed_width"), parameter_value{"bits_64"});
+  EXPECT_EQ(initial("pause_filter", "count_adjustment"), parameter_value{0});
+  EXPECT_EQ(initial("dynamic_pause_exiting", "enable_after"), parameter_value{250'000'000});
+  EXPECT_EQ(initial("dynamic_pause_exiting", "counter_shift"), parameter_value{0});
+  EXPECT_EQ(initial("progress", "window"), parameter_value{1'000});
 }
 
 TEST(vmx_spin_rows, every_detector_has_a_test) {
-  std::vector<std::string> rows;
-  for (const spin_detector_entry* e : entries()) rows.emplace_back(e->name);
+  const std::vector<std::string> rows = spin_detectors().names();
   std::vector<testing_rows::row_test> list;
   for (const std::string& row : rows) list.push_back({row, "vmx_spin_equal.closed_form_is_the_stepped_form"});
   const std::vector<testing_rows::row_test> own = {
       {"pause_loop_exiting", "vmx_spin.worked_numbers_of_the_closed_form"},
-      {"pause_loop_exiting_end_to_start", "vmx_spin.end_to_start_does_not_let_a_slow_pause_break_its_loop"},
+      {"pause_loop_exiting", "vmx_spin.end_to_start_does_not_let_a_slow_pause_break_its_loop"},
       {"pause_filter", "vmx_spin_golden.exits_where_expected"},
-      {"pause_filter_literal_count", "vmx_spin_golden.exits_where_expected"},
       {"pause_exiting", "vmx_spin.control_pause_exiting_beats_every_detector"},
       {"none", "vmx_spin.control_pause_exiting_beats_every_detector"},
       {"rip_matched", "vmx_rip_matched.another_address_starts_a_loop"},
@@ -130,15 +128,13 @@ TEST(vmx_spin_rows, every_detector_has_a_test) {
 
 TEST(vmx_spin_rows, every_parameter_has_a_test) {
   std::vector<std::string> rows;
-  for (const spin_detector_entry* e : entries())
-    for (std::size_t i = 0; i < e->parameter_count; ++i)
-      rows.push_back(std::string{e->name} + '.' + e->parameters[i].name);
+  for (const spin_detector_entry* e : spin_detectors())
+    for (const parameter& p : e->parameters) rows.push_back(std::string{e->name} + '.' + p.name);
 
   std::vector<testing_rows::row_test> list = {
       {"pause_filter.count_adjustment", "vmx_spin.filter_count_adjustment"},
       {"pause_filter.first_reloads", "vmx_spin.filter_first_reloads"},
-      {"pause_filter_literal_count.count_adjustment", "vmx_spin_golden.exits_where_expected"},
-      {"pause_filter_literal_count.first_reloads", "vmx_spin.filter_first_reloads"},
+      {"pause_filter.count_adjustment", "vmx_spin_golden.exits_where_expected"},
       {"rip_matched.reach", "vmx_rip_matched.two_pauses_in_one_loop_need_reach"},
       {"pause_count_in_period.count", "vmx_pause_count.count"},
       {"pause_count_in_period.period", "vmx_pause_count.period"},
@@ -169,8 +165,7 @@ TEST(vmx_spin_rows, every_parameter_has_a_test) {
       {"stamp_at_end", "vmx_ple_switches.stamp_at_end"},
   };
   for (const auto& s : switches) {
-    for (const char* ple_itself : {"pause_loop_exiting", "pause_loop_exiting_end_to_start"})
-      list.push_back({std::string{ple_itself} + '.' + s.row, s.test});
+    list.push_back({std::string{"pause_loop_exiting"} + '.' + s.row, s.test});
     for (const char* outer : {"rip_matched", "dynamic_pause_exiting", "overcommit_aware"})
       list.push_back({std::string{outer} + '.' + s.row, "vmx_spin_rows.switches_of_ple_inside_other_detectors"});
   }

@@ -3,10 +3,10 @@
 #include <string>
 #include <vector>
 
+#include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 #include <vmxsys/vmx/spin_detectors/pause_exiting.hpp>
 #include <vmxsys/vmx/spin_detectors/pause_filter.hpp>
 #include <vmxsys/vmx/spin_detectors/pause_loop_exiting.hpp>
-#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
 
 #include "spin_detector_probe.hpp"
 
@@ -17,6 +17,7 @@ namespace {
 using spin_testing::entered;
 using spin_testing::exit_index;
 using spin_testing::exits;
+using spin_testing::made;
 using spin_testing::pause_at;
 using spin_testing::ple;
 
@@ -49,6 +50,7 @@ struct vector {
   std::vector<step> steps;
   std::uint64_t exit_at;      // cycle; `never` (0) if no PAUSE exits
   std::uint64_t exit_number;  // PAUSEs since the first, 1-based; 0: not checked
+  settings with = {};
 };
 
 void PrintTo(const vector& v, std::ostream* out) { *out << v.label; }
@@ -68,7 +70,7 @@ const vector golden[] = {
      every(50, 0, 2000) + std::vector<step>{{2030, 0, true}} + every(50, 2060, 20000), 6160, 0},
     {"PLE_12", "pause_loop_exiting", 128, 4096, every(128, 0, 4096), never, 0},
     {"PLE_13", "pause_filter", 0, 5, every(10, 0, 1000), 50, 6},
-    {"PLE_13_literal", "pause_filter_literal_count", 0, 5, every(10, 0, 1000), 40, 5},
+    {"PLE_13_literal", "pause_filter", 0, 5, every(10, 0, 1000), 40, 5, {{"count_adjustment", -1}}},
     {"PLE_14",
      "pause_filter",
      128,
@@ -95,8 +97,7 @@ class vmx_spin_golden : public testing::TestWithParam<vector> {};
 
 TEST_P(vmx_spin_golden, exits_where_expected) {
   const vector& v = GetParam();
-  const auto detector = make_spin_detector(v.detector);
-  ASSERT_NE(detector, nullptr);
+  const auto detector = made(v.detector, v.with);
   detector->on_entry(cycles{}, ple(v.gap, v.window));
   std::uint64_t number = 0;
   for (const step& s : v.steps) {
@@ -192,26 +193,25 @@ TEST(vmx_spin, first_pause_after_an_entry_never_exits) {
 }
 
 TEST(vmx_spin, control_pause_exiting_beats_every_detector) {
-  for (std::size_t i = 0; i < spin_detector_table_size(); ++i) {
-    const auto detector = spin_detector_table()[i].make();
-    EXPECT_STREQ(detector->name(), spin_detector_table()[i].name);
+  for (const spin_detector_entry* e : spin_detectors()) {
+    const auto detector = made(e->name);
     EXPECT_FALSE(exits(*detector, pause_at(0))) << "nothing latched yet";
     detector->on_entry(cycles{}, {128, 4096, true, true});
     EXPECT_EQ(detector->predict(pause_at(1, 3), cycles{5}).index, 0u);
-    EXPECT_TRUE(exits(*detector, pause_at(1, 3))) << detector->name();
+    EXPECT_TRUE(exits(*detector, pause_at(1, 3))) << e->name;
   }
-  EXPECT_EQ(make_spin_detector("crystal_ball"), nullptr);
+  EXPECT_THROW(made("crystal_ball"), catalogue_error);
 }
 
 TEST(vmx_spin, without_the_two_controls_no_detector_exits) {
-  for (std::size_t i = 0; i < spin_detector_table_size(); ++i) {
-    const auto detector = spin_detector_table()[i].make();
+  for (const spin_detector_entry* e : spin_detectors()) {
+    const auto detector = made(e->name);
     detector->on_entry(cycles{}, {128, 0, false, false, true});
     detector->on_work({cycles{1}, 0, 5'000, 0, 0});
     pause_event pause = spin_testing::poll_at(2);
     pause.truth.futile = true;
     for (pause.truth.episode = 1; pause.truth.episode < 50; ++pause.truth.episode)
-      EXPECT_EQ(exit_index(*detector, pause, 1, 50), spin_testing::never) << detector->name();
+      EXPECT_EQ(exit_index(*detector, pause, 1, 50), spin_testing::never) << e->name;
   }
 }
 

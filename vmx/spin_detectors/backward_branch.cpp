@@ -1,8 +1,11 @@
 #include "backward_branch.hpp"
 
 #include <algorithm>
+#include <array>
+#include <memory>
 #include <optional>
 
+#include "catalogue.hpp"
 #include "detail/spin_arithmetic.hpp"
 
 namespace vmxsys::vmx {
@@ -57,5 +60,19 @@ void backward_branch::advance(const pause_event& first, cycles /*period*/, std::
 unsigned backward_branch::state_bits() const noexcept {
   return 64 + (16 + 1) * 64 + counter_bits(options_.iterations) + (options_.obeys_window ? 64 : 0) + 1;
 }
+
+namespace {
+using o = backward_branch_options;
+constexpr std::array rows{
+    row<&o::iterations>("iterations", "iterations", 1, 0xFFFF'FFFF, "how many equal ones in a row are a spin"),
+    row<&o::obeys_window>("obeys_window", "a spin exits only after more than ple_window cycles")};
+}  // namespace
+
+extern const spin_detector_entry backward_branch_entry = entry_with<spin_detector_entry, backward_branch_options, rows>(
+    "backward_branch", "exits when a loop repeats with equal registers and no store for longer than PLE_Window",
+    [](const void* options) -> std::unique_ptr<spin_detector> {
+      return std::make_unique<backward_branch>(options_as<backward_branch_options>(options));
+    },
+    true);
 
 }  // namespace vmxsys::vmx

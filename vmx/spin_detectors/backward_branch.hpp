@@ -33,7 +33,6 @@ class backward_branch final : public spin_detector {
   void on_store(const store_event& /*store*/) override { armed_ = false; }
   spin_prediction predict(const pause_event& first, cycles period) const override;
   void advance(const pause_event& first, cycles period, std::uint64_t k) override;
-  const char* name() const noexcept override { return "backward_branch"; }
   /// The branch, 16 registers and RFLAGS as they were there, the counter, a time stamp if the window counts, a valid
   /// bit.
   unsigned state_bits() const noexcept override;

@@ -1,5 +1,10 @@
 #include "coin_flip.hpp"
 
+#include <array>
+#include <memory>
+
+#include "catalogue.hpp"
+
 namespace vmxsys::vmx {
 
 namespace {
@@ -34,5 +39,18 @@ spin_prediction coin_flip::predict(const pause_event& first, cycles /*period*/) 
 void coin_flip::advance(const pause_event& first, cycles /*period*/, std::uint64_t k) {
   if (k != 0) on_pause(first);
 }
+
+namespace {
+using o = coin_flip_options;
+constexpr std::array rows{row<&o::probability_ppm>("probability_ppm", "of a million", 0, 1'000'000, "waits that exit"),
+                          row<&o::seed>("seed", "number", "of the coin")};
+}  // namespace
+
+extern const spin_detector_entry coin_flip_entry = entry_with<spin_detector_entry, coin_flip_options, rows>(
+    "coin_flip", "a control, not hardware: exits at the first PAUSE of a random share of the waits",
+    [](const void* options) -> std::unique_ptr<spin_detector> {
+      return std::make_unique<coin_flip>(options_as<coin_flip_options>(options));
+    },
+    true);
 
 }  // namespace vmxsys::vmx

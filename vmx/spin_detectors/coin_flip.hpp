@@ -28,7 +28,6 @@ class coin_flip final : public spin_detector {
   spin_interests interests() const noexcept override { return {false, false, true}; }
   spin_prediction predict(const pause_event& first, cycles period) const override;
   void advance(const pause_event& first, cycles period, std::uint64_t k) override;
-  const char* name() const noexcept override { return "coin_flip"; }
 
   /// The first PAUSE of this wait exits.
   bool heads(std::uint64_t episode) const noexcept;

@@ -1,7 +1,11 @@
 #include "dynamic_pause_exiting.hpp"
 
 #include <algorithm>
+#include <array>
+#include <memory>
 
+#include "catalogue.hpp"
+#include "detail/pause_loop_exiting_rows.hpp"
 #include "detail/spin_arithmetic.hpp"
 
 namespace vmxsys::vmx {
@@ -31,5 +35,24 @@ spin_prediction dynamic_pause_exiting::predict(const pause_event& first, cycles 
 void dynamic_pause_exiting::advance(const pause_event& first, cycles period, std::uint64_t k) {
   if (options_.with_ple) loop_.advance(first, period, k);
 }
+
+namespace {
+using o = dynamic_pause_exiting_options;
+constexpr auto rows =
+    std::array{row<&o::enable_after>("enable_after", "cycles", 1, 0xFFFF'FFFF,
+                                     "from one switching on of \"PAUSE exiting\" to the next"),
+               row<&o::disable_after>("disable_after", "cycles", 0, 0xFFFF'FFFF, "how long it then stays on"),
+               row<&o::offset>("offset", "cycles", 0, 0xFFFF'FFFF, "how much of the first stretch is over at 0"),
+               row<&o::with_ple>("with_ple", "PAUSE-loop exiting is in effect beside it")} +
+    pause_loop_exiting_rows<&o::loop>();
+}  // namespace
+
+extern const spin_detector_entry dynamic_pause_exiting_entry =
+    entry_with<spin_detector_entry, dynamic_pause_exiting_options, rows>(
+        "dynamic_pause_exiting", "a hypervisor switches \"PAUSE exiting\" on and off by the clock, beside PLE",
+        [](const void* options) -> std::unique_ptr<spin_detector> {
+          return std::make_unique<dynamic_pause_exiting>(options_as<dynamic_pause_exiting_options>(options));
+        },
+        true);
 
 }  // namespace vmxsys::vmx

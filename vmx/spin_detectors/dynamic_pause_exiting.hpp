@@ -44,7 +44,6 @@ class dynamic_pause_exiting final : public spin_detector {
   void on_work(const work_event& work) override { loop_.on_work(work); }
   spin_prediction predict(const pause_event& first, cycles period) const override;
   void advance(const pause_event& first, cycles period, std::uint64_t k) override;
-  const char* name() const noexcept override { return "dynamic_pause_exiting"; }
   /// The phase is software's; what remains is PAUSE-loop exiting's.
   unsigned state_bits() const noexcept override { return options_.with_ple ? loop_.state_bits() : 0; }
 

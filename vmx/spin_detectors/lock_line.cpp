@@ -1,5 +1,9 @@
 #include "lock_line.hpp"
 
+#include <array>
+#include <memory>
+
+#include "catalogue.hpp"
 #include "detail/spin_arithmetic.hpp"
 
 namespace vmxsys::vmx {
@@ -47,5 +51,20 @@ void lock_line::advance(const pause_event& first, cycles period, std::uint64_t k
   last_ = first.issue + period * (k - 1);
   if (k > 1 && options_.obeys_gap && period.count() > parameters_.ple_gap) start_ = last_;
 }
+
+namespace {
+using o = lock_line_options;
+constexpr std::array rows{
+    row<&o::any_cpl>("any_cpl", "watches loops at every CPL, not only at 0"),
+    row<&o::own_store_restarts>("own_store_restarts", "the processor's own store to the line counts"),
+    row<&o::obeys_gap>("obeys_gap", "PAUSEs more than ple_gap apart are of two loops")};
+}  // namespace
+
+extern const spin_detector_entry lock_line_entry = entry_with<spin_detector_entry, lock_line_options, rows>(
+    "lock_line", "exits when the polled cache line has not been taken away for longer than PLE_Window",
+    [](const void* options) -> std::unique_ptr<spin_detector> {
+      return std::make_unique<lock_line>(options_as<lock_line_options>(options));
+    },
+    true);
 
 }  // namespace vmxsys::vmx

@@ -34,7 +34,6 @@ class lock_line final : public spin_detector {
   void on_store(const store_event& store) override;
   spin_prediction predict(const pause_event& first, cycles period) const override;
   void advance(const pause_event& first, cycles period, std::uint64_t k) override;
-  const char* name() const noexcept override { return "lock_line"; }
   /// A line address of 46 bits, one time stamp (with the gap two), and a valid bit.
   unsigned state_bits() const noexcept override { return 46 + (options_.obeys_gap ? 2 * 64 : 64) + 1; }
 

@@ -19,7 +19,6 @@ class oracle final : public spin_detector {
     return exits(first) ? spin_prediction::at(0) : spin_prediction::never();
   }
   void advance(const pause_event& /*first*/, cycles /*period*/, std::uint64_t /*k*/) override {}
-  const char* name() const noexcept override { return "oracle"; }
 
  private:
   bool exits(const pause_event& pause) const noexcept {

@@ -22,7 +22,6 @@ class overcommit_aware final : public spin_detector {
     return loop_.predict(first, period);
   }
   void advance(const pause_event& first, cycles period, std::uint64_t k) override { loop_.advance(first, period, k); }
-  const char* name() const noexcept override { return "overcommit_aware"; }
   /// PAUSE-loop exiting's; the hint is a control in the VMCS.
   unsigned state_bits() const noexcept override { return loop_.state_bits(); }
 

@@ -1,7 +1,11 @@
 #include "pause_count_in_period.hpp"
 
 #include <algorithm>
+#include <array>
 #include <limits>
+#include <memory>
+
+#include "catalogue.hpp"
 
 namespace vmxsys::vmx {
 
@@ -57,5 +61,21 @@ void pause_count_in_period::advance(const pause_event& first, cycles period, std
   start_ = first.issue + period * (rest + 1 + beyond / per_period * per_period);
   seen_ = beyond % per_period + 1;
 }
+
+namespace {
+using o = pause_count_in_period_options;
+constexpr std::array rows{
+    row<&o::count>("count", "PAUSEs", 0, 0xFFFF'FFFF, "how many a period may have; 0: from the two fields"),
+    row<&o::period>("period", "cycles", "length of a period; 0: from the two fields"),
+    row<&o::any_cpl>("any_cpl", "counts at every CPL, not only at 0")};
+}  // namespace
+
+extern const spin_detector_entry pause_count_in_period_entry =
+    entry_with<spin_detector_entry, pause_count_in_period_options, rows>(
+        "pause_count_in_period", "exits when more PAUSEs fall in a period than a loop at PLE_Gap has in PLE_Window",
+        [](const void* options) -> std::unique_ptr<spin_detector> {
+          return std::make_unique<pause_count_in_period>(options_as<pause_count_in_period_options>(options));
+        },
+        true);
 
 }  // namespace vmxsys::vmx

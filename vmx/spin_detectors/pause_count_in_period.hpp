@@ -32,7 +32,6 @@ class pause_count_in_period final : public spin_detector {
   spin_verdict on_pause(const pause_event& pause) override;
   spin_prediction predict(const pause_event& first, cycles period) const override;
   void advance(const pause_event& first, cycles period, std::uint64_t k) override;
-  const char* name() const noexcept override { return "pause_count_in_period"; }
   /// A time stamp, a 32-bit counter and a valid bit.
   unsigned state_bits() const noexcept override { return 64 + 32 + 1; }
 

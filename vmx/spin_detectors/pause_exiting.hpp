@@ -19,7 +19,6 @@ class pause_exiting final : public spin_detector {
     return exits_ ? spin_prediction::at(0) : spin_prediction::never();
   }
   void advance(const pause_event& /*first*/, cycles /*period*/, std::uint64_t /*k*/) override {}
-  const char* name() const noexcept override { return "pause_exiting"; }
 
  private:
   bool exits_ = false;

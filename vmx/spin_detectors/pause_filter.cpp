@@ -1,6 +1,10 @@
 #include "pause_filter.hpp"
 
 #include <algorithm>
+#include <array>
+#include <memory>
+
+#include "catalogue.hpp"
 
 namespace vmxsys::vmx {
 
@@ -53,8 +57,19 @@ void pause_filter::advance(const pause_event& first, cycles period, std::uint64_
   last_ = first.issue + period * (k - 1);
 }
 
-const char* pause_filter::name() const noexcept {
-  return options_.count_adjustment < 0 ? "pause_filter_literal_count" : "pause_filter";
-}
+namespace {
+using o = pause_filter_options;
+constexpr std::array rows{
+    row<&o::count_adjustment>("count_adjustment", "PAUSEs", -1, 1, "added to the number of PAUSEs that execute"),
+    row<&o::first_reloads>("first_reloads", "with a threshold, the first PAUSE after an entry reloads the counter")};
+}  // namespace
+
+extern const spin_detector_entry pause_filter_entry = entry_with<spin_detector_entry, pause_filter_options, rows>(
+    "pause_filter",
+    "AMD: exits after a count of PAUSEs (ple_window); a pause longer than the threshold (ple_gap) reloads",
+    [](const void* options) -> std::unique_ptr<spin_detector> {
+      return std::make_unique<pause_filter>(options_as<pause_filter_options>(options));
+    },
+    true);
 
 }  // namespace vmxsys::vmx

@@ -27,7 +27,6 @@ class pause_filter final : public spin_detector {
   spin_verdict on_pause(const pause_event& pause) override;
   spin_prediction predict(const pause_event& first, cycles period) const override;
   void advance(const pause_event& first, cycles period, std::uint64_t k) override;
-  const char* name() const noexcept override;
   /// A 16-bit counter, a 64-bit time stamp and its valid bit.
   unsigned state_bits() const noexcept override { return 16 + 64 + 1; }
 

@@ -1,5 +1,9 @@
 #include "pause_loop_exiting.hpp"
 
+#include <memory>
+
+#include "catalogue.hpp"
+#include "detail/pause_loop_exiting_rows.hpp"
 #include "detail/spin_arithmetic.hpp"
 
 namespace vmxsys::vmx {
@@ -181,13 +185,21 @@ void pause_loop_exiting::advance(const pause_event& first, cycles period, std::u
   plain_ ? follow<true>(first, period, k - 1) : follow<false>(first, period, k - 1);
 }
 
-const char* pause_loop_exiting::name() const noexcept {
-  return options_.gap_end_to_start ? "pause_loop_exiting_end_to_start" : "pause_loop_exiting";
-}
-
 unsigned pause_loop_exiting::state_bits() const noexcept {
   const unsigned width = options_.width == elapsed_width::bits_64 ? 64 : 32;
   return 2 * (width - options_.counter_shift) + 1;
 }
+
+namespace {
+constexpr auto rows = pause_loop_exiting_rows<>();
+}  // namespace
+
+extern const spin_detector_entry pause_loop_exiting_entry =
+    entry_with<spin_detector_entry, pause_loop_exiting_options, rows>(
+        "pause_loop_exiting", "Intel: exits when PAUSEs at CPL 0 come within PLE_Gap for longer than PLE_Window",
+        [](const void* options) -> std::unique_ptr<spin_detector> {
+          return std::make_unique<pause_loop_exiting>(options_as<pause_loop_exiting_options>(options));
+        },
+        true);
 
 }  // namespace vmxsys::vmx

@@ -64,7 +64,6 @@ class pause_loop_exiting final : public spin_detector {
   void on_work(const work_event& work) override;
   spin_prediction predict(const pause_event& first, cycles period) const override;
   void advance(const pause_event& first, cycles period, std::uint64_t k) override;
-  const char* name() const noexcept override;
   /// Two time stamps as wide as the comparison and the step of the counter need, and a valid bit.
   unsigned state_bits() const noexcept override;
 

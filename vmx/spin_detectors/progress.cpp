@@ -1,5 +1,9 @@
 #include "progress.hpp"
 
+#include <array>
+#include <memory>
+
+#include "catalogue.hpp"
 #include "detail/spin_arithmetic.hpp"
 
 namespace vmxsys::vmx {
@@ -51,5 +55,19 @@ unsigned progress::state_bits() const noexcept {
   return options_.entries * (52 + 64 + 1) + counter_bits(options_.entries - 1) +
          (options_.window == 0 ? 32 : counter_bits(options_.window + 1));
 }
+
+namespace {
+using o = progress_options;
+constexpr std::array rows{
+    row<&o::window>("window", "instructions", "exits after more than so many without a new store; 0: ple_window"),
+    row<&o::entries>("entries", "stores", 1, progress::most_entries, "how many stores are remembered")};
+}  // namespace
+
+extern const spin_detector_entry progress_entry = entry_with<spin_detector_entry, progress_options, rows>(
+    "progress", "exits when a window of instructions has retired without a new store",
+    [](const void* options) -> std::unique_ptr<spin_detector> {
+      return std::make_unique<progress>(options_as<progress_options>(options));
+    },
+    true);
 
 }  // namespace vmxsys::vmx

@@ -35,7 +35,6 @@ class progress final : public spin_detector {
   void on_store(const store_event& store) override;
   spin_prediction predict(const pause_event& first, cycles period) const override;
   void advance(const pause_event& first, cycles period, std::uint64_t k) override;
-  const char* name() const noexcept override { return "progress"; }
   /// Per entry a 52-bit address, a 64-bit value and a valid bit; the place of the next entry; the instruction counter.
   unsigned state_bits() const noexcept override;
 

@@ -25,7 +25,6 @@ class rip_matched final : public spin_detector {
   void on_work(const work_event& work) override { loop_.on_work(work); }
   spin_prediction predict(const pause_event& first, cycles period) const override;
   void advance(const pause_event& first, cycles period, std::uint64_t k) override;
-  const char* name() const noexcept override { return "rip_matched"; }
   /// PAUSE-loop exiting's and an instruction pointer.
   unsigned state_bits() const noexcept override { return loop_.state_bits() + 64; }
 

@@ -1,10 +1,6 @@
 #pragma once
-#include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
-#include <string_view>
-#include <vector>
 
 #include <vmxsys/vmx/base/cycles.hpp>
 #include <vmxsys/vmx/base/physical_memory.hpp>
@@ -128,78 +124,8 @@ class spin_detector {
   /// is what predict promised for k <= index.
   virtual void advance(const pause_event& first, cycles period, std::uint64_t k) = 0;
 
-  virtual const char* name() const noexcept = 0;
-
   /// Hardware cost: state bits per logical processor beyond the parameters it keeps in the VMCS. 0 for none.
   virtual unsigned state_bits() const noexcept { return 0; }
 };
-
-/// A detector without PAUSE-loop detection. "PAUSE exiting" is a control of its own and is obeyed.
-class no_spin_detector final : public spin_detector {
- public:
-  void on_entry(cycles /*now*/, const spin_parameters& parameters) override { exits_ = parameters.pause_exiting; }
-  spin_verdict on_pause(const pause_event& /*pause*/) override {
-    return exits_ ? spin_verdict::exit : spin_verdict::execute;
-  }
-  spin_prediction predict(const pause_event& /*first*/, cycles /*period*/) const override {
-    return exits_ ? spin_prediction::at(0) : spin_prediction::never();
-  }
-  void advance(const pause_event& /*first*/, cycles /*period*/, std::uint64_t /*k*/) override {}
-  const char* name() const noexcept override { return "none"; }
-
- private:
-  bool exits_ = false;
-};
-
-/// One number a detector can be made with. All are whole numbers: flags are 0 and 1, names are numbered in the order
-/// of their enumeration.
-struct spin_detector_parameter {
-  const char* name;
-  const char* unit;  ///< "cycles", "instructions", "PAUSEs", "flag", "choice", ...
-  const char* description;
-  std::int64_t lowest;
-  std::int64_t highest;
-  std::int64_t (*get)(const void* options);  ///< the member of the detector's options struct that this row is about
-  void (*set)(void* options, std::int64_t value);
-};
-
-/// A value for the parameter of this name.
-struct spin_detector_setting {
-  std::string_view name;
-  std::int64_t value;
-};
-
-/// What is wrong with a setting.
-enum class spin_detector_fault : std::uint8_t { none, unknown_name, out_of_range };
-
-/// A detector that can be made by name.
-struct spin_detector_entry {
-  const char* name;
-  const char* description;
-  const spin_detector_parameter* parameters;  ///< contiguous; null when there are none
-  std::size_t parameter_count;
-  const void* initial_options;  ///< what is built without settings; null when there are no parameters
-  std::unique_ptr<spin_detector> (*build)(const std::vector<spin_detector_setting>& settings);
-
-  /// nullptr for a name that is not here.
-  const spin_detector_parameter* parameter(std::string_view wanted) const noexcept;
-  std::int64_t initial(const spin_detector_parameter& p) const { return p.get(initial_options); }
-  spin_detector_fault check(const spin_detector_setting& setting) const noexcept;
-
-  std::unique_ptr<spin_detector> make() const { return build({}); }
-  /// nullptr when `check` finds fault with a setting. Of two settings of one name the last counts.
-  std::unique_ptr<spin_detector> make(const std::vector<spin_detector_setting>& settings) const;
-};
-
-/// The built-in detectors. Contiguous; `spin_detector_table_size` rows.
-const spin_detector_entry* spin_detector_table() noexcept;
-std::size_t spin_detector_table_size() noexcept;
-
-/// nullptr when no built-in detector has this name.
-const spin_detector_entry* find_spin_detector(std::string_view name) noexcept;
-
-/// nullptr when no built-in detector has this name, or when one of the settings is not for it.
-std::unique_ptr<spin_detector> make_spin_detector(std::string_view name,
-                                                  const std::vector<spin_detector_setting>& settings = {});
 
 }  // namespace vmxsys::vmx

@@ -3,12 +3,14 @@
 #include <vmxsys/cpu/core/logical_cpu.hpp>
 #include <vmxsys/cpu/program/strand.hpp>
 
+#include "catalogue.hpp"
+
 namespace vmxsys::models {
 
 namespace isa = cpu::isa;
 using cpu::spin_predicate;
 
-queued_lock::queued_lock(lock_environment& in) : spinlock{lock_kind::queued, in} { in.prepare_queue_nodes(); }
+queued_lock::queued_lock(lock_environment& in) : spinlock{fact_kind, in} { in.prepare_queue_nodes(); }
 
 cpu::program queued_lock::acquire() {
   const std::uint64_t before = co_await isa::witnessed(isa::cmpxchg(word_, 0, locked), *this);
@@ -154,5 +156,12 @@ void queued_lock::settle(cpu::strand* holder, cycles now) {
   cpu::strand* head = queue_.empty() ? nullptr : queue_.front();
   set_truth(holder, pending_ != nullptr ? pending_ : head, now);
 }
+
+extern const lock_entry queued_lock_entry = entry_without<lock_entry>(
+    "queued", "first come, first served; every waiter polls its own word",
+    [](const void* /*options*/, lock_environment& in, lock_user /*user*/) -> std::unique_ptr<spinlock> {
+      return std::make_unique<queued_lock>(in);
+    },
+    false);
 
 }  // namespace vmxsys::models

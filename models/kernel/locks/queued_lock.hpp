@@ -22,6 +22,7 @@ constexpr cpu::code_location queued_slow_path_at(std::uint32_t offset) {
 /// Source: kernel/locking/qspinlock.c and include/asm-generic/qspinlock_types.h, v6.1.
 class queued_lock final : public spinlock {
  public:
+  static constexpr std::uint8_t fact_kind = 2;
   static constexpr std::uint64_t locked = 0x1;
   static constexpr std::uint64_t locked_mask = 0xFF;
   static constexpr std::uint64_t pending = 0x100;

@@ -1,28 +1,12 @@
 #include "spinlock.hpp"
 
-#include <iterator>
-#include <stdexcept>
-
 #include <vmxsys/cpu/core/logical_cpu.hpp>
-
-#include "queued_lock.hpp"
-#include "test_and_set_lock.hpp"
-#include "ticket_lock.hpp"
 
 namespace vmxsys::models {
 
 namespace {
 constexpr std::uint64_t line = 64;
-constexpr const char* kind_names[] = {"test_and_set", "ticket", "queued"};
 }  // namespace
-
-const char* to_string(lock_kind kind) noexcept { return kind_names[static_cast<std::size_t>(kind)]; }
-
-std::optional<lock_kind> lock_kind_named(std::string_view name) noexcept {
-  for (std::size_t i = 0; i < std::size(kind_names); ++i)
-    if (name == kind_names[i]) return static_cast<lock_kind>(i);
-  return std::nullopt;
-}
 
 unsigned lock_environment::this_cpu(const cpu::logical_cpu& cpu) const { return cpu.number(); }
 
@@ -41,7 +25,8 @@ queue_node& lock_environment::node_of(unsigned cpu, unsigned level) {
   return node;
 }
 
-spinlock::spinlock(lock_kind kind, lock_environment& in) : environment_{in}, word_{in.take_line()}, kind_{kind} {}
+spinlock::spinlock(std::uint8_t fact_kind, lock_environment& in)
+    : environment_{in}, word_{in.take_line()}, fact_kind_{fact_kind} {}
 
 void spinlock::set_truth(cpu::strand* holder, cpu::strand* next, cycles now) {
   holder_ = holder;
@@ -62,19 +47,7 @@ void spinlock::end_wait(const waiting& wait) {
   const cycles useful = subject_.running(now) - wait.running;
   environment_.machine().facts().state(
       environment_.fact_source(), now,
-      lock_wait_fact{address(), kind_, wait.waiter, wait.holder, wait.began, waited, waited - useful});
-}
-
-std::unique_ptr<spinlock> make_spinlock(lock_kind kind, lock_environment& in) {
-  switch (kind) {
-    case lock_kind::test_and_set:
-      return std::make_unique<test_and_set_lock>(in);
-    case lock_kind::ticket:
-      return std::make_unique<ticket_lock>(in);
-    case lock_kind::queued:
-      return std::make_unique<queued_lock>(in);
-  }
-  throw std::invalid_argument("no such kind of spinlock");
+      lock_wait_fact{address(), fact_kind_, wait.waiter, wait.holder, wait.began, waited, waited - useful});
 }
 
 }  // namespace vmxsys::models

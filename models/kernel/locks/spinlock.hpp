@@ -1,17 +1,10 @@
 #pragma once
-// Kernel spinlocks as programs over the instruction set: what they do to shared lines, where they spin, whom they keep
-// waiting. One set for guests, hosts and bare metal.
-//
-//   test_and_set   no queue, unfair: what a guest falls back to that knows it is virtual (test_and_set_lock.hpp)
-//   ticket         strict FIFO on one word (ticket_lock.hpp)
-//   queued         FIFO, every waiter spins on a line of its own (queued_lock.hpp)
+// Spinlocks as programs over the instruction set: what they do to shared lines, where they spin, whom they keep
+// waiting. One set for guests, hosts and bare metal, by name in catalogue.hpp.
 
 #include <array>
 #include <boost/describe.hpp>
 #include <cstdint>
-#include <memory>
-#include <optional>
-#include <string_view>
 #include <vector>
 
 #include <vmxsys/cpu/core/machine.hpp>
@@ -22,20 +15,14 @@
 
 namespace vmxsys::models {
 
-enum class lock_kind : std::uint8_t { test_and_set, ticket, queued };
-
-/// "test_and_set", "ticket", "queued".
-const char* to_string(lock_kind kind) noexcept;
-std::optional<lock_kind> lock_kind_named(std::string_view name) noexcept;
-
 /// A contended acquire that has come to its end. It begins where the first attempt has failed and ends where the
 /// waiter has the lock and executes again, so interrupts, VM exits and preemption of the waiter itself are inside.
 struct lock_wait_fact {
   static constexpr const char* fact_name = "lock_wait";
   static constexpr std::uint32_t nobody = ~std::uint32_t{0};
 
-  std::uint64_t lock;  ///< address of its word
-  lock_kind kind;
+  std::uint64_t lock;    ///< address of its word
+  std::uint8_t kind;     ///< the class of the lock says which: its `fact_kind`
   std::uint32_t waiter;  ///< strand number
   std::uint32_t holder;  ///< strand number of the holder when the wait began; `nobody` between two holders
   cycles began;
@@ -115,9 +102,6 @@ class spinlock : protected cpu::effect_witness {
   virtual cpu::program acquire() = 0;
   virtual cpu::program release() = 0;
 
-  lock_kind kind() const noexcept { return kind_; }
-  const char* name() const noexcept { return to_string(kind_); }
-
   /// Awaits the holder; between two holders the next owner, if the lock knows one; nobody while it is free.
   const cpu::spin_subject& subject() const noexcept { return subject_; }
   cpu::strand* holder() const noexcept { return holder_; }
@@ -137,7 +121,8 @@ class spinlock : protected cpu::effect_witness {
     cycles running;  // of the subject at the beginning
   };
 
-  spinlock(lock_kind kind, lock_environment& in);
+  /// `fact_kind` tells its facts from those of other classes of locks.
+  spinlock(std::uint8_t fact_kind, lock_environment& in);
 
   /// The lock is held by `holder` or, if that is null, about to be taken by `next`.
   void set_truth(cpu::strand* holder, cpu::strand* next, cycles now);
@@ -150,10 +135,8 @@ class spinlock : protected cpu::effect_witness {
   cpu::spin_subject subject_;
 
  private:
-  lock_kind kind_;
+  std::uint8_t fact_kind_;
   cpu::strand* holder_ = nullptr;
 };
-
-std::unique_ptr<spinlock> make_spinlock(lock_kind kind, lock_environment& in);
 
 }  // namespace vmxsys::models

@@ -2,6 +2,8 @@
 
 #include <vmxsys/cpu/program/strand.hpp>
 
+#include "catalogue.hpp"
+
 namespace vmxsys::models {
 
 namespace isa = cpu::isa;
@@ -30,5 +32,13 @@ void test_and_set_lock::took_effect(cpu::strand& by, const cpu::instruction& i, 
   else if (i.result == 0)
     set_truth(&by, nullptr, now);
 }
+
+extern const lock_entry test_and_set_lock_entry = entry_without<lock_entry>(
+    "test_and_set", "one word, whoever comes first",
+    [](const void* /*options*/, lock_environment& in, lock_user user) -> std::unique_ptr<spinlock> {
+      return std::make_unique<test_and_set_lock>(
+          in, user == lock_user::program ? test_and_set_lock::program_code : test_and_set_lock::kernel_code);
+    },
+    true);
 
 }  // namespace vmxsys::models

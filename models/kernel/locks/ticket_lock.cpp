@@ -2,6 +2,8 @@
 
 #include <vmxsys/cpu/program/strand.hpp>
 
+#include "catalogue.hpp"
+
 namespace vmxsys::models {
 
 namespace isa = cpu::isa;
@@ -37,5 +39,13 @@ void ticket_lock::took_effect(cpu::strand& by, const cpu::instruction& i, cycles
     waiters_.push_back(&by);
   }
 }
+
+extern const lock_entry ticket_lock_entry = entry_without<lock_entry>(
+    "ticket", "first come, first served; every waiter polls one word",
+    [](const void* /*options*/, lock_environment& in, lock_user user) -> std::unique_ptr<spinlock> {
+      return std::make_unique<ticket_lock>(
+          in, user == lock_user::program ? ticket_lock::program_code : ticket_lock::kernel_code);
+    },
+    true);
 
 }  // namespace vmxsys::models

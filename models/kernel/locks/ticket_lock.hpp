@@ -11,6 +11,7 @@ namespace vmxsys::models {
 /// Source: arch/x86/include/asm/spinlock.h, v3.4, __ticket_spin_lock, __ticket_spin_unlock.
 class ticket_lock final : public spinlock {
  public:
+  static constexpr std::uint8_t fact_kind = 1;
   static constexpr std::uint64_t head_mask = 0xFFFFFFFF;
   static constexpr unsigned tail_shift = 32;
   static constexpr cpu::code_location slow_path_code{"ticket_spin_lock", 0xffffffff81041000, 0x00, 0,
@@ -18,9 +19,12 @@ class ticket_lock final : public spinlock {
   static constexpr cpu::code_location head_spin{"ticket_spin_lock", 0xffffffff81041000, 0x12, 0, cpu::bucket::spin};
 
   static constexpr lock_code kernel_code{slow_path_code, head_spin};
+  /// A program's own.
+  static constexpr cpu::code_location ticket_acquire{"ticket_acquire", 0x404000, 0x00, 3, cpu::bucket::spin};
+  static constexpr cpu::code_location ticket_spin{"ticket_acquire", 0x404000, 0x12, 3, cpu::bucket::spin};
+  static constexpr lock_code program_code{ticket_acquire, ticket_spin};
 
-  explicit ticket_lock(lock_environment& in, const lock_code& at = kernel_code)
-      : spinlock{lock_kind::ticket, in}, code_{at} {}
+  explicit ticket_lock(lock_environment& in, const lock_code& at = kernel_code) : spinlock{fact_kind, in}, code_{at} {}
   cpu::program acquire() override;
   cpu::program release() override;
 

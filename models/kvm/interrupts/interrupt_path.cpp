@@ -69,7 +69,7 @@ class direct_path final : public injected_path {
     if (vm.apic_mode() != apic::apic_mode::x2apic)
       throw std::invalid_argument("interrupt path 'direct' needs guests in x2APIC mode");
     kvm& k = vm.kvm_;
-    if (k.host_.apic().mode() != apic::apic_mode::x2apic)
+    if (k.host_.apic_mode() != apic::apic_mode::x2apic)
       throw std::invalid_argument("interrupt path 'direct' needs a host in x2APIC mode: the guest's ICR is the host's");
     k.dedicated_.resize(k.host_.cpus(), nullptr);
     for (unsigned i = 0; i < vm.vcpus(); ++i) {

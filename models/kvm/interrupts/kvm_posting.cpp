@@ -233,7 +233,7 @@ cpu::program vcpu::load_posting() {
   virtual_apic_memory& m = *virtual_apic_;
   const unsigned cpu = k.host_.index_of(co_await isa::this_cpu());
   k.running_[cpu] = m.number;
-  const bool xapic = k.host_.apic().mode() == apic::apic_mode::xapic;
+  const bool xapic = k.host_.apic_mode() == apic::apic_mode::xapic;
   posting_load load{m.number, cpu, m.last_cpu, xapic ? cpu << 8 : cpu};
   m.last_cpu = cpu;
   co_await k.run(load);

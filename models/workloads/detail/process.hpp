@@ -3,6 +3,8 @@
 #include <vector>
 
 #include <vmxsys/models/kernel/code.hpp>
+#include <vmxsys/models/kernel/kernel.hpp>
+#include <vmxsys/models/workloads/random_stream.hpp>
 #include <vmxsys/models/workloads/workload.hpp>
 
 namespace vmxsys::models {

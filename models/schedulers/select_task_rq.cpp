@@ -1,4 +1,4 @@
-#include "placement.hpp"
+#include "select_task_rq.hpp"
 
 #include <algorithm>
 #include <tuple>

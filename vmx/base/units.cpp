@@ -3,7 +3,7 @@
 #include <array>
 #include <limits>
 
-namespace vmxsys::platform {
+namespace vmxsys {
 
 namespace {
 
@@ -163,4 +163,4 @@ std::optional<byte_size> parse_byte_size(std::string_view text, std::string* rea
   return std::nullopt;
 }
 
-}  // namespace vmxsys::platform
+}  // namespace vmxsys

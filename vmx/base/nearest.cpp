@@ -4,7 +4,7 @@
 #include <array>
 #include <cctype>
 
-namespace vmxsys::platform {
+namespace vmxsys {
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   constexpr std::size_t limit = 64;
@@ -44,4 +44,4 @@ std::string nearest(std::string_view name, const std::vector<std::string>& candi
   return result;
 }
 
-}  // namespace vmxsys::platform
+}  // namespace vmxsys

@@ -4,9 +4,9 @@
 #include <string>
 #include <string_view>
 
-#include <vmxsys/vmx/base/cycles.hpp>
+#include "cycles.hpp"
 
-namespace vmxsys::platform {
+namespace vmxsys {
 
 /// A length of time as a configuration writes it: "10ms", "2.5us", "800ns", "3s", "3000cycles" ("0" needs no unit).
 /// Real time is kept in picoseconds, so a value is exact and does not depend on the machine's clock until it is
@@ -19,6 +19,7 @@ class duration {
   static constexpr duration ns(std::uint64_t count) noexcept { return {count * 1000, false}; }
   static constexpr duration us(std::uint64_t count) noexcept { return {count * 1000000, false}; }
   static constexpr duration ms(std::uint64_t count) noexcept { return {count * 1000000000, false}; }
+  static constexpr duration s(std::uint64_t count) noexcept { return {count * 1000000000000, false}; }
 
   constexpr bool in_cycles() const noexcept { return in_cycles_; }
   /// Cycles or picoseconds, as in_cycles() says.
@@ -35,6 +36,7 @@ class duration {
   friend constexpr bool operator==(duration a, duration b) noexcept {
     return a.count_ == b.count_ && (a.in_cycles_ == b.in_cycles_ || a.count_ == 0);
   }
+  friend constexpr bool operator!=(duration a, duration b) noexcept { return !(a == b); }
 
  private:
   constexpr duration(std::uint64_t count, bool in_cycles) noexcept : count_{count}, in_cycles_{in_cycles} {}
@@ -50,9 +52,9 @@ struct byte_size {
   std::uint64_t bytes = 0;
   static constexpr byte_size gib(std::uint64_t count) noexcept { return {count << 30}; }
   std::string to_string() const;
-  friend constexpr bool operator==(byte_size, byte_size) noexcept = default;
+  friend constexpr bool operator==(byte_size a, byte_size b) noexcept { return a.bytes == b.bytes; }
 };
 
 std::optional<byte_size> parse_byte_size(std::string_view text, std::string* reason = nullptr);
 
-}  // namespace vmxsys::platform
+}  // namespace vmxsys

@@ -1,12 +1,7 @@
 #pragma once
 #include <cstdint>
-#include <functional>
-#include <memory>
-#include <span>
-#include <string_view>
 #include <vector>
 
-#include <vmxsys/apic/local/local_apic.hpp>
 #include <vmxsys/cpu/program/instruction.hpp>
 #include <vmxsys/cpu/program/program.hpp>
 
@@ -17,15 +12,12 @@ namespace vmxsys::models {
 class apic_driver {
  public:
   virtual ~apic_driver() = default;
-  virtual const char* name() const noexcept = 0;
-  /// The mode in which it must find the APICs when their CPUs start.
-  virtual apic::apic_mode mode() const noexcept = 0;
 
   /// A write of a register other than the ICR; `msr` is its x2APIC address (in xAPIC mode, 10H times its low byte is
   /// the offset in the register page).
   virtual cpu::isa::operation<void> write(std::uint32_t msr, std::uint32_t value) const = 0;
   /// What has to be set on CPU `cpu` before it can be addressed, besides what all modes have in common.
-  virtual cpu::program prepare(unsigned cpu) const;
+  virtual cpu::program prepare(unsigned /*cpu*/) const { co_return; }
   /// A fixed interrupt for one CPU.
   virtual cpu::program send(unsigned cpu, std::uint8_t vector) const = 0;
   /// The same for several, with as few ICR writes as the mode allows.
@@ -35,19 +27,5 @@ class apic_driver {
   /// A fixed interrupt for all CPUs but this one, by shorthand.
   virtual cpu::program send_to_others(std::uint8_t vector) const = 0;
 };
-
-/// A built-in driver.
-struct apic_driver_entry {
-  const char* name;
-  const char* description;
-  apic::apic_mode mode;
-  unsigned most_cpus;  ///< that it can address
-  std::function<std::unique_ptr<apic_driver>(unsigned cpus)> make;
-};
-
-/// The built-in drivers; the first is what a kernel uses unless told otherwise.
-std::span<const apic_driver_entry> apic_drivers();
-/// nullptr when no built-in driver has this name.
-const apic_driver_entry* find_apic_driver(std::string_view name);
 
 }  // namespace vmxsys::models

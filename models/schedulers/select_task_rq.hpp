@@ -11,8 +11,8 @@
 
 namespace vmxsys::models {
 
-/// What placement and balancing may look at. CPU numbers are 0 ... cpu_count()-1. Loads are in the kernel's unit: a
-/// nice-0 task that always runs is 1024.
+/// What the choice of a CPU and balancing may look at. CPU numbers are 0 ... cpu_count()-1. Loads are in the kernel's
+/// unit: a nice-0 task that always runs is 1024.
 class machine_view {
  public:
   virtual ~machine_view() = default;

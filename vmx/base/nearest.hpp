@@ -1,11 +1,10 @@
 #pragma once
 #include <cstddef>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-namespace vmxsys::platform {
+namespace vmxsys {
 
 /// Edits (insert, delete, replace, swap of neighbours) that turn `a` into `b`. Only the first 64 characters of each
 /// are looked at, so the time is bounded whatever a file contains.
@@ -15,4 +14,4 @@ std::size_t edit_distance(std::string_view a, std::string_view b);
 /// would have to change). The first of equals wins.
 std::string nearest(std::string_view name, const std::vector<std::string>& candidates);
 
-}  // namespace vmxsys::platform
+}  // namespace vmxsys
