@@ -9,6 +9,7 @@
 
 #include <vmxsys/platform/experiments/study.hpp>
 #include <vmxsys/platform/machine/config_loader.hpp>
+#include <vmxsys/platform/machine/shared_object.hpp>
 #include <vmxsys/platform/run/interruption.hpp>
 #include <vmxsys/platform/run/output_file.hpp>
 #include <vmxsys/vmx/base/nearest.hpp>
@@ -29,7 +30,7 @@ constexpr std::string_view usage =
     "\n"
     "  vmxsys run FILE      simulate the machine FILE describes\n"
     "  vmxsys check FILE    say everything that is wrong with FILE, or print it with every value filled in\n"
-    "  vmxsys list [TOPIC]  parameters, presets, policies, detectors, workloads, studies, ...\n"
+    "  vmxsys list [TOPIC [NAME]]  parameters, presets, policies, ...; one of them with its options\n"
     "  vmxsys study NAME    re-run a published experiment\n"
     "  vmxsys explore NAME  run a protocol through every order of its steps, shipped and with planted mistakes\n"
     "\n";
@@ -50,6 +51,7 @@ const std::vector<restricted> restricted_options{
     {"out", {"run", "study"}},
     {"trace", {"run"}},
     {"jobs", {"study"}},
+    {"with", {"run", "check", "list"}},
 };
 
 po::options_description described() {
@@ -62,8 +64,10 @@ po::options_description described() {
       "stepped", po::bool_switch(), "execute every PAUSE and poll one by one, as -p machine.stepped=true")(
       "out,o", po::value<std::string>()->value_name("DIR"), "write results into DIR (run, study)")(
       "trace", po::value<std::vector<std::string>>()->value_name("kvm=FILE"),
-      "write a trace in the kernel's KVM trace format (run)")("jobs,j", po::value<std::string>()->value_name("N"),
-                                                              "worker processes of a study")(
+      "write a trace in the kernel's KVM trace format (run)")(
+      "with", po::value<std::vector<std::string>>()->value_name("FILE"),
+      "a shared object with schedulers, policies, detectors, ... of its own (repeatable)")(
+      "jobs,j", po::value<std::string>()->value_name("N"), "worker processes of a study")(
       "order", po::value<std::string>()->value_name("NAME"),
       "order of a protocol's steps (explore), as -p order=NAME; all: each of them")(
       "json", po::bool_switch(), "one JSON document on standard output")("quiet,q", po::bool_switch(),
@@ -88,12 +92,6 @@ std::vector<std::string> option_names() {
 std::string like(const std::string& name, const std::vector<std::string>& candidates) {
   const std::string guess = nearest(name, candidates);
   return guess.empty() ? "" : " (did you mean \"" + guess + "\"?)";
-}
-
-std::string joined(const std::vector<std::string>& names) {
-  std::string text;
-  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text;
 }
 
 command_line wrong(std::string text, int status = exit_usage) {
@@ -122,24 +120,25 @@ void report_errors(const std::vector<config_error>& errors, const std::string& t
   out << json::serialize(json::object{{"schema", 1}, {"errors", array}}) << '\n';
 }
 
-int check_command(const options& what, std::ostream& out, std::ostream& err) {
-  const loaded_config loaded = load_config(what.argument, what.overrides);
+int check_command(const options& what, const catalogues& names, std::ostream& out, std::ostream& err) {
+  const loaded_config loaded = load_config(what.argument, what.overrides, {}, names);
   if (!loaded.ok()) {
     report_errors(loaded.errors, loaded.report(), what.json, out, err);
     return loaded.file_missing ? exit_files : exit_usage;
   }
   if (what.json) {
-    out << json::serialize(json::object{
-               {"schema", 1}, {"errors", json::array{}}, {"effective", json::parse(to_json_text(loaded.config))}})
+    out << json::serialize(json::object{{"schema", 1},
+                                        {"errors", json::array{}},
+                                        {"effective", json::parse(to_json_text(loaded.config, names))}})
         << '\n';
   } else {
-    out << to_json_text(loaded.config);
+    out << to_json_text(loaded.config, names);
   }
   return exit_ok;
 }
 
-int load_and_run(const options& what, std::ostream& out, std::ostream& err) {
-  const loaded_config loaded = load_config(what.argument, what.overrides);
+int load_and_run(const options& what, const catalogues& names, std::ostream& out, std::ostream& err) {
+  const loaded_config loaded = load_config(what.argument, what.overrides, {}, names);
   if (!loaded.ok()) {
     report_errors(loaded.errors, loaded.report(), what.json, out, err);
     return loaded.file_missing ? exit_files : exit_usage;
@@ -147,16 +146,18 @@ int load_and_run(const options& what, std::ostream& out, std::ostream& err) {
   std::optional<output_directory> directory;
   if (what.out) directory.emplace(*what.out);
   if (what.kvm_trace) const output_file writable{*what.kvm_trace};  // before the run rather than after it
-  return run_command(what, loaded.config, directory ? &*directory : nullptr, out, err);
+  return run_command(what, loaded.config, names, directory ? &*directory : nullptr, out, err);
 }
 
 int act(const options& what, std::ostream& out, std::ostream& err) {
-  if (what.command == "check") return check_command(what, out, err);
-  if (what.command == "run") return load_and_run(what, out, err);
+  catalogues names = catalogues::shipped();
+  for (const auto& file : what.with) add_entries_of(file, names);
+  if (what.command == "check") return check_command(what, names, out, err);
+  if (what.command == "run") return load_and_run(what, names, out, err);
   if (what.command == "list") {
-    if (list(what.argument, what.json, out)) return exit_ok;
-    err << "vmxsys: list: no topic \"" << what.argument << '"' << like(what.argument, list_topics())
-        << "; topics: " << joined(list_topics()) << '\n';
+    const std::string wrong = list(what.argument, what.name, what.json, names, out);
+    if (wrong.empty()) return exit_ok;
+    err << "vmxsys: list: " << wrong << '\n';
     return exit_usage;
   }
   if (what.command == "explore") {
@@ -214,8 +215,10 @@ command_line parse_command_line(const std::vector<std::string>& arguments) {
   if (std::find(commands.begin(), commands.end(), o.command) == commands.end()) {
     return wrong("no command \"" + o.command + '"' + like(o.command, commands) + "; commands: " + joined(commands));
   }
-  if (given.size() > 2) return wrong(o.command + ": unexpected \"" + given[2] + '"');
-  if (given.size() == 2) o.argument = given[1];
+  const std::size_t most = o.command == "list" ? 3 : 2;
+  if (given.size() > most) return wrong(o.command + ": unexpected \"" + given[most] + '"');
+  if (given.size() == 3) o.name = given[2];
+  if (given.size() >= 2) o.argument = given[1];
   if (o.argument.empty() && o.command != "list") {
     return wrong(o.command + (o.command == "study"     ? ": the name of a study is missing; see vmxsys list studies"
                               : o.command == "explore" ? ": what to explore is missing; see vmxsys list explorations"
@@ -246,6 +249,8 @@ command_line parse_command_line(const std::vector<std::string>& arguments) {
       o.kvm_trace = trace.substr(equals + 1);
     }
   }
+  if (values.count("with") != 0)
+    for (const std::string& file : values["with"].as<std::vector<std::string>>()) o.with.emplace_back(file);
   if (values.count("jobs") != 0) {
     const std::string& n = values["jobs"].as<std::string>();
     if (n.empty() || n.size() > 4 || n.find_first_not_of("0123456789") != std::string::npos || std::stoul(n) == 0 ||
@@ -280,6 +285,9 @@ int command_line_main(const std::vector<std::string>& arguments, std::ostream& o
       return exit_files;
     }
     return interrupted() ? exit_interrupted : status;
+  } catch (const shared_object_error& e) {
+    err << "vmxsys: " << e.what() << '\n';
+    return exit_files;
   } catch (const file_error& e) {
     err << "vmxsys: " << e.what() << '\n';
     return exit_files;

@@ -2,8 +2,8 @@
 #include <iosfwd>
 #include <vector>
 
-#include <vmxsys/platform/config/parameter.hpp>
 #include <vmxsys/platform/run/options.hpp>
+#include <vmxsys/vmx/base/parameter.hpp>
 
 namespace vmxsys::platform {
 

@@ -7,6 +7,7 @@
 #include <vmxsys/platform/experiments/study.hpp>
 #include <vmxsys/platform/machine/config.hpp>
 #include <vmxsys/platform/presets/preset.hpp>
+#include <vmxsys/vmx/base/nearest.hpp>
 
 #include "explore_command.hpp"
 #include "list_rules.hpp"
@@ -20,27 +21,33 @@ namespace {
 struct topic {
   std::string_view name;
   std::string_view description;
-  std::vector<choice> (*choices)();  // null: a topic of its own
+  std::vector<choice> (*choices)() = nullptr;              // rows of a name and a description
+  catalogue_view (*entries)(const catalogues&) = nullptr;  // things with options
 };
 
+template <auto Member>
+catalogue_view entries_of(const catalogues& from) {
+  return catalogue_view{from.*Member};
+}
+
 constexpr topic topics[] = {
-    {"parameters", "every parameter of a configuration: type, unit, default, range", nullptr},
+    {"parameters", "every parameter of a configuration: type, unit, default, range"},
     {"presets", "microarchitectures (machine.preset)", preset_choices},
-    {"costs", "every number of every preset with its source and status", nullptr},
-    {"detectors", "spin detectors (machine.detector, machine.observers)", detector_choices},
-    {"gap_measures", "ways to measure the PAUSE gap (machine.detector.gap_measure)", gap_measure_choices},
-    {"schedulers", "CPU schedulers (host.scheduler, vms[].guest.scheduler)", scheduler_choices},
-    {"profiles", "Linux versions a scheduler follows (scheduler.profile)", scheduler_profile_choices},
+    {"costs", "every number of every preset with its source and status"},
+    {"detectors", "spin detectors (machine.detector, machine.observers)", nullptr,
+     entries_of<&catalogues::spin_detectors>},
+    {"schedulers", "CPU schedulers (host.scheduler, vms[].guest.scheduler)", nullptr,
+     entries_of<&catalogues::schedulers>},
     {"policies", "what a hypervisor does about a spinning vCPU (host.spin_policy)", spin_policy_choices},
     {"interrupt_paths", "how interrupts get into a guest (host.interrupt_path)", interrupt_path_choices},
     {"timer_backends", "what waits for the deadlines of guests' timers (host.timer_backend)", timer_backend_choices},
-    {"timer_advances", "how early guests' timers are let expire (host.timer_advance)", timer_advance_choices},
-    {"apics", "how a kernel drives its local APICs (host.apic, vms[].guest.apic)", apic_choices},
-    {"placements", "where vCPU threads may run (host.placement)", placement_choices},
-    {"locks", "spinlocks of the guest kernel (vms[].guest.lock)", lock_choices},
-    {"user_locks", "spinlocks of a program in a guest (vms[].workload.lock)", user_lock_choices},
-    {"workloads", "what the threads of a VM do (vms[].workload)", workload_choices},
-    {"distributions", "random lengths of time (workload.work, workload.hold, workload.unmap)", distribution_choices},
+    {"apics", "how a kernel drives its local APICs (host.apic, vms[].guest.apic)", nullptr,
+     entries_of<&catalogues::apic_drivers>},
+    {"idle_drivers", "what a CPU does with nothing to run (host.idle, vms[].guest.idle)", nullptr,
+     entries_of<&catalogues::idle_drivers>},
+    {"locks", "spinlocks of the guest kernel and of programs (vms[].guest.lock)", nullptr,
+     entries_of<&catalogues::locks>},
+    {"workloads", "what the threads of a VM do (vms[].workload)", nullptr, entries_of<&catalogues::workloads>},
     {"studies", "experiments to re-run (vmxsys study NAME)", study_choices},
     {"explorations", "protocols to run through every order of their steps (vmxsys explore NAME)", exploration_choices},
     {"orders", "orders of the posting protocol's steps: the shipped one and planted mistakes (explore --order)",
@@ -61,7 +68,9 @@ constexpr topic topics[] = {
 json::string text(std::string_view s) { return json::string{json::string_view{s.data(), s.size()}}; }
 
 void parameters(bool as_json, json::array& array, std::ostream& out) {
-  for (const parameter_row& row : parameter_rows(run_config_type())) {
+  std::vector<parameter_row> rows;
+  run_config_type().rows("", run_config_type().defaults(), "", rows);
+  for (const parameter_row& row : rows) {
     if (as_json) {
       array.push_back(json::object{{"path", row.path},
                                    {"type", row.type},
@@ -107,18 +116,66 @@ void costs(bool as_json, json::array& array, std::ostream& out) {
   }
 }
 
-}  // namespace
+/// One entry: its description, and each option with kind, default, range and source.
+void print_entry(const entry& e, bool as_json, json::array& array, std::ostream& out) {
+  const std::shared_ptr<void> defaults = options_of(e, {});
+  if (!as_json) out << e.name << ": " << e.description << '\n';
+  for (const parameter& p : e.parameters) {
+    const parameter_value initial = p.value(defaults.get());
+    if (as_json) {
+      array.push_back(json::object{{"name", p.name},
+                                   {"unit", p.unit},
+                                   {"default", value_to_json(initial)},
+                                   {"range", p.range()},
+                                   {"description", p.description},
+                                   {"source", p.source == nullptr ? "" : p.source}});
+      continue;
+    }
+    out << "  " << p.name << "\n      " << p.description << "\n      " << p.unit;
+    out << "; default " << (initial.absent() ? "as the policy has it" : initial.to_string());
+    if (const std::string range = p.range(); !range.empty()) out << "; " << range;
+    if (p.source != nullptr) out << "; " << p.source;
+    out << '\n';
+  }
+  if (e.parameters.size() == 0 && !as_json) out << "  no options\n";
+}
 
-std::vector<std::string> list_topics() {
+std::vector<choice> rows_of(const topic& t, const catalogues& from) {
+  if (t.choices != nullptr) return t.choices();
+  std::vector<choice> rows;
+  for (const entry* e : t.entries(from).entries) rows.push_back({e->name, e->description});
+  return rows;
+}
+
+std::vector<std::string> names_in(const std::vector<choice>& rows) {
   std::vector<std::string> names;
-  for (const topic& t : topics) names.emplace_back(t.name);
+  for (const choice& c : rows) names.push_back(c.name);
   return names;
 }
 
-bool list(const std::string& wanted, bool as_json, std::ostream& out) {
+std::string like(const std::string& name, const std::vector<std::string>& known) {
+  const std::string guess = nearest(name, known);
+  return guess.empty() ? "" : " (did you mean \"" + guess + "\"?)";
+}
+
+void print_rows(const std::vector<choice>& rows, bool as_json, json::array& array, std::ostream& out) {
+  std::size_t width = 0;
+  for (const choice& c : rows) width = std::max(width, c.name.size());
+  for (const choice& c : rows) {
+    if (as_json)
+      array.push_back(json::object{{"name", text(c.name)}, {"description", text(c.description)}});
+    else
+      out << c.name << std::string(width + 2 - c.name.size(), ' ') << c.description << '\n';
+  }
+}
+
+}  // namespace
+
+std::string list(const std::string& wanted, const std::string& name, bool as_json, const catalogues& from,
+                 std::ostream& out) {
   json::array array;
   if (wanted.empty()) {
-    if (!as_json) out << "vmxsys list TOPIC, where TOPIC is one of\n";
+    if (!as_json) out << "vmxsys list TOPIC [NAME], where TOPIC is one of\n";
     for (const topic& t : topics) {
       if (as_json)
         array.push_back(json::object{{"name", text(t.name)}, {"description", text(t.description)}});
@@ -129,27 +186,30 @@ bool list(const std::string& wanted, bool as_json, std::ostream& out) {
   } else {
     const auto found =
         std::find_if(std::begin(topics), std::end(topics), [&](const topic& t) { return t.name == wanted; });
-    if (found == std::end(topics)) return false;
-    if (!found->choices) {
+    std::vector<std::string> known;
+    for (const topic& t : topics) known.emplace_back(t.name);
+    if (found == std::end(topics))
+      return "no topic \"" + wanted + '"' + like(wanted, known) + "; topics: " + joined(known);
+    if (!found->choices && !found->entries) {
+      if (!name.empty()) return wanted + " takes no name";
       found->name == "costs" ? costs(as_json, array, out) : parameters(as_json, array, out);
+    } else if (name.empty()) {
+      print_rows(rows_of(*found, from), as_json, array, out);
+    } else if (const std::vector<std::string> names = names_in(rows_of(*found, from));
+               std::find(names.begin(), names.end(), name) == names.end()) {
+      return "no \"" + name + "\" among " + wanted + like(name, names) + "; known: " + joined(names);
+    } else if (found->entries == nullptr) {
+      for (const choice& c : rows_of(*found, from))
+        if (c.name == name) print_rows({c}, as_json, array, out);
     } else {
-      std::size_t width = 0;
-      const std::vector<choice> all = found->choices();
-      for (const choice& c : all) width = std::max(width, c.name.size());
-      for (const choice& c : all) {
-        if (as_json)
-          array.push_back(json::object{{"name", text(c.name)}, {"description", text(c.description)}});
-        else
-          out << c.name << std::string(width + 2 - c.name.size(), ' ') << c.description << '\n';
-      }
-      if (all.empty() && !as_json) out << "none yet\n";
+      print_entry(*found->entries(from).find(name), as_json, array, out);
     }
   }
   if (as_json) {
     out << json::serialize(json::object{{"schema", 1}, {wanted.empty() ? "topics" : json::string_view{wanted}, array}})
         << '\n';
   }
-  return true;
+  return {};
 }
 
 }  // namespace vmxsys::platform

@@ -1,15 +1,14 @@
 #pragma once
 #include <iosfwd>
 #include <string>
-#include <vector>
+
+#include <vmxsys/platform/machine/catalogues.hpp>
 
 namespace vmxsys::platform {
 
-/// Topics of `vmxsys list`.
-std::vector<std::string> list_topics();
-
-/// Prints one topic, or all of them in short for "". With `json`, one document {"schema": 1, ...}. False when there is
-/// no such topic.
-bool list(const std::string& topic, bool json, std::ostream& out);
+/// Prints all topics in short for "", one topic, or with a name one of its entries with every option. With `json`, one
+/// document {"schema": 1, ...}. What is wrong with topic or name; empty if nothing.
+std::string list(const std::string& topic, const std::string& name, bool json, const catalogues& from,
+                 std::ostream& out);
 
 }  // namespace vmxsys::platform

@@ -1,7 +1,7 @@
 #pragma once
 #include <vector>
 
-#include <vmxsys/platform/config/parameter.hpp>
+#include <vmxsys/vmx/base/parameter.hpp>
 
 // The rule tables of vmx/ as lists for `vmxsys list`: what the processor decides by, printed from the very rows.
 namespace vmxsys::platform {

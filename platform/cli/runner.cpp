@@ -44,18 +44,19 @@ class progress_line {
 
 }  // namespace
 
-int run_command(const options& what, const run_config& config, const output_directory* directory, std::ostream& out,
-                std::ostream& err) {
+int run_command(const options& what, const run_config& config, const catalogues& names,
+                const output_directory* directory, std::ostream& out, std::ostream& err) {
   std::optional<output_file> trace;
   execution_options how;
   how.stop = interrupted;
+  how.names = names;
   if (what.kvm_trace) how.kvm_trace = &trace.emplace(*what.kvm_trace).stream();
 
   const clock::time_point start = clock::now();
   run_result result;
   try {
     progress_line line{err};
-    const double ns_per_cycle = 1e6 / static_cast<double>(find_preset(config.machine.preset)->tsc_khz);
+    const double ns_per_cycle = 1e6 / static_cast<double>(tsc_khz_of(config));
     if (!what.quiet && isatty(STDERR_FILENO) != 0)
       how.progress = [&](double done, cycles now) { line.show(done, static_cast<double>(now.count()) * ns_per_cycle); };
     result = execute(config, how);
@@ -66,7 +67,7 @@ int run_command(const options& what, const run_config& config, const output_dire
   const double wall = seconds_since(start);
 
   if (directory != nullptr) {
-    directory->write("effective.json", to_json_text(config));
+    directory->write("effective.json", to_json_text(config, names));
     directory->write("stats.json", to_json(result));
   }
   if (trace) trace->commit();

@@ -2,7 +2,7 @@
 #include <iosfwd>
 #include <vector>
 
-#include <vmxsys/platform/config/parameter.hpp>
+#include <vmxsys/vmx/base/parameter.hpp>
 #include <vmxsys/platform/run/options.hpp>
 #include <vmxsys/platform/run/output_file.hpp>
 

@@ -6,7 +6,7 @@
 #include <iomanip>
 #include <ostream>
 
-#include <vmxsys/platform/config/json_binding.hpp>
+#include <vmxsys/platform/config/json_text.hpp>
 #include <vmxsys/platform/machine/config_loader.hpp>
 #include <vmxsys/platform/observe/report/report.hpp>
 #include <vmxsys/platform/presets/preset.hpp>
@@ -24,7 +24,7 @@ namespace {
 std::vector<observer_config> catalogue() {
   std::vector<observer_config> all;
   for (const std::string& name : vmx::spin_detectors().names())
-    if (name != "none" && name != "pause_exiting") all.push_back({name, 128, 4096});
+    if (name != "none" && name != "pause_exiting") all.push_back({name});
   return all;
 }
 
@@ -36,12 +36,8 @@ detector_case make_case(const run_config& base, std::string name, std::string de
 
 void alone(detector_case& c) { c.config.vms.resize(1); }
 
-workload_config lock_bound(duration work, duration hold) {
-  workload_config w;
-  w.name = "lock_bound";
-  w.work = distribution::exponential(work);
-  w.hold = distribution::fixed(hold);
-  return w;
+component<models::workload_entry> lock_bound(duration work, duration hold) {
+  return {"lock_bound", {{"work", distribution::exponential(work)}, {"hold", distribution::fixed(hold)}}};
 }
 
 constexpr std::uint32_t sweep_clocks[] = {100, 104, 108, 110, 112, 113, 114, 115, 116, 118, 120, 127, 140, 156};
@@ -73,9 +69,7 @@ std::vector<detector_case> detector_cases(const run_config& base) {
   add("preempted holder", "one kernel lock held for 20 us, two vCPUs to a CPU");
 
   c = &add("TLB shootdown", "waiting for every other vCPU's answer to a call, two vCPUs to a CPU");
-  c->config.vms[0].workload = {};
-  c->config.vms[0].workload.name = "tlb_shootdown";
-  c->config.vms[0].workload.work = distribution::exponential(duration::us(500));
+  c->config.vms[0].workload = {"tlb_shootdown", {{"work", distribution::exponential(duration::us(500))}}};
 
   c = &add("user-level spin", "a lock of a program at CPL 3, two vCPUs to a CPU");
   c->config.vms[0].workload = lock_bound(duration::us(200), duration::us(20));
@@ -83,7 +77,7 @@ std::vector<detector_case> detector_cases(const run_config& base) {
 
   c = &add("no contention", "64 kernel locks held for 1 us, two vCPUs to a CPU");
   c->config.vms[0].workload = lock_bound(duration::us(50), duration::us(1));
-  c->config.vms[0].workload.locks = 64;
+  c->config.vms[0].workload.set("locks", 64u);
   return cases;
 }
 
@@ -91,7 +85,7 @@ detector_case gap_sweep(const run_config& base) {
   detector_case c = sweep_case(base);
   for (const std::uint32_t gap :
        {32u, 64u, 96u, 112u, 128u, 136u, 140u, 142u, 144u, 145u, 146u, 147u, 148u, 152u, 160u, 192u, 256u})
-    c.config.machine.observers.push_back({"pause_loop_exiting", gap, 4096});
+    c.config.machine.observers.push_back({"pause_loop_exiting", gap});
   return c;
 }
 
@@ -100,7 +94,7 @@ std::vector<detector_case> clock_sweep(const run_config& base) {
   for (const std::uint32_t percent : sweep_clocks) {
     detector_case c = sweep_case(base);
     c.config.machine.core_clock_percent = percent;
-    c.config.machine.observers = {{"pause_loop_exiting", 128, 4096}};
+    c.config.machine.observers = {{"pause_loop_exiting"}};
     cases.push_back(std::move(c));
   }
   return cases;

@@ -7,7 +7,7 @@
 #include <iomanip>
 #include <ostream>
 
-#include <vmxsys/platform/config/json_binding.hpp>
+#include <vmxsys/platform/config/json_text.hpp>
 #include <vmxsys/platform/machine/config_loader.hpp>
 #include <vmxsys/platform/observe/report/report.hpp>
 #include <vmxsys/platform/presets/preset.hpp>
@@ -104,19 +104,23 @@ std::vector<ipi_rung> ipi_rungs(const run_config& base) {
 
 run_config with_fan(const run_config& unicast, ipi_fan fan) {
   run_config c = unicast;
-  workload_config& w = c.vms[0].workload;
+  component<models::workload_entry>& w = c.vms[0].workload;
   switch (fan) {
     case ipi_fan::unicast:
-      w.targets = 1;
+      w.set("targets", 1u);
       break;
     case ipi_fan::multicast:
-      w.targets = std::min(many, c.vms[0].vcpus - 1);
+      w.set("targets", std::min(many, c.vms[0].vcpus - 1));
       break;
     case ipi_fan::broadcast:
-      w.send = "shorthand";
+      w.set("send", "shorthand");
       break;
   }
   return c;
+}
+
+std::uint64_t targets_of(const run_config& config) {
+  return std::get<std::uint64_t>(models::workloads().value_of(config.vms[0].workload, "targets").held);
 }
 
 std::vector<ipi_call_case> ipi_call_cases(const run_config& base) {
@@ -130,8 +134,7 @@ std::vector<ipi_call_case> ipi_call_cases(const run_config& base) {
     c.config.vms[0].vcpus = 80;
     c.config.vms[0].guest.apic = name;
     c.config.host.interrupt_path = "posted";
-    c.config.vms[0].workload.send = "call";
-    c.config.vms[0].workload.targets = all ? 79 : 1;
+    c.config.vms[0].workload.set("send", "call").set("targets", all ? 79u : 1u);
     cases.push_back(std::move(c));
   };
   add("x2apic_physical", false, 2264, 2554);
@@ -210,7 +213,7 @@ void print_rungs(std::ostream& out, const ipi_ladder_output& s) {
 }
 
 void print_fans(std::ostream& out, const ipi_ladder_output& s) {
-  const std::uint32_t targets = with_fan(s.rungs[0].config, ipi_fan::multicast).vms[0].workload.targets;
+  const std::uint64_t targets = targets_of(with_fan(s.rungs[0].config, ipi_fan::multicast));
   const std::uint32_t others = s.rungs[0].config.vms[0].vcpus - 1;
   out << "\nMany targets: exits of a whole send at the sender and at one target; until the sender goes on, and until "
          "the "
@@ -298,7 +301,7 @@ std::string study_json(const ipi_ladder_output& s) {
                                  {"broadcast", json::value_from(s.results[i].broadcast)}});
   for (std::size_t i = 0; i < s.calls.size(); ++i)
     calls.push_back(json::object{{"driver", s.calls[i].name},
-                                 {"targets", s.calls[i].config.vms[0].workload.targets},
+                                 {"targets", targets_of(s.calls[i].config)},
                                  {"published_latency_ns", s.calls[i].published_latency_ns},
                                  {"published_total_ns", s.calls[i].published_total_ns},
                                  {"call", json::value_from(s.call_results[i])}});
@@ -344,7 +347,7 @@ std::vector<std::string> ipi_ladder_findings(const ipi_ladder_output& s) {
       return readable_ns(ns_of(static_cast<double>(r.multicast.sender.median), r.multicast));
     };
     const auto exits = [](const ipi_rung_results& r) { return std::to_string(r.multicast.sending.usual); };
-    const std::uint32_t targets = with_fan(s.rungs[0].config, ipi_fan::multicast).vms[0].workload.targets;
+    const std::uint64_t targets = targets_of(with_fan(s.rungs[0].config, ipi_fan::multicast));
     all.push_back("To " + std::to_string(targets) + " targets the sender needs " + time(*injected) +
                   " where interrupts are injected (" + exits(*injected) + " exits), " + time(*posted) +
                   " where they are posted (" + exits(*posted) + "), " + time(*virtualized) +

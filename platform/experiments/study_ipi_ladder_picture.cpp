@@ -86,7 +86,7 @@ double draw_many(svg& out, const ipi_ladder_output& s, double y, const char* tit
 std::string ipi_ladder_picture(const ipi_ladder_output& s) {
   svg out;
   double y = draw_unicast(out, s, 30);
-  const std::uint32_t targets = with_fan(s.rungs[0].config, ipi_fan::multicast).vms[0].workload.targets;
+  const std::uint64_t targets = targets_of(with_fan(s.rungs[0].config, ipi_fan::multicast));
   const std::string many = "To " + std::to_string(targets) +
                            " targets: until the sender goes on (blue), until the last is reached (orange); exits at "
                            "sender + each target";

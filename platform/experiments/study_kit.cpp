@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <vmxsys/platform/config/embedded_file.hpp>
+#include <vmxsys/platform/machine/combinations.hpp>
 #include <vmxsys/platform/run/execution.hpp>
 #include <vmxsys/platform/run/interruption.hpp>
 #include <vmxsys/platform/run/workers.hpp>
@@ -31,7 +32,7 @@ void refuse_override(const std::vector<std::string>& overrides, const std::strin
 void check_study_cases(const std::vector<run_config>& cases, std::vector<config_error>& errors) {
   for (const run_config& c : cases) {
     std::vector<config_error> found;
-    check_combinations(c, {}, found);
+    check_combinations(c, catalogues::shipped(), {}, found);
     for (config_error& e : found) {
       const auto known = [&](const config_error& other) { return other.message() == e.message(); };
       if (std::none_of(errors.begin(), errors.end(), known)) errors.push_back(std::move(e));

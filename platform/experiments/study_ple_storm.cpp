@@ -26,7 +26,7 @@ std::vector<ple_storm_case> ple_storm_cases(const run_config& base) {
         ple_storm_case c{placement, grow, policy, base};
         c.config.host.placement = placement;
         c.config.host.ple_window_grow = grow;
-        c.config.host.spin_policy.name = policy;
+        c.config.host.spin_policy = policy;
         cases.push_back(std::move(c));
       }
   return cases;

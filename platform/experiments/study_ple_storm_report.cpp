@@ -4,7 +4,7 @@
 #include <optional>
 #include <ostream>
 
-#include <vmxsys/platform/config/json_binding.hpp>
+#include <vmxsys/platform/config/json_text.hpp>
 #include <vmxsys/platform/machine/config_loader.hpp>
 #include <vmxsys/platform/observe/report/report.hpp>
 #include <vmxsys/platform/run/interruption.hpp>
@@ -34,8 +34,7 @@ struct study_output {
 void refuse_swept(const std::vector<std::string>& overrides, const run_config& base,
                   std::vector<config_error>& errors) {
   const run_config shipped = load_config_text(ple_storm_configuration()).config;
-  refuse_override(overrides, "host.spin_policy", base.host.spin_policy.name != shipped.host.spin_policy.name, "host",
-                  errors);
+  refuse_override(overrides, "host.spin_policy", base.host.spin_policy != shipped.host.spin_policy, "host", errors);
   refuse_override(overrides, "host.placement", base.host.placement != shipped.host.placement, "host", errors);
   refuse_override(overrides, "host.ple_window_grow", base.host.ple_window_grow != shipped.host.ple_window_grow, "host",
                   errors);
@@ -97,8 +96,8 @@ void print_legend(std::ostream& out, const run_config& c) {
          "  work lock  rounds of "
       << c.vms[0].name << ": work outside, then a critical section\n";
   if (c.vms.size() > 1)
-    out << "  work cpu   chunks of " << c.vms[1].name << ", " << c.vms[1].workload.chunk.to_string()
-        << " of computing each\n";
+    out << "  work cpu   chunks of " << c.vms[1].name << ", "
+        << models::workloads().value_of(c.vms[1].workload, "chunk").to_string() << " of computing each\n";
   out << "  guest      share of all CPU time in non-root operation\n"
          "  host       share in root operation, VM entries and exits included\n"
          "  idle       share without anything to run\n"

@@ -6,7 +6,7 @@
 #include <iomanip>
 #include <ostream>
 
-#include <vmxsys/platform/config/json_binding.hpp>
+#include <vmxsys/platform/config/json_text.hpp>
 #include <vmxsys/platform/machine/config_loader.hpp>
 #include <vmxsys/platform/observe/report/report.hpp>
 #include <vmxsys/platform/presets/preset.hpp>
@@ -63,7 +63,7 @@ std::vector<timer_rung> timer_rungs(const run_config& base) {
 
 run_config while_halted(const run_config& computing) {
   run_config c = computing;
-  c.vms[0].workload.halted = true;
+  c.vms[0].workload.set("halted", true);
   return c;
 }
 
@@ -72,7 +72,7 @@ std::vector<timer_publication> timer_publications(const run_config& base) {
   const auto add = [&](const char* name, double published, const char* backend, const char* advance) {
     timer_publication p{name, published, base};
     p.config.machine.preset = "skylake_sp";
-    p.config.vms[0].workload.ahead = duration::from_cycles(200'000);
+    p.config.vms[0].workload.set("ahead", duration::from_cycles(200'000));
     p.config.host.interrupt_path = "posted";
     p.config.host.timer_backend = backend;
     p.config.host.timer_advance.name = advance;
@@ -146,7 +146,8 @@ void print_study(std::ostream& out, const timer_ladder_output& s) {
   const run_config& c = s.rungs.back().config;
   out << "Study timer_ladder: one kernel's TSC-deadline timer on bare metal and with each backend of a hypervisor\n"
       << c.machine.preset << " at " << static_cast<double>(s.results[0].computing.tsc_khz) / 1e6 << " GHz, armed "
-      << c.vms[0].workload.ahead.to_string() << " ahead, seed " << c.seed << "; medians in TSC cycles\n\n";
+      << models::workloads().value_of(c.vms[0].workload, "ahead").to_string() << " ahead, seed " << c.seed
+      << "; medians in TSC cycles\n\n";
   print_rungs(out, s, "The CPU computes while it waits", &timer_rung_results::computing);
   print_rungs(out, s, "The CPU is halted while it waits", &timer_rung_results::halted);
   out << "  arm: what arming takes the kernel. late: from the deadline to the first instruction of the handler. "

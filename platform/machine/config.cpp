@@ -1,347 +1,184 @@
 #include "config.hpp"
 
-#include <algorithm>
 #include <boost/json.hpp>
 
-#include <vmxsys/models/kernel/apic_drivers/catalogue.hpp>
-#include <vmxsys/models/kernel/locks/catalogue.hpp>
 #include <vmxsys/models/kvm/interrupts/interrupt_path.hpp>
 #include <vmxsys/models/kvm/spin/spin_policy.hpp>
 #include <vmxsys/models/kvm/timers/timer_backend.hpp>
-#include <vmxsys/models/schedulers/catalogue.hpp>
-#include <vmxsys/models/workloads/catalogue.hpp>
-#include <vmxsys/platform/presets/preset.hpp>
-#include <vmxsys/vmx/spin_detectors/catalogue.hpp>
-#include <vmxsys/vmx/vmcs/capability.hpp>
+#include <vmxsys/platform/config/json_text.hpp>
 
 namespace vmxsys::platform {
 
-namespace {
-template <class Entry>
-std::vector<choice> choices_of(const catalogue<Entry>& all) {
-  std::vector<choice> result;
-  for (const Entry* e : all) result.push_back({e->name, e->description});
-  return result;
-}
-}  // namespace
-
 std::vector<choice> preset_choices() {
-  std::vector<choice> result;
-  for (const preset& p : presets()) result.push_back({p.name, p.description});
-  return result;
-}
-
-std::vector<choice> detector_choices() { return choices_of(vmx::spin_detectors()); }
-
-std::vector<choice> gap_measure_choices() {
-  return {
-      {"issue_to_issue", "from the issue of one PAUSE to the issue of the next, so that a PAUSE's own latency counts"},
-      {"end_to_start", "from the end of one PAUSE to the issue of the next"}};
-}
-
-std::vector<choice> scheduler_choices() { return choices_of(models::schedulers()); }
-
-std::vector<choice> scheduler_profile_choices() {
-  return {{"v6.1", "Linux 6.1, the last long-term version that picks by CFS"},
-          {"v5.10", "Linux 5.10"},
-          {"v3.4", "Linux 3.4"}};
+  std::vector<choice> all;
+  for (const preset& p : presets()) all.push_back({p.name, p.description});
+  return all;
 }
 
 std::vector<choice> spin_policy_choices() {
-  std::vector<choice> result;
+  std::vector<choice> all;
   for (const models::spin_policy_entry& p : models::spin_policies())
-    result.push_back(
+    all.push_back(
         {p.name, std::string{p.description} + (*p.kernel == '\0' ? "" : std::string{" (Linux "} + p.kernel + ")")});
-  return result;
+  return all;
 }
 
 std::vector<choice> interrupt_path_choices() {
-  std::vector<choice> result;
-  for (const models::interrupt_path_entry& p : models::interrupt_paths()) result.push_back({p.name, p.description});
-  return result;
+  std::vector<choice> all;
+  for (const models::interrupt_path_entry& p : models::interrupt_paths()) all.push_back({p.name, p.description});
+  return all;
 }
 
 std::vector<choice> timer_backend_choices() {
-  std::vector<choice> result;
-  for (const models::timer_backend_entry& t : models::timer_backends()) result.push_back({t.name, t.description});
-  return result;
+  std::vector<choice> all;
+  for (const models::timer_backend_entry& t : models::timer_backends()) all.push_back({t.name, t.description});
+  return all;
 }
-
-std::vector<choice> timer_advance_choices() {
-  return {{"off", "at their deadline"},
-          {"fixed", "by `lead`; the entry then waits for the deadline"},
-          {"adaptive", "by 1 us at first, adjusted to how early or late the entry was (Linux v5.3 and later)"}};
-}
-
-std::vector<choice> apic_choices() { return choices_of(models::apic_drivers()); }
-
-std::vector<choice> placement_choices() {
-  return {
-      {"free", "the host scheduler places vCPU threads anywhere"},
-      {"spread", "vCPU i of every VM is bound to CPU i: no siblings share a run queue while there are CPUs for them"},
-      {"stacked", "vCPUs 2k and 2k+1 of a VM are bound to one CPU, the VMs one after the other"}};
-}
-
-std::vector<choice> lock_choices() { return choices_of(models::spinlocks()); }
-
-std::vector<choice> user_lock_choices() {
-  std::vector<choice> result;
-  for (const models::lock_entry* lock : models::spinlocks())
-    if (lock->for_programs) result.push_back({lock->name, lock->description});
-  return result;
-}
-
-std::vector<choice> workload_choices() { return choices_of(models::workloads()); }
-
-std::vector<choice> ipi_send_choices() {
-  return {{"interrupt", "one interrupt for each target, as the kernel's APIC driver sends it; the sender goes on"},
-          {"shorthand", "one write of the ICR for all others; the sender goes on"},
-          {"call", "a function call on all targets, for which the sender waits (smp_call_function)"}};
-}
-
-std::vector<choice> distribution_choices() {
-  return {{"fixed", "always `mean`"},
-          {"uniform", "between `min` and `max`"},
-          {"exponential", "exponential with mean `mean`, cut off at `min` and `max` where given"}};
-}
-
-const record_type& run_config_type() { return record_type_of<run_config>(); }
 
 namespace {
 
-/// True when one path is the other or lies above or below it.
-bool related(const std::string& a, const std::string& b) {
-  const std::string& shorter = a.size() < b.size() ? a : b;
-  const std::string& longer = a.size() < b.size() ? b : a;
-  if (longer.compare(0, shorter.size(), shorter) != 0) return false;
-  return longer.size() == shorter.size() || shorter.empty() || longer[shorter.size()] == '.' ||
-         longer[shorter.size()] == '[';
+constexpr named timer_advances[] = {
+    {"off", "at their deadline"},
+    {"fixed", "by `lead`; the entry then waits for the deadline"},
+    {"adaptive", "by 1 us at first, adjusted to how early or late the entry was (Linux v5.3 and later)"}};
+
+constexpr named placements[] = {
+    {"free", "the host scheduler places vCPU threads anywhere"},
+    {"spread", "vCPU i of every VM is bound to CPU i: no siblings share a run queue while there are CPUs for them"},
+    {"stacked", "vCPUs 2k and 2k+1 of a VM are bound to one CPU, the VMs one after the other"}};
+
+constexpr byte_size smallest_memory{1 << 20}, largest_memory{std::uint64_t{1} << 46};
+constexpr const char* shorthands = "call all other CPUs by one ICR write with a shorthand, as Linux does since v5.4";
+
+record_type observer_record(const catalogues& from) {
+  using o = observer_config;
+  return record<o>({inlined<&o::detector>("spin detector that watches every logical CPU", from.spin_detectors),
+                    value(row<&o::gap>("gap", "cycles", "what it is told as PLE_Gap")),
+                    value(row<&o::window>("window", "cycles", "what it is told as PLE_Window"))},
+                   "name");
 }
 
-class combinations {
- public:
-  combinations(const std::vector<config_error>& already, std::vector<config_error>& errors)
-      : already_{already}, errors_{errors} {}
-
-  /// Reports `path`, unless something it depends on is in doubt.
-  void fault(const std::string& path, std::string value, std::string reason,
-             const std::vector<std::string>& depends = {}) {
-    const auto doubtful = [&](const std::string& p) {
-      return std::any_of(already_.begin(), already_.end(), [&](const config_error& e) { return related(e.path, p); });
-    };
-    if (doubtful(path) || std::any_of(depends.begin(), depends.end(), doubtful)) return;
-    errors_.push_back({path, std::move(value), std::move(reason), "", ""});
-  }
-
- private:
-  const std::vector<config_error>& already_;
-  std::vector<config_error>& errors_;
-};
-
-void check_distribution(const distribution& d, const std::string& path, std::uint64_t tsc_khz, combinations& found) {
-  const auto at = [&](duration x) { return x.to_cycles(tsc_khz); };
-  if ((d.kind == "fixed" || d.kind == "exponential") && !d.mean) {
-    found.fault(path, "", "kind \"" + d.kind + "\" needs `mean`");
-  }
-  if (d.kind == "fixed" && (d.min || d.max)) found.fault(path, "", "kind \"fixed\" takes `mean` alone");
-  if (d.kind == "uniform") {
-    if (!d.min || !d.max) found.fault(path, "", "kind \"uniform\" needs `min` and `max`");
-    if (d.mean) found.fault(path, "", "kind \"uniform\" takes `min` and `max`, not `mean`");
-  }
-  if (d.min && d.max && at(*d.max) < at(*d.min)) {
-    found.fault(path + ".min", d.min->to_string(), "greater than max (" + d.max->to_string() + ")", {path + ".max"});
-  }
-  if (d.kind == "exponential" && d.mean && d.max && at(*d.max) < at(*d.mean)) {
-    found.fault(path + ".max", d.max->to_string(), "smaller than mean (" + d.mean->to_string() + ")", {path + ".mean"});
-  }
-  if (d.kind == "exponential" && d.mean && d.min && at(*d.mean) < at(*d.min)) {
-    found.fault(path + ".min", d.min->to_string(), "greater than mean (" + d.mean->to_string() + ")", {path + ".mean"});
-  }
+record_type machine_record(const catalogues& from) {
+  using m = machine_config;
+  return record<m>({
+      value(
+          row<&m::preset>("preset", preset_choices, "microarchitecture: capabilities, costs, distances, idle states")),
+      value(row<&m::sockets>("sockets", "sockets", 1, 16, "processor packages")),
+      value(row<&m::cores>("cores", "cores per socket", 1, 256, "cores of each socket")),
+      value(row<&m::threads>("threads", "threads per core", 1, 2, "hyper-threads of each core")),
+      value(row<&m::core_clock_percent>("core_clock_percent", "percent", 0, 1000,
+                                        "core clock in percent of the TSC's (turbo); 0 is the preset's")),
+      value(row<&m::memory>("memory", smallest_memory, largest_memory, "memory of the machine")),
+      chosen<&m::detector>("detector", "spin detector of every logical CPU", from.spin_detectors),
+      sections<&m::observers>("observers", "spin detectors that watch without acting and are scored against the truth",
+                              64, observer_record(from)),
+      value(row<&m::stepped>("stepped", "execute every PAUSE and poll one by one: slow, gives the same facts")),
+  });
 }
 
-/// What a choice needs of the processor, and which presets would have it.
-void check_controls(const std::vector<models::required_control>& needed, const run_config& config,
-                    const std::string& path, const std::string& value, combinations& found) {
-  const auto missing_from = [&](const preset& p) -> const vmx::control_info* {
-    const vmx::capability_row* row = vmx::find_capability_row(p.capabilities);
-    return row == nullptr ? nullptr : models::first_missing(needed, row->values);
-  };
-  const preset* hardware = find_preset(config.machine.preset);
-  const vmx::control_info* missing = hardware == nullptr ? nullptr : missing_from(*hardware);
-  if (missing == nullptr) return;
-  std::string others;
-  for (const preset& p : presets())
-    if (missing_from(p) == nullptr) others += (others.empty() ? "" : ", ") + p.name;
-  found.fault(path, '"' + value + '"',
-              "preset \"" + hardware->name + "\" (capabilities \"" + hardware->capabilities + "\") has no \"" +
-                  missing->name + "\"; presets that have what it needs: " + (others.empty() ? "none" : others),
-              {"machine.preset"});
+record_type host_record(const catalogues& from) {
+  using h = host_config;
+  using t = timer_advance_config;
+  return record<h>({
+      value(row<&h::hz>("hz", "Hz", 10, 10000, "frequency of the scheduler tick")),
+      chosen<&h::scheduler>("scheduler", "CPU scheduler of the host", from.schedulers),
+      value(row<&h::spin_policy>("spin_policy", spin_policy_choices, "what the hypervisor does about a spinning vCPU")),
+      value(row<&h::ple_gap>("ple_gap", "cycles",
+                             "longest time between two PAUSEs of one loop; 0 turns PAUSE-loop exiting off, as in KVM")),
+      value(row<&h::ple_window>("ple_window", "cycles", "longest time in one loop before it exits")),
+      value(row<&h::ple_window_grow>(
+          "ple_window_grow", "factor",
+          "ple_window at a PAUSE-loop exit: below 1 reset, below ple_window multiplied, else added")),
+      value(row<&h::ple_window_shrink>(
+          "ple_window_shrink", "divisor",
+          "ple_window when the vCPU is scheduled in: below 1 reset, below ple_window divided, else subtracted")),
+      value(row<&h::ple_window_max>("ple_window_max", "cycles", "ple_window never grows beyond")),
+      value(row<&h::interrupt_path>("interrupt_path", interrupt_path_choices, "how interrupts get into a guest")),
+      value(row<&h::exit_fast_paths>(
+          "exit_fast_paths",
+          "IPIs, deadlines and timer exits go back into the guest with interrupts off, as in Linux v6.12; only with an "
+          "interrupt path that posts")),
+      value(row<&h::timer_backend>("timer_backend", timer_backend_choices,
+                                   "what waits for the deadlines of guests' local APIC timers")),
+      section<&h::timer_advance>(
+          "timer_advance", "how early the hypervisor lets guests' timers expire",
+          record<t>({value(row<&t::name>("name", names<timer_advances>, "how early timers of guests expire")),
+                     value(row<&t::lead>("lead", duration::ns(1), duration::s(10),
+                                         "time by which every timer expires early (lapic_timer_advance_ns); "
+                                         "timer_advance \"fixed\" only"))},
+                    "name")),
+      value(row<&h::housekeeping_cpu>("housekeeping_cpu", "CPU", 0, 1023,
+                                      "CPU of the host on which timer_backend \"posted\" has its timers")),
+      chosen<&h::apic>("apic", "how the host's kernel drives its local APICs", from.apic_drivers),
+      chosen<&h::idle>("idle", "what a CPU of the host does with nothing to run", from.idle_drivers),
+      value(row<&h::ipi_shorthands>("ipi_shorthands", shorthands)),
+      value(row<&h::placement>("placement", names<placements>, "where vCPU threads may run")),
+      value(row<&h::tracing>(
+          "tracing",
+          "charge the host for its kvm_entry and kvm_exit tracepoints, as a machine traced with them would be")),
+  });
 }
 
-void check_apic(const std::string& name, std::uint64_t cpus, const std::string& path,
-                const std::vector<std::string>& depends, combinations& found) {
-  const models::apic_driver_entry* driver = models::apic_drivers().find(name);
-  if (driver != nullptr && cpus > driver->most_cpus)
-    found.fault(path, '"' + name + '"',
-                "addresses at most " + std::to_string(driver->most_cpus) + " CPUs, not " + std::to_string(cpus),
-                depends);
+record_type guest_record(const catalogues& from) {
+  using g = guest_config;
+  return record<g>({
+      value(row<&g::hz>("hz", "Hz", 10, 10000, "frequency of the scheduler tick")),
+      chosen<&g::scheduler>("scheduler", "CPU scheduler of the guest", from.schedulers),
+      chosen<&g::lock>("lock", "kind of spinlock the guest kernel uses", from.locks),
+      chosen<&g::apic>("apic", "how the guest's kernel drives its local APICs", from.apic_drivers),
+      chosen<&g::idle>("idle", "what a CPU of the guest does with nothing to run", from.idle_drivers),
+      value(row<&g::ipi_shorthands>("ipi_shorthands", shorthands)),
+  });
 }
 
-/// Interrupt path and timer backend: of each other, of the processor and of the machines' shape.
-void check_interrupts(const run_config& config, combinations& found) {
-  const host_config& host = config.host;
-  const models::interrupt_path_entry* path = models::find_interrupt_path(host.interrupt_path);
-  const models::timer_backend_entry* timers = models::find_timer_backend(host.timer_backend);
-  if (path != nullptr) check_controls(path->needs, config, "host.interrupt_path", host.interrupt_path, found);
-  if (timers != nullptr) check_controls(timers->needs, config, "host.timer_backend", host.timer_backend, found);
-  const bool posts = path != nullptr && path->posts;
-  std::string posting;
-  for (const models::interrupt_path_entry& p : models::interrupt_paths())
-    if (p.posts) posting += (posting.empty() ? "" : ", ") + std::string{p.name};
-  if (path != nullptr && timers != nullptr && timers->needs_posting && !posts)
-    found.fault("host.timer_backend", '"' + host.timer_backend + '"',
-                "needs an interrupt_path that posts (" + posting + "), not \"" + host.interrupt_path + '"',
-                {"host.interrupt_path"});
-  if (path != nullptr && host.exit_fast_paths && !posts)
-    found.fault("host.exit_fast_paths", "true",
-                "needs an interrupt_path that posts (" + posting + "), not \"" + host.interrupt_path + '"',
-                {"host.interrupt_path"});
-  if (host.housekeeping_cpu >= logical_cpus(config.machine))
-    found.fault("host.housekeeping_cpu", std::to_string(host.housekeeping_cpu),
-                "the machine has " + std::to_string(logical_cpus(config.machine)) + " logical CPUs, numbered from 0",
-                {"machine"});
-  if (path == nullptr || !path->pinned) return;
-  if (host.placement != "spread")
-    found.fault("host.placement", '"' + host.placement + '"',
-                "interrupt_path \"" + host.interrupt_path + "\" needs \"spread\": vCPU i on CPU i",
-                {"host.interrupt_path"});
-  const models::apic_driver_entry* hosts = models::apic_drivers().find(host.apic);
-  if (hosts != nullptr && hosts->mode != apic::apic_mode::x2apic)
-    found.fault("host.apic", '"' + host.apic + '"',
-                "interrupt_path \"" + host.interrupt_path + "\" needs a host in x2APIC mode", {"host.interrupt_path"});
-  if (config.vms.size() > 1)
-    found.fault("vms", std::to_string(config.vms.size()) + " virtual machines",
-                "interrupt_path \"" + host.interrupt_path + "\" is for one that has its CPUs to itself",
-                {"host.interrupt_path"});
-  for (std::size_t i = 0; i < config.vms.size(); ++i) {
-    const std::string vm = "vms[" + std::to_string(i) + ']';
-    if (config.vms[i].vcpus > logical_cpus(config.machine))
-      found.fault(vm + ".vcpus", std::to_string(config.vms[i].vcpus),
-                  "interrupt_path \"" + host.interrupt_path + "\" needs a CPU for each of them", {"machine"});
-    const models::apic_driver_entry* driver = models::apic_drivers().find(config.vms[i].guest.apic);
-    if (driver != nullptr && driver->mode != apic::apic_mode::x2apic)
-      found.fault(vm + ".guest.apic", '"' + config.vms[i].guest.apic + '"',
-                  "interrupt_path \"" + host.interrupt_path + "\" needs a guest in x2APIC mode",
-                  {"host.interrupt_path"});
-  }
+record_type vm_record(const catalogues& from) {
+  using v = vm_config;
+  return record<v>({
+      value(row<&v::name>("name", "name in tables and traces; each VM needs its own")),
+      value(row<&v::vcpus>("vcpus", "vCPUs", 1, 1024, "virtual CPUs")),
+      value(row<&v::memory>("memory", smallest_memory, largest_memory, "memory of the VM")),
+      section<&v::guest>("guest", "the kernel inside", guest_record(from)),
+      chosen<&v::workload>("workload", "what its threads do", from.workloads),
+  });
 }
 
 }  // namespace
 
-void check_combinations(const run_config& config, const std::vector<config_error>& already,
-                        std::vector<config_error>& errors) {
-  combinations found{already, errors};
-  const machine_config& machine = config.machine;
-
-  const preset* hardware = find_preset(machine.preset);
-  const std::uint64_t tsc_khz = hardware ? hardware->tsc_khz : 2500000;
-
-  if (config.until.to_cycles(tsc_khz) == cycles{0}) {
-    found.fault("until", config.until.to_string(), "shorter than one cycle", {"machine.preset"});
-  } else if (config.measure_from.to_cycles(tsc_khz) >= config.until.to_cycles(tsc_khz)) {
-    found.fault("measure_from", config.measure_from.to_string(),
-                "nothing would be measured: it must be before the end of the run, until = " + config.until.to_string(),
-                {"until", "machine.preset"});
-  }
-
-  constexpr std::uint64_t most_cpus = 1024;
-  const std::uint64_t cpus = logical_cpus(machine);
-  if (cpus == 0 || cpus > most_cpus) {
-    found.fault("machine", std::to_string(cpus) + " logical CPUs",
-                "sockets * cores * threads must be 1 .. " + std::to_string(most_cpus),
-                {"machine.sockets", "machine.cores", "machine.threads"});
-  }
-
-  if (machine.core_clock_percent != 0 && machine.core_clock_percent < 10) {
-    found.fault("machine.core_clock_percent", std::to_string(machine.core_clock_percent),
-                "a core clock is 10 .. 1000 percent of the TSC's, or 0 for the preset's");
-  }
-
-  const vmx::spin_detector_entry* detector = vmx::spin_detectors().find(machine.detector.name);
-  if (hardware && detector && detector->ple_control) {
-    constexpr unsigned pause_loop_exiting_bit = 10;  // SDM Vol. 3C, secondary processor-based controls
-    const vmx::capability_row* row = vmx::find_capability_row(hardware->capabilities);
-    if (row && !row->values.supports(vmx::control_word::secondary, pause_loop_exiting_bit)) {
-      found.fault("machine.detector.name", '"' + machine.detector.name + '"',
-                  "preset \"" + machine.preset + "\" (capabilities \"" + row->name + "\") has no PAUSE-loop exiting",
-                  {"machine.preset"});
-    }
-  }
-
-  check_apic(config.host.apic, cpus, "host.apic", {"machine"}, found);
-  check_interrupts(config, found);
-
-  if (config.host.ple_window_max < config.host.ple_window) {
-    found.fault("host.ple_window_max", std::to_string(config.host.ple_window_max),
-                "smaller than ple_window (" + std::to_string(config.host.ple_window) + ")", {"host.ple_window"});
-  }
-  const auto check_scheduler = [&](const scheduler_config& s, const std::string& path) {
-    if (s.latency && s.min_granularity && s.latency->to_cycles(tsc_khz) < s.min_granularity->to_cycles(tsc_khz)) {
-      found.fault(path + ".min_granularity", s.min_granularity->to_string(),
-                  "greater than latency (" + s.latency->to_string() + ")", {path + ".latency"});
-    }
-  };
-  check_scheduler(config.host.scheduler, "host.scheduler");
-
-  if (config.bare_metal && (config.vms.size() != 1 || config.vms[0].vcpus != cpus)) {
-    found.fault("bare_metal", "true",
-                "one VM with a vCPU for each of the " + std::to_string(cpus) + " CPUs of the machine is needed",
-                {"machine.sockets", "machine.cores", "machine.threads", "vms"});
-  }
-  if (config.vms.empty()) {
-    found.fault("vms", "[]", "at least one virtual machine is needed, e.g. \"vms\": [{\"name\": \"a\", \"vcpus\": 4}]");
-  }
-  std::uint64_t memory = 0;
-  for (std::size_t i = 0; i < config.vms.size(); ++i) {
-    const vm_config& vm = config.vms[i];
-    const std::string path = "vms[" + std::to_string(i) + ']';
-    memory += vm.memory.bytes;  // at most 64 * 2^46
-    for (std::size_t j = 0; j < i; ++j) {
-      if (config.vms[j].name == vm.name) {
-        found.fault(path + ".name", '"' + vm.name + '"', "already the name of vms[" + std::to_string(j) + ']',
-                    {"vms[" + std::to_string(j) + "].name"});
-        break;
-      }
-    }
-    check_scheduler(vm.guest.scheduler, path + ".guest.scheduler");
-    check_apic(vm.guest.apic, vm.vcpus, path + ".guest.apic", {path + ".vcpus"}, found);
-    const workload_config& w = vm.workload;
-    const bool locks = w.name == "lock_bound" || w.name == "user_spin";
-    const bool unmaps = w.name == "tlb_shootdown";
-    const bool rounds = w.name == "ipi" || w.name == "timer";
-    if (w.name == "ipi" && w.targets >= vm.vcpus) {
-      found.fault(path + ".workload.targets", std::to_string(w.targets),
-                  "more CPUs than the " + std::to_string(vm.vcpus - 1) + " others of the VM", {path + ".vcpus"});
-    }
-    if (w.name == "ipi" && vm.vcpus < 2) {
-      found.fault(path + ".vcpus", std::to_string(vm.vcpus), "the workload ipi needs a CPU to send to");
-    }
-    if (locks || unmaps || rounds) check_distribution(w.work, path + ".workload.work", tsc_khz, found);
-    if (locks) check_distribution(w.hold, path + ".workload.hold", tsc_khz, found);
-    if (unmaps) check_distribution(w.unmap, path + ".workload.unmap", tsc_khz, found);
-  }
-  if (memory > machine.memory.bytes) {
-    std::vector<std::string> depends{"machine.memory"};
-    for (std::size_t i = 0; i < config.vms.size(); ++i) depends.push_back("vms[" + std::to_string(i) + "].memory");
-    found.fault("vms", byte_size{memory}.to_string() + " of memory in all",
-                "more than machine.memory = " + machine.memory.to_string(), depends);
-  }
+record_type run_config_record(const catalogues& from) {
+  using r = run_config;
+  constexpr duration hour = duration::s(3600);
+  return record<r>({
+      value(row<&r::seed>("seed", "number", "seed of every random stream; the same seed gives the same run")),
+      value(row<&r::until>("until", duration::from_picoseconds(1), hour, "end of the run")),
+      value(row<&r::measure_from>("measure_from", duration{}, hour, "statistics leave out what was before (warm-up)")),
+      section<&r::machine>("machine", "the hardware", machine_record(from)),
+      section<&r::host>("host", "the host kernel and its hypervisor", host_record(from)),
+      sections<&r::vms>("vms", "the virtual machines", 64, vm_record(from)),
+      value(row<&r::bare_metal>("bare_metal",
+                                "the kernel of the only VM runs on the machine itself, without host and hypervisor")),
+  });
 }
 
-std::string to_json_text(const run_config& config) {
+const record_type& run_config_type() {
+  static const record_type type = run_config_record(catalogues::shipped());
+  return type;
+}
+
+const catalogues& catalogues::shipped() {
+  static const catalogues all;
+  return all;
+}
+
+std::string to_json_text(const run_config& config, const catalogues& from) {
   boost::json::value value;
-  run_config_type().write(&config, value);
+  run_config_record(from).write(&config, value);
   return pretty_json(value);
+}
+
+std::uint64_t tsc_khz_of(const run_config& config) {
+  const preset* hardware = find_preset(config.machine.preset);
+  constexpr std::uint64_t unknown = 2500000;
+  return hardware == nullptr ? unknown : hardware->tsc_khz;
 }
 
 }  // namespace vmxsys::platform

@@ -6,6 +6,11 @@
 #include <optional>
 #include <system_error>
 
+#include <vmxsys/platform/config/json_text.hpp>
+#include <vmxsys/platform/config/overrides.hpp>
+
+#include "combinations.hpp"
+
 namespace vmxsys::platform {
 
 namespace json = boost::json;
@@ -15,7 +20,8 @@ namespace {
 
 class loader {
  public:
-  loader(loaded_config& result, const config_limits& limits) : result_{result}, limits_{limits} {}
+  loader(loaded_config& result, const config_limits& limits, const catalogues& from)
+      : result_{result}, limits_{limits}, catalogues_{from}, type_{run_config_record(from)} {}
 
   /// Reads a file and what it includes into the document.
   void file(const fs::path& path, const std::string& asked_by) {
@@ -79,8 +85,8 @@ class loader {
       parsed->get_object().erase("include");
     }
     run_config scratch;
-    run_config_type().read(*parsed, &scratch, r);
-    merge_json(document_, *parsed, run_config_type());
+    type_.read(*parsed, &scratch, r);
+    type_.merge(document_, *parsed);
   }
 
   void document(json::value value) { document_ = std::move(value); }
@@ -89,13 +95,13 @@ class loader {
     std::vector<config_error> errors;
     for (const std::string& assignment : overrides) {
       reading r = reader("-p " + assignment);
-      apply_override(document_, assignment, run_config_type(), r);
+      apply_override(document_, assignment, type_, r);
     }
     const std::vector<config_error> of_layers = result_.errors;
     reading r = reader("");
     r.complete = true;
     r.errors = &errors;
-    run_config_type().read(document_, &result_.config, r);
+    type_.read(document_, &result_.config, r);
     // What a layer was already blamed for stands; the rest came with an override or from layers together.
     for (config_error& e : errors) {
       const bool known =
@@ -107,14 +113,12 @@ class loader {
       result_.errors.push_back(std::move(e));
     }
     std::vector<config_error> combinations;
-    check_combinations(result_.config, result_.errors, combinations);
+    check_combinations(result_.config, catalogues_, result_.errors, combinations);
     result_.errors.insert(result_.errors.end(), combinations.begin(), combinations.end());
   }
 
  private:
-  reading reader(std::string origin) {
-    return {&result_.errors, std::move(origin), "", nullptr, &run_config_type(), false};
-  }
+  reading reader(std::string origin) { return {&result_.errors, std::move(origin), "", &type_}; }
 
   /// Does `pattern`, which may hold [*], name `path` or something above it?
   static bool same_place(std::string_view pattern, std::string_view path) {
@@ -132,6 +136,8 @@ class loader {
 
   loaded_config& result_;
   const config_limits& limits_;
+  const catalogues& catalogues_;
+  record_type type_;
   json::value document_ = json::object{};
   std::vector<fs::path> open_;
   bool too_many_ = false;
@@ -147,9 +153,10 @@ std::string loaded_config::report() const {
   return text;
 }
 
-loaded_config load_config(const fs::path& file, std::span<const std::string> overrides, const config_limits& limits) {
+loaded_config load_config(const fs::path& file, std::span<const std::string> overrides, const config_limits& limits,
+                          const catalogues& from) {
   loaded_config result;
-  loader l{result, limits};
+  loader l{result, limits, from};
   l.file(file, "");
   // Of a document that was not there nothing else is worth saying.
   if (!result.file_missing || !result.files.empty()) l.finish(overrides);
@@ -157,9 +164,9 @@ loaded_config load_config(const fs::path& file, std::span<const std::string> ove
 }
 
 loaded_config load_config_text(std::string_view text, std::span<const std::string> overrides, const std::string& origin,
-                               const fs::path& directory, const config_limits& limits) {
+                               const fs::path& directory, const config_limits& limits, const catalogues& from) {
   loaded_config result;
-  loader l{result, limits};
+  loader l{result, limits, from};
   if (text.size() > limits.file_bytes) {
     result.errors.push_back({"", "", "larger than " + byte_size{limits.file_bytes}.to_string(), "", origin});
     return result;
@@ -169,12 +176,13 @@ loaded_config load_config_text(std::string_view text, std::span<const std::strin
   return result;
 }
 
-loaded_config override_config(const run_config& config, std::span<const std::string> overrides) {
+loaded_config override_config(const run_config& config, std::span<const std::string> overrides,
+                              const catalogues& from) {
   loaded_config result;
   const config_limits limits;
-  loader l{result, limits};
+  loader l{result, limits, from};
   json::value value;
-  run_config_type().write(&config, value);
+  run_config_record(from).write(&config, value);
   l.document(std::move(value));
   l.finish(overrides);
   return result;

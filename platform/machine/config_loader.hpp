@@ -34,14 +34,15 @@ struct config_limits {
 /// Reads `file`, what it includes (relative to the file that includes), and applies `overrides` ("path=value") in
 /// order.
 loaded_config load_config(const std::filesystem::path& file, std::span<const std::string> overrides = {},
-                          const config_limits& limits = {});
+                          const config_limits& limits = {}, const catalogues& from = catalogues::shipped());
 
 /// The same from text; `origin` names it in messages, includes are relative to `directory`.
 loaded_config load_config_text(std::string_view text, std::span<const std::string> overrides = {},
                                const std::string& origin = "", const std::filesystem::path& directory = ".",
-                               const config_limits& limits = {});
+                               const config_limits& limits = {}, const catalogues& from = catalogues::shipped());
 
 /// Applies overrides to a configuration made in code (a study's), and checks the whole.
-loaded_config override_config(const run_config& config, std::span<const std::string> overrides);
+loaded_config override_config(const run_config& config, std::span<const std::string> overrides,
+                              const catalogues& from = catalogues::shipped());
 
 }  // namespace vmxsys::platform

@@ -16,23 +16,6 @@ constexpr physical_address first_vm_memory = 0x4000'0000;
 /// Where the guest's IPIs reach physical CPUs, its vectors are none of the host's.
 constexpr std::uint8_t guest_vector_shift = 0x20;
 
-vmxsys::distribution to_base(const distribution& d) {
-  return {*distribution_shape_named(d.kind), d.mean, d.min, d.max};
-}
-
-/// Those of its values that the workload has options for.
-settings workload_options(const workload_config& w) {
-  const settings all{{"threads", w.threads},       {"locks", w.locks}, {"work", to_base(w.work)},
-                     {"hold", to_base(w.hold)},    {"lock", w.lock},   {"unmap", to_base(w.unmap)},
-                     {"user_share", w.user_share}, {"chunk", w.chunk}, {"send", w.send},
-                     {"targets", w.targets},       {"ahead", w.ahead}, {"halted", w.halted}};
-  const models::workload_entry* of = models::workloads().find(w.name);
-  settings found;
-  for (const setting& s : all)
-    if (of->parameters.find(s.name) != nullptr) found.push_back(s);
-  return found;
-}
-
 std::uint64_t nanoseconds_of(duration d, std::uint64_t tsc_khz) {
   return d.in_cycles() ? d.count() * 1'000'000 / tsc_khz : d.count() / 1000;
 }
@@ -44,20 +27,6 @@ models::timer_advance_rules to_model(const timer_advance_config& a, std::uint64_
   return {kind::fixed, static_cast<std::uint32_t>(nanoseconds_of(a.lead, tsc_khz))};
 }
 
-settings scheduler_options(const scheduler_config& s) {
-  if (s.name == "round_robin") return {{"quantum", s.quantum}};
-  settings all{{"profile", s.profile}};
-  if (s.latency) all.push_back({"latency", *s.latency});
-  if (s.min_granularity) all.push_back({"min_granularity", *s.min_granularity});
-  if (s.wakeup_granularity) all.push_back({"wakeup_granularity", *s.wakeup_granularity});
-  return all;
-}
-
-settings detector_options(const detector_config& d) {
-  if (d.gap_measure == "end_to_start") return {{"gap_end_to_start", true}};
-  return {};
-}
-
 }  // namespace
 
 std::vector<unsigned> placement_of(std::string_view placement, unsigned cpus, unsigned first_vcpu_of_vm,
@@ -67,45 +36,48 @@ std::vector<unsigned> placement_of(std::string_view placement, unsigned cpus, un
   return {};
 }
 
-models::kernel_config simulation::kernel_settings(const scheduler_config& s, unsigned cpus, unsigned hz) const {
+models::kernel_config simulation::kernel_settings(const component<models::scheduler_entry>& scheduler, unsigned cpus,
+                                                  unsigned hz) const {
   models::kernel_config k;
   k.cpus = cpus;
   k.hz = hz;
   k.tsc_khz = preset_.tsc_khz;
   k.costs = preset_.kernel;
-  k.scheduler = models::schedulers().select(s.name, scheduler_options(s));
+  k.scheduler = catalogues_.schedulers.select(scheduler);
   return k;
 }
 
-simulation::simulation(const run_config& config, models::spin_policy_maker make_policy)
-    : config_{config}, preset_{preset_at_core_clock(config.machine.preset, config.machine.core_clock_percent)} {
+simulation::simulation(const run_config& config, const catalogues& from, models::spin_policy_maker make_policy)
+    : config_{config},
+      catalogues_{from},
+      preset_{preset_at_core_clock(config.machine.preset, config.machine.core_clock_percent)} {
   cpu::machine_config hw;
   hw.shape = {config.machine.sockets, config.machine.cores, config.machine.threads};
   hw.costs = preset_.costs;
   hw.capabilities = vmx::find_capability_row(preset_.capabilities)->values;
-  const detector_config& acting = config.machine.detector;
-  hw.make_detector = [chosen = vmx::spin_detectors().select(acting.name, detector_options(acting))] {
-    return chosen.make();
+  const auto maker = [&](const component<vmx::spin_detector_entry>& c) {
+    return [chosen = from.spin_detectors.select(c)] { return chosen.make(); };
   };
+  hw.make_detector = maker(config.machine.detector);
   for (const observer_config& o : config.machine.observers)
-    hw.observers.push_back(
-        {[chosen = vmx::spin_detectors().select(o.name)] { return chosen.make(); }, o.gap, o.window});
+    hw.observers.push_back({maker(o.detector), o.gap, o.window});
   hw.overcommitted = [this](unsigned cpu) { return host_ && host_->nr_running(cpu) > 1; };
-  hw.boot_apic = models::apic_drivers().find(config.bare_metal ? config.vms[0].guest.apic : config.host.apic)->mode;
+  hw.boot_apic = from.apic_drivers.select(config.bare_metal ? config.vms[0].guest.apic : config.host.apic).entry().mode;
   hw.stepped = config.machine.stepped;
   hardware_ = std::make_unique<cpu::machine>(std::move(hw));
 
   models::kernel_config host = kernel_settings(config.host.scheduler, hardware_->cpus(), config.host.hz);
   host.name = "host";
   host.tracing = config.host.tracing;
-  host.apic = models::apic_drivers().select(config.host.apic);
+  host.apic = from.apic_drivers.select(config.host.apic);
+  host.idle = from.idle_drivers.select(config.host.idle);
   host.ipi_shorthands = config.host.ipi_shorthands;
   host.memory_base = host_memory;
   host.memory_bytes = host_memory_bytes;
   host_ = std::make_unique<models::kernel>(*hardware_, std::move(host));
 
   models::kvm_config kvm;
-  kvm.spin_policy = config.host.spin_policy.name;
+  kvm.spin_policy = config.host.spin_policy;
   kvm.make_policy = std::move(make_policy);
   kvm.ple_gap = config.host.ple_gap;
   kvm.ple_window = {config.host.ple_window, config.host.ple_window_grow, config.host.ple_window_shrink,
@@ -123,8 +95,9 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   for (const vm_config& vm : config.vms) {
     models::kernel_config g = kernel_settings(vm.guest.scheduler, vm.vcpus, vm.guest.hz);
     g.name = vm.name;
-    g.locks = models::spinlocks().select(vm.guest.lock);
-    g.apic = models::apic_drivers().select(vm.guest.apic);
+    g.locks = from.locks.select(vm.guest.lock);
+    g.apic = from.apic_drivers.select(vm.guest.apic);
+    g.idle = from.idle_drivers.select(vm.guest.idle);
     g.ipi_shorthands = vm.guest.ipi_shorthands;
     if (models::find_interrupt_path(config.host.interrupt_path)->pinned) g.ipi_vector_shift = guest_vector_shift;
     g.memory_base = memory;
@@ -134,9 +107,7 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     models::kernel& guest = *guests_.back();
     guest.boot_cpuids = 4;
 
-    workloads_.push_back(models::workloads()
-                             .select(vm.workload.name, workload_options(vm.workload))
-                             .make(guest, models::workload_environment{config.seed, preset_.tsc_khz}));
+    workloads_.push_back(from.workloads.select(vm.workload).make(guest, models::workload_environment{config.seed, preset_.tsc_khz}));
     if (config.bare_metal) continue;
 
     models::virtual_machine_config v;

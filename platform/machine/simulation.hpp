@@ -16,14 +16,16 @@ namespace vmxsys::platform {
 /// guests with their workloads. Free of SystemC; make_systemc_driver (driver.hpp) puts it under a SystemC kernel.
 class simulation {
  public:
-  /// `config` must be free of faults (load_config); std::invalid_argument otherwise. `make_policy`, when set, makes the
-  /// host's spin policy instead of the name in `config`.
-  explicit simulation(const run_config& config, models::spin_policy_maker make_policy = {});
+  /// `config` must be free of faults (load_config) with the names of `from`; std::invalid_argument otherwise.
+  /// `make_policy`, when set, makes the host's spin policy instead of the name in `config`.
+  explicit simulation(const run_config& config, const catalogues& from = catalogues::shipped(),
+                      models::spin_policy_maker make_policy = {});
   ~simulation();
   simulation(const simulation&) = delete;
   simulation& operator=(const simulation&) = delete;
 
   const run_config& config() const { return config_; }
+  const catalogues& names() const { return catalogues_; }
   const platform::preset& preset() const { return preset_; }
   cpu::machine& hardware() { return *hardware_; }
   models::kernel& host() { return *host_; }
@@ -37,9 +39,11 @@ class simulation {
   cycles measure_from() const { return to_cycles(config_.measure_from); }
 
  private:
-  models::kernel_config kernel_settings(const scheduler_config& scheduler, unsigned cpus, unsigned hz) const;
+  models::kernel_config kernel_settings(const component<models::scheduler_entry>& scheduler, unsigned cpus,
+                                        unsigned hz) const;
 
   run_config config_;
+  catalogues catalogues_;
   platform::preset preset_;
   std::unique_ptr<cpu::machine> hardware_;
   std::unique_ptr<models::kernel> host_;

@@ -9,10 +9,11 @@ namespace vmxsys::platform {
 detector_scores::detector_scores(const simulation& of) : of_{of} {
   for (const observer_config& o : of.config().machine.observers) {
     score s;
-    s.row.name = o.name;
+    const auto detector = of.names().spin_detectors.select(o.detector);
+    s.row.name = detector.name();
     s.row.gap = o.gap;
     s.row.window = o.window;
-    s.row.state_bits = vmx::spin_detectors().select(o.name).make()->state_bits();
+    s.row.state_bits = detector.make()->state_bits();
     scores_.push_back(std::move(s));
   }
 }

@@ -3,7 +3,7 @@
 #include <boost/json.hpp>
 #include <stdexcept>
 
-#include <vmxsys/platform/config/json_binding.hpp>
+#include <vmxsys/platform/config/json_text.hpp>
 
 namespace vmxsys::platform {
 

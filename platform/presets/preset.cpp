@@ -6,7 +6,7 @@
 #include <stdexcept>
 
 #include <vmxsys/platform/config/embedded_file.hpp>
-#include <vmxsys/platform/config/json_binding.hpp>
+#include <vmxsys/platform/config/json_text.hpp>
 
 namespace vmxsys::platform {
 
@@ -199,7 +199,7 @@ std::string_view to_string(knowledge k) noexcept {
 
 preset parse_preset(std::string_view json_text, unsigned core_clock_percent) {
   std::vector<config_error> errors;
-  reading r{&errors, "preset", "", nullptr, nullptr, false};
+  reading r{&errors, "preset"};
   const auto parsed = parse_json(json_text, r);
   if (!parsed) throw std::invalid_argument{errors.front().message()};
   if (!parsed->is_object()) throw std::invalid_argument{"a preset is an object {...}"};

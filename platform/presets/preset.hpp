@@ -43,6 +43,9 @@ struct preset {
   std::vector<preset_quantity> quantities;  ///< every number with its source, in the order of the file
 };
 
+/// What a machine is unless told otherwise.
+inline constexpr const char* default_preset_name = "haswell_ep";
+
 /// The presets compiled into the library, by name. A broken one is a defect of the library: std::logic_error.
 const std::vector<preset>& presets();
 std::vector<std::string> preset_names();

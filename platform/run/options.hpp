@@ -18,6 +18,8 @@ struct options {
   std::vector<std::string> overrides;              ///< -p, in order; --until, --seed and --stepped are among them
   std::optional<std::filesystem::path> out;        ///< --out DIR
   std::optional<std::filesystem::path> kvm_trace;  ///< --trace kvm=FILE
+  std::string name;                                ///< list: the entry of a topic
+  std::vector<std::filesystem::path> with;         ///< --with FILE: shared objects with entries of their own
   unsigned jobs = std::max(1u, std::thread::hardware_concurrency());  ///< --jobs: worker processes of a study
   bool json = false;                                                  ///< one JSON document on stdout
   bool quiet = false;                                                 ///< no progress on stderr

@@ -158,7 +158,7 @@ TEST(ipi_timing, on_bare_metal_every_part_is_a_number_of_the_preset) {
   EXPECT_DOUBLE_EQ(r.send.mean, 2.0 * static_cast<double>(costs.instruction.wrmsr_x2apic.count()));
   EXPECT_EQ(r.sending.mean, 0);
   EXPECT_EQ(r.receiving.mean, 0);
-  c.vms[0].workload.targets = 1;
+  c.vms[0].workload.set("targets", 1u);
   const ipi_timing_result near = run_ipi(c, true);
   EXPECT_EQ(near.flight.max, costs.interrupt.flight_same_socket.count());
   EXPECT_EQ(

@@ -112,13 +112,29 @@ TEST_F(in_a_directory, outputs_are_tried_before_the_run) {
 }
 
 TEST_F(in_a_directory, list_topics_all_print) {
-  for (const std::string& topic : list_topics()) {
+  const std::string all = call({"list"}).out;
+  std::istringstream lines{all.substr(all.find('\n') + 1)};
+  unsigned topics = 0;
+  for (std::string line; std::getline(lines, line); ++topics) {
+    const std::string topic = line.substr(2, line.find(' ', 2) - 2);
     EXPECT_EQ(call({"list", topic}).status, exit_ok) << topic;
     EXPECT_FALSE(call({"list", topic}).out.empty()) << topic;
     EXPECT_HAS(call({"list", topic, "--json"}).out, "\"schema\":1");
   }
+  EXPECT_GT(topics, 20u);
   EXPECT_HAS(call({"list", "parameters"}).out, "vms[].vcpus");
-  EXPECT_HAS(call({"list"}).out, "parameters");
+  EXPECT_HAS(all, "parameters");
+}
+
+TEST_F(in_a_directory, list_prints_one_entry_with_its_options) {
+  const std::string cfs = call({"list", "schedulers", "cfs"}).out;
+  EXPECT_HAS(cfs, "wakeup_granularity\n");
+  EXPECT_HAS(cfs, "name; default v6.1; v3.4, v5.10, v6.1");
+  EXPECT_HAS(cfs, "kernel/sched/fair.c");
+  EXPECT_HAS(call({"list", "schedulers", "round_robin", "--json"}).out, "\"default\":\"10ms\"");
+  const auto wrong = call({"list", "schedulers", "csf"});
+  EXPECT_EQ(wrong.status, exit_usage);
+  EXPECT_HAS(wrong.err, "no \"csf\" among schedulers (did you mean \"cfs\"?)");
 }
 
 TEST_F(in_a_directory, output_file_is_whole_or_not_there) {

@@ -17,6 +17,12 @@ using namespace vmxsys::platform;
 using namespace vmxsys::platform_tests;
 namespace fs = std::filesystem;
 
+std::vector<parameter_row> all_rows() {
+  std::vector<parameter_row> rows;
+  run_config_type().rows("", run_config_type().defaults(), "", rows);
+  return rows;
+}
+
 TEST(command_options, what_a_command_has_no_use_for_is_refused) {
   const std::vector<std::vector<std::string>> refused{
       {"study", "ple_storm", "--trace", "kvm=t"},
@@ -70,7 +76,7 @@ TEST(duplicate_keys, are_faults_with_their_path) {
 
 TEST(nested_defaults, are_those_of_the_struct_around) {
   const auto row = [](const std::string& path) {
-    for (const parameter_row& r : parameter_rows(run_config_type()))
+    for (const parameter_row& r : all_rows())
       if (r.path == path) return r.default_value;
     return "no row " + path;
   };

@@ -47,11 +47,29 @@ class catalogue_error : public std::invalid_argument {
 };
 
 /// A thing and how it is to be made, before there is one: what a configuration holds.
-template <class Entry>
-struct component {
+struct named_options {
   std::string name;  ///< empty: the catalogue's first entry
   settings options;
-  friend bool operator==(const component& a, const component& b) { return a.name == b.name && a.options == b.options; }
+  friend bool operator==(const named_options& a, const named_options& b) {
+    return a.name == b.name && a.options == b.options;
+  }
+};
+/// The same for one kind of entry.
+template <class Entry>
+struct component : named_options {
+  component() = default;
+  component(const char* of, settings given = {}) : named_options{of, std::move(given)} {}
+  component(std::string of, settings given = {}) : named_options{std::move(of), std::move(given)} {}
+  /// Gives an option a value, whether it has one or not.
+  component& set(const std::string& option, parameter_value value) {
+    for (setting& s : options) {
+      if (s.name != option) continue;
+      s.value = std::move(value);
+      return *this;
+    }
+    options.push_back({option, std::move(value)});
+    return *this;
+  }
 };
 
 /// An entry with its options.
@@ -77,6 +95,10 @@ class selection {
 };
 
 namespace detail {
+template <class Options>
+std::shared_ptr<void> new_options() {
+  return std::make_shared<Options>();
+}
 /// The options of `of` with `given` put in. Faults are appended, with the option's name in front.
 std::shared_ptr<void> options_with(const entry& of, const settings& given, std::vector<std::string>& faults);
 std::string unknown_entry(std::string_view kind, std::string_view name, const std::vector<std::string>& known);
@@ -130,7 +152,18 @@ class catalogue {
     if (!faults.empty()) detail::fail(kind_, e->name, faults);
     return {*e, std::move(made)};
   }
-  selection<Entry> select(const component<Entry>& c) const { return select(c.name, c.options); }
+  /// A component and nothing that converts to one.
+  template <class Component, std::enable_if_t<std::is_same_v<Component, component<Entry>>, int> = 0>
+  selection<Entry> select(const Component& c) const {
+    return select(c.name, c.options);
+  }
+  /// What an option of a component is, given or not. Throws catalogue_error for one that it has not.
+  parameter_value value_of(const component<Entry>& c, std::string_view option) const {
+    const selection<Entry> chosen = select(c);
+    const parameter* p = chosen.entry().parameters.find(option);
+    if (p == nullptr) detail::fail(kind_, chosen.name(), {std::string{option} + ": no such option"});
+    return chosen.option(*p);
+  }
 
  private:
   const char* kind_;
@@ -141,9 +174,7 @@ class catalogue {
 /// has besides those of `entry`, `make` among them.
 template <class Entry, class Options, const auto& Rows, class... More>
 constexpr Entry entry_with(const char* name, const char* description, More... more) {
-  return {{name, description, parameter_list{Rows}, [] { return std::shared_ptr<void>{std::make_shared<Options>()}; },
-           nullptr},
-          more...};
+  return {{name, description, parameter_list{Rows}, detail::new_options<Options>, nullptr}, more...};
 }
 /// An entry without options.
 template <class Entry, class... More>

@@ -12,9 +12,6 @@
 //       row<&options::slice>("slice", duration::us(1), duration::s(10), "time slice"),
 //       row<&options::fair>("fair", "waiters are served in order").from("Linux v6.1, kernel/sched/fair.c"),
 //   };
-//
-// Options structs of one namespace have names of their own, also in unnamed namespaces: g++ 12 gives what is made from a
-// pointer to a member external linkage, and two structs `options` would share the functions of their rows.
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -269,10 +266,22 @@ void from_value(const parameter& p, T& member, const parameter_value& value) {
   }
 }
 
+/// What a row does with its member. The struct's type is a template argument of its own: g++ 12 gives external linkage
+/// to what is made from pointers to members alone, even of a struct in an unnamed namespace, and two structs of one
+/// name in two files would share these functions.
+template <class options, auto... Path>
+struct row_access {
+  static parameter_value get(const parameter& p, const void* o) {
+    return to_value(p, (*static_cast<const options*>(o).*....*Path));
+  }
+  static void set(const parameter& p, void* o, const parameter_value& v) {
+    from_value(p, (*static_cast<options*>(o).*....*Path), v);
+  }
+};
+
 template <auto... Path>
 constexpr parameter make_row(const char* name, const char* unit, std::int64_t lowest, std::uint64_t highest,
                              choice_list choices, const char* description) {
-  using options = options_of<Path...>;
   using member = member_of<Path...>;
   return {name,
           unit,
@@ -285,10 +294,8 @@ constexpr parameter make_row(const char* name, const char* unit, std::int64_t lo
           choices,
           nullptr,
           false,
-          [](const parameter& p, const void* o) { return to_value(p, (*static_cast<const options*>(o).*....*Path)); },
-          [](const parameter& p, void* o, const parameter_value& v) {
-            from_value(p, (*static_cast<options*>(o).*....*Path), v);
-          }};
+          row_access<options_of<Path...>, Path...>::get,
+          row_access<options_of<Path...>, Path...>::set};
 }
 
 constexpr std::uint64_t picoseconds(duration d) noexcept { return d.count(); }

@@ -25,6 +25,8 @@ struct ipi_rung {
 /// The rungs, in the order of the table.
 std::vector<ipi_rung> ipi_rungs(const run_config& base);
 /// The same rung with other targets.
+/// How many CPUs the workload of a case interrupts.
+std::uint64_t targets_of(const run_config& config);
 run_config with_fan(const run_config& unicast, ipi_fan fan);
 
 /// Synchronous calls in a virtual machine of 80 vCPUs on Skylake-SP, as they were measured for KVM's paravirtual IPIs.

@@ -1,0 +1,259 @@
+#include "combinations.hpp"
+
+#include <algorithm>
+
+#include <vmxsys/models/kvm/interrupts/interrupt_path.hpp>
+#include <vmxsys/models/kvm/timers/timer_backend.hpp>
+#include <vmxsys/vmx/vmcs/capability.hpp>
+
+namespace vmxsys::platform {
+
+namespace {
+
+/// True when one path is the other or lies above or below it.
+bool related(const std::string& a, const std::string& b) {
+  const std::string& shorter = a.size() < b.size() ? a : b;
+  const std::string& longer = a.size() < b.size() ? b : a;
+  if (longer.compare(0, shorter.size(), shorter) != 0) return false;
+  return longer.size() == shorter.size() || shorter.empty() || longer[shorter.size()] == '.' ||
+         longer[shorter.size()] == '[';
+}
+
+class combinations {
+ public:
+  combinations(const std::vector<config_error>& already, std::vector<config_error>& errors)
+      : already_{already}, errors_{errors} {}
+
+  /// Reports `path`, unless something it depends on is in doubt.
+  void fault(const std::string& path, std::string value, std::string reason,
+             const std::vector<std::string>& depends = {}) {
+    const auto doubtful = [&](const std::string& p) {
+      return std::any_of(already_.begin(), already_.end(), [&](const config_error& e) { return related(e.path, p); });
+    };
+    if (doubtful(path) || std::any_of(depends.begin(), depends.end(), doubtful)) return;
+    errors_.push_back({path, std::move(value), std::move(reason), "", ""});
+  }
+
+ private:
+  const std::vector<config_error>& already_;
+  std::vector<config_error>& errors_;
+};
+
+template <class Entry>
+const Entry& entry_of(const component<Entry>& c, const catalogue<Entry>& from) {
+  const Entry* e = from.find(c.name);
+  return e == nullptr ? from.first() : *e;
+}
+
+template <class Entry>
+std::string quoted(const component<Entry>& c, const catalogue<Entry>& from) {
+  return '"' + std::string{entry_of(c, from).name} + '"';
+}
+
+/// Options that are legal each for itself: of each other, and on a machine with this clock.
+void check_options(const entry& of, const settings& given, const std::string& path, std::uint64_t tsc_khz,
+                   combinations& found) {
+  const std::shared_ptr<void> options = options_of(of, given);
+  const auto at = [&](std::string_view option) { return path + '.' + std::string{option}; };
+  const auto no_cycle = [&](const std::string& where, const std::optional<duration>& d) {
+    if (d && d->to_cycles(tsc_khz) == cycles{0})
+      found.fault(where, d->to_string(), "shorter than one cycle", {"machine.preset"});
+  };
+  for (const parameter& p : of.parameters) {
+    const parameter_value value = p.value(options.get());
+    const auto* d = std::get_if<distribution>(&value.held);
+    if (d != nullptr) {
+      if (const auto fault = fault_of(*d, tsc_khz))
+        found.fault(fault->member.empty() ? at(p.name) : at(p.name) + '.' + fault->member, "", fault->reason);
+    }
+    if (!p.whole_cycle) continue;
+    if (const auto* one = std::get_if<duration>(&value.held)) no_cycle(at(p.name), *one);
+    if (d != nullptr) no_cycle(at(p.name), d->mean ? d->mean : d->max);
+  }
+  if (of.check == nullptr) return;
+  std::vector<option_fault> faults;
+  of.check(options.get(), tsc_khz, faults);
+  for (const option_fault& f : faults) {
+    const parameter* p = of.parameters.find(f.option);
+    found.fault(at(f.option), p == nullptr ? "" : p->value(options.get()).to_string(), f.reason,
+                f.depends_on.empty() ? std::vector<std::string>{} : std::vector<std::string>{at(f.depends_on)});
+  }
+}
+
+template <class Entry>
+void check_options(const component<Entry>& c, const catalogue<Entry>& from, const std::string& path,
+                   std::uint64_t tsc_khz, combinations& found) {
+  check_options(entry_of(c, from), c.options, path, tsc_khz, found);
+}
+
+/// What a choice needs of the processor, and which presets would have it.
+void check_controls(const std::vector<models::required_control>& needed, const run_config& config,
+                    const std::string& path, const std::string& value, combinations& found) {
+  const auto missing_from = [&](const preset& p) -> const vmx::control_info* {
+    const vmx::capability_row* row = vmx::find_capability_row(p.capabilities);
+    return row == nullptr ? nullptr : models::first_missing(needed, row->values);
+  };
+  const preset* hardware = find_preset(config.machine.preset);
+  const vmx::control_info* missing = hardware == nullptr ? nullptr : missing_from(*hardware);
+  if (missing == nullptr) return;
+  std::string others;
+  for (const preset& p : presets())
+    if (missing_from(p) == nullptr) others += (others.empty() ? "" : ", ") + p.name;
+  found.fault(path, '"' + value + '"',
+              "preset \"" + hardware->name + "\" (capabilities \"" + hardware->capabilities + "\") has no \"" +
+                  missing->name + "\"; presets that have what it needs: " + (others.empty() ? "none" : others),
+              {"machine.preset"});
+}
+
+void check_apic(const component<models::apic_driver_entry>& driver, const catalogue<models::apic_driver_entry>& from,
+                std::uint64_t cpus, const std::string& path, const std::vector<std::string>& depends,
+                combinations& found) {
+  const unsigned most = entry_of(driver, from).most_cpus;
+  if (cpus > most)
+    found.fault(path, quoted(driver, from),
+                "addresses at most " + std::to_string(most) + " CPUs, not " + std::to_string(cpus), depends);
+}
+
+/// Interrupt path and timer backend: of each other, of the processor and of the machines' shape.
+void check_interrupts(const run_config& config, const catalogues& from, combinations& found) {
+  const host_config& host = config.host;
+  const models::interrupt_path_entry* path = models::find_interrupt_path(host.interrupt_path);
+  const models::timer_backend_entry* timers = models::find_timer_backend(host.timer_backend);
+  if (path != nullptr) check_controls(path->needs, config, "host.interrupt_path", host.interrupt_path, found);
+  if (timers != nullptr) check_controls(timers->needs, config, "host.timer_backend", host.timer_backend, found);
+  const bool posts = path != nullptr && path->posts;
+  std::string posting;
+  for (const models::interrupt_path_entry& p : models::interrupt_paths())
+    if (p.posts) posting += (posting.empty() ? "" : ", ") + std::string{p.name};
+  if (path != nullptr && timers != nullptr && timers->needs_posting && !posts)
+    found.fault("host.timer_backend", '"' + host.timer_backend + '"',
+                "needs an interrupt_path that posts (" + posting + "), not \"" + host.interrupt_path + '"',
+                {"host.interrupt_path"});
+  if (path != nullptr && host.exit_fast_paths && !posts)
+    found.fault("host.exit_fast_paths", "true",
+                "needs an interrupt_path that posts (" + posting + "), not \"" + host.interrupt_path + '"',
+                {"host.interrupt_path"});
+  if (host.housekeeping_cpu >= logical_cpus(config.machine))
+    found.fault("host.housekeeping_cpu", std::to_string(host.housekeeping_cpu),
+                "the machine has " + std::to_string(logical_cpus(config.machine)) + " logical CPUs, numbered from 0",
+                {"machine"});
+  if (path == nullptr || !path->pinned) return;
+  if (host.placement != "spread")
+    found.fault("host.placement", '"' + host.placement + '"',
+                "interrupt_path \"" + host.interrupt_path + "\" needs \"spread\": vCPU i on CPU i",
+                {"host.interrupt_path"});
+  if (entry_of(config.host.apic, from.apic_drivers).mode != apic::apic_mode::x2apic)
+    found.fault("host.apic", quoted(config.host.apic, from.apic_drivers),
+                "interrupt_path \"" + host.interrupt_path + "\" needs a host in x2APIC mode", {"host.interrupt_path"});
+  if (config.vms.size() > 1)
+    found.fault("vms", std::to_string(config.vms.size()) + " virtual machines",
+                "interrupt_path \"" + host.interrupt_path + "\" is for one that has its CPUs to itself",
+                {"host.interrupt_path"});
+  for (std::size_t i = 0; i < config.vms.size(); ++i) {
+    const std::string vm = "vms[" + std::to_string(i) + ']';
+    if (config.vms[i].vcpus > logical_cpus(config.machine))
+      found.fault(vm + ".vcpus", std::to_string(config.vms[i].vcpus),
+                  "interrupt_path \"" + host.interrupt_path + "\" needs a CPU for each of them", {"machine"});
+    if (entry_of(config.vms[i].guest.apic, from.apic_drivers).mode != apic::apic_mode::x2apic)
+      found.fault(vm + ".guest.apic", quoted(config.vms[i].guest.apic, from.apic_drivers),
+                  "interrupt_path \"" + host.interrupt_path + "\" needs a guest in x2APIC mode",
+                  {"host.interrupt_path"});
+  }
+}
+
+}  // namespace
+
+void check_combinations(const run_config& config, const catalogues& from, const std::vector<config_error>& already,
+                        std::vector<config_error>& errors) {
+  combinations found{already, errors};
+  const machine_config& machine = config.machine;
+
+  const preset* hardware = find_preset(machine.preset);
+  const std::uint64_t tsc_khz = tsc_khz_of(config);
+
+  if (config.until.to_cycles(tsc_khz) == cycles{0}) {
+    found.fault("until", config.until.to_string(), "shorter than one cycle", {"machine.preset"});
+  } else if (config.measure_from.to_cycles(tsc_khz) >= config.until.to_cycles(tsc_khz)) {
+    found.fault("measure_from", config.measure_from.to_string(),
+                "nothing would be measured: it must be before the end of the run, until = " + config.until.to_string(),
+                {"until", "machine.preset"});
+  }
+
+  constexpr std::uint64_t most_cpus = 1024;
+  const std::uint64_t cpus = logical_cpus(machine);
+  if (cpus == 0 || cpus > most_cpus) {
+    found.fault("machine", std::to_string(cpus) + " logical CPUs",
+                "sockets * cores * threads must be 1 .. " + std::to_string(most_cpus),
+                {"machine.sockets", "machine.cores", "machine.threads"});
+  }
+
+  if (machine.core_clock_percent != 0 && machine.core_clock_percent < 10) {
+    found.fault("machine.core_clock_percent", std::to_string(machine.core_clock_percent),
+                "a core clock is 10 .. 1000 percent of the TSC's, or 0 for the preset's");
+  }
+
+  if (hardware && entry_of(machine.detector, from.spin_detectors).ple_control) {
+    constexpr unsigned pause_loop_exiting_bit = 10;  // SDM Vol. 3C, secondary processor-based controls
+    const vmx::capability_row* row = vmx::find_capability_row(hardware->capabilities);
+    if (row && !row->values.supports(vmx::control_word::secondary, pause_loop_exiting_bit)) {
+      found.fault("machine.detector.name", quoted(machine.detector, from.spin_detectors),
+                  "preset \"" + machine.preset + "\" (capabilities \"" + row->name + "\") has no PAUSE-loop exiting",
+                  {"machine.preset"});
+    }
+  }
+  check_options(machine.detector, from.spin_detectors, "machine.detector", tsc_khz, found);
+  for (std::size_t i = 0; i < machine.observers.size(); ++i)
+    check_options(machine.observers[i].detector, from.spin_detectors, "machine.observers[" + std::to_string(i) + ']',
+                  tsc_khz, found);
+
+  check_apic(config.host.apic, from.apic_drivers, cpus, "host.apic", {"machine"}, found);
+  check_interrupts(config, from, found);
+
+  if (config.host.ple_window_max < config.host.ple_window) {
+    found.fault("host.ple_window_max", std::to_string(config.host.ple_window_max),
+                "smaller than ple_window (" + std::to_string(config.host.ple_window) + ")", {"host.ple_window"});
+  }
+  check_options(config.host.scheduler, from.schedulers, "host.scheduler", tsc_khz, found);
+
+  if (config.bare_metal && (config.vms.size() != 1 || config.vms[0].vcpus != cpus)) {
+    found.fault("bare_metal", "true",
+                "one VM with a vCPU for each of the " + std::to_string(cpus) + " CPUs of the machine is needed",
+                {"machine.sockets", "machine.cores", "machine.threads", "vms"});
+  }
+  if (config.vms.empty()) {
+    found.fault("vms", "[]", "at least one virtual machine is needed, e.g. \"vms\": [{\"name\": \"a\", \"vcpus\": 4}]");
+  }
+  std::uint64_t memory = 0;
+  for (std::size_t i = 0; i < config.vms.size(); ++i) {
+    const vm_config& vm = config.vms[i];
+    const std::string path = "vms[" + std::to_string(i) + ']';
+    memory += vm.memory.bytes;  // at most 64 * 2^46
+    for (std::size_t j = 0; j < i; ++j) {
+      if (config.vms[j].name == vm.name) {
+        found.fault(path + ".name", '"' + vm.name + '"', "already the name of vms[" + std::to_string(j) + ']',
+                    {"vms[" + std::to_string(j) + "].name"});
+        break;
+      }
+    }
+    check_options(vm.guest.scheduler, from.schedulers, path + ".guest.scheduler", tsc_khz, found);
+    check_options(vm.guest.lock, from.locks, path + ".guest.lock", tsc_khz, found);
+    check_apic(vm.guest.apic, from.apic_drivers, vm.vcpus, path + ".guest.apic", {path + ".vcpus"}, found);
+    check_options(vm.workload, from.workloads, path + ".workload", tsc_khz, found);
+    const models::workload_entry& work = entry_of(vm.workload, from.workloads);
+    if (work.check_vm != nullptr) {
+      std::vector<option_fault> faults;
+      work.check_vm(options_of(work, vm.workload.options).get(), vm.vcpus, faults);
+      for (const option_fault& f : faults)
+        found.fault(f.option.empty() ? path + ".vcpus" : path + ".workload." + f.option, "", f.reason,
+                    {path + ".vcpus"});
+    }
+  }
+  if (memory > machine.memory.bytes) {
+    std::vector<std::string> depends{"machine.memory"};
+    for (std::size_t i = 0; i < config.vms.size(); ++i) depends.push_back("vms[" + std::to_string(i) + "].memory");
+    found.fault("vms", byte_size{memory}.to_string() + " of memory in all",
+                "more than machine.memory = " + machine.memory.to_string(), depends);
+  }
+}
+
+}  // namespace vmxsys::platform
