@@ -4,8 +4,10 @@
 #include <boost/json.hpp>
 
 #include <vmxsys/models/kernel/apic_driver.hpp>
+#include <vmxsys/models/kvm/affinity/vcpu_affinity.hpp>
 #include <vmxsys/models/kvm/interrupts/interrupt_path.hpp>
 #include <vmxsys/models/kvm/spin/spin_policy.hpp>
+#include <vmxsys/models/kvm/timers/timer_advance.hpp>
 #include <vmxsys/models/kvm/timers/timer_backend.hpp>
 #include <vmxsys/platform/presets/preset.hpp>
 #include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
@@ -55,28 +57,28 @@ std::vector<choice> scheduler_profile_choices() {
 
 std::vector<choice> spin_policy_choices() {
   std::vector<choice> result;
-  for (const models::spin_policy_entry& p : models::spin_policies())
+  for (const models::spin_policy_entry* p : models::spin_policies())
     result.push_back(
-        {p.name, std::string{p.description} + (*p.kernel == '\0' ? "" : std::string{" (Linux "} + p.kernel + ")")});
+        {p->name, std::string{p->description} + (*p->kernel == '\0' ? "" : std::string{" (Linux "} + p->kernel + ")")});
   return result;
 }
 
 std::vector<choice> interrupt_path_choices() {
   std::vector<choice> result;
-  for (const models::interrupt_path_entry& p : models::interrupt_paths()) result.push_back({p.name, p.description});
+  for (const models::interrupt_path_entry* p : models::interrupt_paths()) result.push_back({p->name, p->description});
   return result;
 }
 
 std::vector<choice> timer_backend_choices() {
   std::vector<choice> result;
-  for (const models::timer_backend_entry& t : models::timer_backends()) result.push_back({t.name, t.description});
+  for (const models::timer_backend_entry* t : models::timer_backends()) result.push_back({t->name, t->description});
   return result;
 }
 
 std::vector<choice> timer_advance_choices() {
-  return {{"off", "at their deadline"},
-          {"fixed", "by `lead`; the entry then waits for the deadline"},
-          {"adaptive", "by 1 us at first, adjusted to how early or late the entry was (Linux v5.3 and later)"}};
+  std::vector<choice> result;
+  for (const models::timer_advance_entry* t : models::timer_advances()) result.push_back({t->name, t->description});
+  return result;
 }
 
 std::vector<choice> apic_choices() {
@@ -86,10 +88,9 @@ std::vector<choice> apic_choices() {
 }
 
 std::vector<choice> placement_choices() {
-  return {
-      {"free", "the host scheduler places vCPU threads anywhere"},
-      {"spread", "vCPU i of every VM is bound to CPU i: no siblings share a run queue while there are CPUs for them"},
-      {"stacked", "vCPUs 2k and 2k+1 of a VM are bound to one CPU, the VMs one after the other"}};
+  std::vector<choice> result;
+  for (const models::vcpu_affinity_entry* a : models::vcpu_affinities()) result.push_back({a->name, a->description});
+  return result;
 }
 
 std::vector<choice> lock_choices() {
@@ -179,11 +180,11 @@ void check_distribution(const distribution& d, const std::string& path, std::uin
 }
 
 /// What a choice needs of the processor, and which presets would have it.
-void check_controls(const std::vector<models::required_control>& needed, const run_config& config,
-                    const std::string& path, const std::string& value, combinations& found) {
+void check_controls(vmx::required_controls needed, const run_config& config, const std::string& path,
+                    const std::string& value, combinations& found) {
   const auto missing_from = [&](const preset& p) -> const vmx::control_info* {
     const vmx::capability_row* row = vmx::find_capability_row(p.capabilities);
-    return row == nullptr ? nullptr : models::first_missing(needed, row->values);
+    return row == nullptr ? nullptr : vmx::first_missing(needed, row->values);
   };
   const preset* hardware = find_preset(config.machine.preset);
   const vmx::control_info* missing = hardware == nullptr ? nullptr : missing_from(*hardware);
@@ -209,14 +210,14 @@ void check_apic(const std::string& name, std::uint64_t cpus, const std::string& 
 /// Interrupt path and timer backend: of each other, of the processor and of the machines' shape.
 void check_interrupts(const run_config& config, combinations& found) {
   const host_config& host = config.host;
-  const models::interrupt_path_entry* path = models::find_interrupt_path(host.interrupt_path);
-  const models::timer_backend_entry* timers = models::find_timer_backend(host.timer_backend);
+  const models::interrupt_path_entry* path = models::interrupt_paths().find(host.interrupt_path);
+  const models::timer_backend_entry* timers = models::timer_backends().find(host.timer_backend);
   if (path != nullptr) check_controls(path->needs, config, "host.interrupt_path", host.interrupt_path, found);
   if (timers != nullptr) check_controls(timers->needs, config, "host.timer_backend", host.timer_backend, found);
   const bool posts = path != nullptr && path->posts;
   std::string posting;
-  for (const models::interrupt_path_entry& p : models::interrupt_paths())
-    if (p.posts) posting += (posting.empty() ? "" : ", ") + std::string{p.name};
+  for (const models::interrupt_path_entry* p : models::interrupt_paths())
+    if (p->posts) posting += (posting.empty() ? "" : ", ") + std::string{p->name};
   if (path != nullptr && timers != nullptr && timers->needs_posting && !posts)
     found.fault("host.timer_backend", '"' + host.timer_backend + '"',
                 "needs an interrupt_path that posts (" + posting + "), not \"" + host.interrupt_path + '"',

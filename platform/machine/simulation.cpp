@@ -32,11 +32,14 @@ std::uint64_t nanoseconds_of(duration d, std::uint64_t tsc_khz) {
   return d.in_cycles() ? d.count() * 1'000'000 / tsc_khz : d.count() / 1000;
 }
 
-models::timer_advance_rules to_model(const timer_advance_config& a, std::uint64_t tsc_khz) {
-  using kind = models::timer_advance_rules::kind;
-  if (a.name == "off") return {};
-  if (a.name == "adaptive") return {kind::adaptive, models::timer_advance::initial_ns};
-  return {kind::fixed, static_cast<std::uint32_t>(nanoseconds_of(a.lead, tsc_khz))};
+/// Those of `given` that the entry has.
+template <class Entry>
+selection<Entry> choose(const catalogue<Entry>& from, const std::string& name, const settings& given) {
+  const Entry* found = from.find(name);
+  settings own;
+  for (const setting& s : given)
+    if (found != nullptr && found->parameters.find(s.name) != nullptr) own.push_back(s);
+  return from.select(name, own);
 }
 
 std::string detector_name(const detector_config& d) {
@@ -45,13 +48,6 @@ std::string detector_name(const detector_config& d) {
 }
 
 }  // namespace
-
-std::vector<unsigned> placement_of(std::string_view placement, unsigned cpus, unsigned first_vcpu_of_vm,
-                                   unsigned index) {
-  if (placement == "spread") return {index % cpus};
-  if (placement == "stacked") return {(first_vcpu_of_vm + index) / 2 % cpus};
-  return {};
-}
 
 models::kernel_config simulation::kernel_settings(const scheduler_config& s, unsigned cpus, unsigned hz) const {
   models::kernel_config k;
@@ -75,7 +71,7 @@ models::kernel_config simulation::kernel_settings(const scheduler_config& s, uns
   return k;
 }
 
-simulation::simulation(const run_config& config, models::spin_policy_maker make_policy)
+simulation::simulation(const run_config& config, selection<models::spin_policy_entry> policy)
     : config_{config}, preset_{preset_at_core_clock(config.machine.preset, config.machine.core_clock_percent)} {
   cpu::machine_config hw;
   hw.shape = {config.machine.sockets, config.machine.cores, config.machine.threads};
@@ -99,28 +95,28 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   host_ = std::make_unique<models::kernel>(*hardware_, std::move(host));
 
   models::kvm_config kvm;
-  kvm.spin_policy = config.host.spin_policy.name;
-  kvm.make_policy = std::move(make_policy);
+  kvm.spin_policy = policy ? std::move(policy) : models::spin_policies().select(config.host.spin_policy.name);
   kvm.ple_gap = config.host.ple_gap;
   kvm.ple_window = {config.host.ple_window, config.host.ple_window_grow, config.host.ple_window_shrink,
                     config.host.ple_window_max};
-  kvm.interrupt_path = config.host.interrupt_path;
-  kvm.fast_paths = config.host.exit_fast_paths;
-  kvm.housekeeping_cpu = config.host.housekeeping_cpu;
-  kvm.timer_backend = config.host.timer_backend;
-  kvm.timer_advance = to_model(config.host.timer_advance, preset_.tsc_khz);
+  kvm.interrupt_path =
+      choose(models::interrupt_paths(), config.host.interrupt_path, {{"exit_fast_paths", config.host.exit_fast_paths}});
+  kvm.timer_backend =
+      choose(models::timer_backends(), config.host.timer_backend, {{"housekeeping_cpu", config.host.housekeeping_cpu}});
+  kvm.timer_advance =
+      choose(models::timer_advances(), config.host.timer_advance.name, {{"lead", config.host.timer_advance.lead}});
+  kvm.vcpu_affinity = models::vcpu_affinities().select(config.host.placement);
   kvm.costs = preset_.kvm;
   kvm_ = std::make_unique<models::kvm>(*host_, std::move(kvm));
 
   physical_address memory = first_vm_memory;
-  unsigned first_vcpu = 0;
   for (const vm_config& vm : config.vms) {
     models::kernel_config g = kernel_settings(vm.guest.scheduler, vm.vcpus, vm.guest.hz);
     g.name = vm.name;
     g.locks = *models::lock_kind_named(vm.guest.lock);
     g.apic = vm.guest.apic;
     g.ipi_shorthands = vm.guest.ipi_shorthands;
-    if (models::find_interrupt_path(config.host.interrupt_path)->pinned) g.ipi_vector_shift = guest_vector_shift;
+    if (kvm_->config().interrupt_path.entry().pinned) g.ipi_vector_shift = guest_vector_shift;
     g.memory_base = memory;
     g.memory_bytes = vm.memory.bytes;
     memory += (vm.memory.bytes + 0xFFF) & ~std::uint64_t{0xFFF};
@@ -136,9 +132,7 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
     v.vcpus = vm.vcpus;
     v.apic = guest.apic().mode();
     v.boot = [&guest](unsigned index) -> cpu::strand& { return guest.boot_cpu(index); };
-    for (unsigned i = 0; i < vm.vcpus; ++i)
-      v.affinity.push_back(placement_of(config.host.placement, hardware_->cpus(), first_vcpu, i));
-    first_vcpu += vm.vcpus;
+    v.guest = &guest;
     kvm_->add(std::move(v));
   }
   // On bare metal the host stays switched off.

@@ -15,8 +15,8 @@ struct execution_options {
   std::function<void(double done, cycles now)> progress;
   /// Asked after every simulated millisecond at the latest; true ends the run with execution_interrupted.
   std::function<bool()> stop;
-  models::spin_policy_maker make_policy;  ///< when set, makes the host's spin policy instead of the name
-  bool bare = false;                      ///< never under SystemC
+  selection<models::spin_policy_entry> spin_policy;  ///< when set, takes the place of the host's spin policy
+  bool bare = false;                                 ///< never under SystemC
 };
 
 /// `stop` said so.

@@ -19,7 +19,6 @@ using vmxsys::platform::run_result;
 
 class first_preempted final : public spin_policy {
  public:
-  const char* name() const noexcept override { return "first_preempted"; }
   cpu::program on_spin(spin_context& ctx) override {
     for (unsigned i = 0; i < ctx.vcpus(); ++i) {
       if (i == ctx.me()) continue;
@@ -29,22 +28,33 @@ class first_preempted final : public spin_policy {
   }
 };
 
+const spin_policy_entry first_preempted_entry = entry_without<spin_policy_entry>(
+    "first_preempted", "yields to the first sibling that was preempted", "",
+    [](const void*) -> std::unique_ptr<spin_policy> { return std::make_unique<first_preempted>(); });
+
+const spin_policy_entry nothing_entry = entry_without<spin_policy_entry>(
+    "nothing", "makes no policy", "", [](const void*) { return std::unique_ptr<spin_policy>{}; });
+
 /// Names a vCPU that is not there, by one function of the context or another.
 class off_by_one final : public spin_policy {
  public:
   explicit off_by_one(int way) : way_{way} {}
-  const char* name() const noexcept override { return "off_by_one"; }
   cpu::program on_spin(spin_context& ctx) override {
     const unsigned n = ctx.vcpus();
     if (way_ == 0) co_await ctx.check(n);
     if (way_ == 1) co_await ctx.yield_to(n);
-    if (way_ == 2) ctx.in_spin_loop(n) = true;
-    if (way_ == 3) ctx.dy_eligible(n) = true;
+    if (way_ == 2) static_cast<void>(ctx.ipis(n));
+    if (way_ == 3) static_cast<void>(ctx.host_cpu(n));
   }
 
  private:
   int way_;
 };
+
+const spin_policy_entry off_by_one_entry = entry_without<spin_policy_entry>(
+    "off_by_one", "names a vCPU that is not there", "", [](const void* way) -> std::unique_ptr<spin_policy> {
+      return std::make_unique<off_by_one>(*static_cast<const int*>(way));
+    });
 
 run_config storm() {
   const platform::loaded_config loaded = platform::load_config_text(R"({
@@ -60,7 +70,7 @@ run_config storm() {
 TEST(own_policy, runs_without_an_edit_of_the_tree) {
   execution_options how;
   how.bare = true;
-  how.make_policy = [] { return std::make_unique<first_preempted>(); };
+  how.spin_policy = {first_preempted_entry, nullptr};
   const run_result r = execute(storm(), how);
   EXPECT_EQ(r.policy, "first_preempted");
   EXPECT_GT(r.ple_exits, 0u);
@@ -73,7 +83,7 @@ TEST(own_policy, runs_without_an_edit_of_the_tree) {
 TEST(own_policy, none_made_is_an_error) {
   execution_options how;
   how.bare = true;
-  how.make_policy = [] { return std::unique_ptr<spin_policy>{}; };
+  how.spin_policy = {nothing_entry, nullptr};
   EXPECT_THROW(execute(storm(), how), std::invalid_argument);
 }
 
@@ -81,7 +91,7 @@ TEST(own_policy, a_vcpu_that_is_not_there_is_named) {
   for (int way = 0; way < 4; ++way) {
     execution_options how;
     how.bare = true;
-    how.make_policy = [way] { return std::make_unique<off_by_one>(way); };
+    how.spin_policy = {off_by_one_entry, std::make_shared<const int>(way)};
     try {
       execute(storm(), how);
       ADD_FAILURE() << "way " << way;
