@@ -12,6 +12,8 @@
 namespace {
 
 using namespace vmxsys::platform;
+using vmxsys::byte_size, vmxsys::duration, vmxsys::edit_distance, vmxsys::nearest, vmxsys::parse_byte_size,
+    vmxsys::parse_duration;
 namespace fs = std::filesystem;
 
 constexpr const char* good = R"({
