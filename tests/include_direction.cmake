@@ -6,7 +6,9 @@ cmake_minimum_required(VERSION 3.25)
 #   (c) SystemC is included by sc_* files only, Boost not left of cpu;
 #   (d) every file lies in one of the room's folders, and a folder sees itself and the folders to its left;
 #   (e) headers in detail/ are included by the folder around them only, and by no public header;
-#   (f) the own folder is spelled with quotes, every other with angle brackets.
+#   (f) the own folder is spelled with quotes, every other with angle brackets;
+#   (g) a public header in a sub-folder of a folder includes no header of the folder itself: it declares an interface
+#       that the folder calls, and the sources beside it implement that.
 string(REPLACE "|" ";" all "${ALL}")
 string(REPLACE "|" ";" visible "${VISIBLE}")
 string(REPLACE "|" ";" roots "${ROOTS}")
@@ -102,6 +104,12 @@ foreach(file IN LISTS files)
       folder_of("${included}" other_folder other_place)
       if(other_place GREATER place)
         list(APPEND errors "${file}: ${line}: ${other_folder} lies to the right of ${folder}")
+      endif()
+      get_filename_component(other_directory "${included}" DIRECTORY)
+      set(core "${SOURCE_DIR}/${ROOM}/${folder}")
+      if(name MATCHES "[.]hpp$" AND NOT directory MATCHES "/detail$" AND NOT directory STREQUAL core AND
+         other_directory STREQUAL core)
+        list(APPEND errors "${file}: ${line}: an interface below ${folder} does not see it")
       endif()
       if(included MATCHES "/detail/")
         if(NOT other_folder STREQUAL folder)

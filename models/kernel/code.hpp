@@ -18,6 +18,7 @@ inline constexpr auto schedule = kernel_text("__schedule", 0x4000, bucket::sched
 inline constexpr auto finish_task_switch = kernel_text("finish_task_switch", 0x4800, bucket::scheduler);
 inline constexpr auto try_to_wake_up = kernel_text("try_to_wake_up", 0x5000, bucket::scheduler);
 inline constexpr auto yield_to = kernel_text("yield_to", 0x6000, bucket::scheduler);
+inline constexpr auto do_sched_yield = kernel_text("do_sched_yield", 0x6800, bucket::scheduler);
 inline constexpr auto load_balance = kernel_text("load_balance", 0x7000, bucket::scheduler);
 inline constexpr auto scheduler_tick = kernel_text("scheduler_tick", 0x8000, bucket::scheduler);
 inline constexpr auto irq_enter = kernel_text("irq_enter", 0x9000, bucket::interrupt);

@@ -153,6 +153,8 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   void cancel_sleep(thread& self) { self.state = thread_state::runnable; }
   /// yield_to() of kernel/sched/core.c for the current thread; >0 accepted, 0 refused, <0 -ESRCH.
   cpu::task<int> yield_to(thread& target, bool preempt, yield_to_rules rules = {});
+  /// sched_yield() for the current thread: the policy moves it back, and picks.
+  cpu::program yield();
   /// Runs `call` on a CPU in interrupt context and waits for it, spinning; on this CPU it just runs, with interrupts
   /// off, and on one that is not up it does not. Interrupts must be on: two CPUs that call each other with interrupts
   /// off would wait for ever (smp_call_function_single).

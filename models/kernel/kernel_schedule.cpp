@@ -220,6 +220,17 @@ cpu::task<int> kernel::yield_to(thread& target, bool preempt, yield_to_rules rul
   co_return kernel_result(done.outcome);
 }
 
+cpu::program kernel::yield() {
+  auto here = co_await isa::in(code::do_sched_yield);
+  const bool enabled = co_await irq_save();
+  const unsigned cpu = index_of(co_await isa::this_cpu());
+  co_await cpus_[cpu].queue_lock->acquire();
+  policy_->yield(cpu, now_ns());
+  co_await cpus_[cpu].queue_lock->release();
+  co_await schedule();
+  co_await irq_restore(enabled);
+}
+
 // Looks for a thread to take over from a longer queue. With newly_idle the own lock is held on entry and on return, but
 // not while looking; with periodic it is not.
 cpu::task<bool> kernel::pull_task(per_cpu& p, balance_reason why) {

@@ -2,7 +2,6 @@
 
 #include <stdexcept>
 
-#include <vmxsys/apic/virtualization/posted_interrupts.hpp>
 #include <vmxsys/models/kvm/interrupts/msr_bitmap.hpp>
 
 #include "detail/kvm_code.hpp"
@@ -13,29 +12,20 @@ namespace isa = cpu::isa;
 
 namespace {
 
-void require(const char* what, const std::string& name, std::span<const required_control> needed,
-             const vmx::capabilities& caps) {
-  if (const vmx::control_info* missing = first_missing(needed, caps))
-    throw std::invalid_argument(std::string{what} + " '" + name + "' needs \"" + missing->name +
+/// What a selection makes; with `caps`, if the processor has the controls that it needs.
+template <class Entry>
+auto made(const selection<Entry>& chosen, const char* kind) {
+  auto thing = chosen.make();
+  if (!thing) throw std::invalid_argument(std::string{kind} + " '" + chosen.name() + "' made nothing");
+  return thing;
+}
+
+template <class Entry>
+auto made(const selection<Entry>& chosen, const char* kind, const vmx::capabilities& caps) {
+  if (const vmx::control_info* missing = vmx::first_missing(chosen.entry().needs, caps))
+    throw std::invalid_argument(std::string{kind} + " '" + chosen.name() + "' needs \"" + missing->name +
                                 "\", which the processor does not have");
-}
-
-std::unique_ptr<interrupt_path> make_path(const std::string& name, const vmx::capabilities& caps) {
-  const interrupt_path_entry* found = find_interrupt_path(name);
-  if (found == nullptr) throw std::invalid_argument("unknown interrupt path '" + name + "'");
-  require("interrupt path", name, found->needs, caps);
-  return found->make();
-}
-
-std::unique_ptr<timer_backend> make_timers(const std::string& name, const vmx::capabilities& caps,
-                                           const interrupt_path& path) {
-  const timer_backend_entry* found = find_timer_backend(name);
-  if (found == nullptr) throw std::invalid_argument("unknown timer backend '" + name + "'");
-  require("timer backend", name, found->needs, caps);
-  if (found->needs_posting && !path.posts())
-    throw std::invalid_argument("timer backend '" + name + "' needs an interrupt path that posts, not '" + path.name() +
-                                "'");
-  return found->make();
+  return made(chosen, kind);
 }
 
 }  // namespace
@@ -43,23 +33,23 @@ std::unique_ptr<timer_backend> make_timers(const std::string& name, const vmx::c
 kvm::kvm(kernel& host, kvm_config config)
     : host_{host},
       config_{std::move(config)},
-      policy_{config_.make_policy ? config_.make_policy() : make_spin_policy(config_.spin_policy)},
-      path_{make_path(config_.interrupt_path, host.hardware().config().capabilities)},
-      timers_{make_timers(config_.timer_backend, host.hardware().config().capabilities, *path_)} {
-  if (!policy_)
-    throw std::invalid_argument(config_.make_policy ? "make_policy made no spin policy"
-                                                    : "unknown spin policy '" + config_.spin_policy + "'");
+      policy_{made(config_.spin_policy, "spin policy")},
+      halts_{made(config_.halt_policy, "halt policy")},
+      path_{made(config_.interrupt_path, "interrupt path", host.hardware().config().capabilities)},
+      timers_{made(config_.timer_backend, "timer backend", host.hardware().config().capabilities)},
+      fast_paths_{path_->fast_paths()},
+      affinity_{made(config_.vcpu_affinity, "vCPU affinity")} {
+  if (config_.timer_backend.entry().needs_posting && !path_->posts())
+    throw std::invalid_argument(std::string{"timer backend '"} + config_.timer_backend.name() +
+                                "' needs an interrupt path that posts, not '" + config_.interrupt_path.name() + "'");
+  timers_->validate_host(host);
   for (unsigned i = 0; i < host.cpus(); ++i) vmxon_regions_.push_back(host.memory().take(4096, 4096));
   current_vmcs_.assign(host.cpus(), 0);
   msr_bitmap_ = host.memory().take(4096, 4096);
-  msr_bitmap{host.hardware().physical(), msr_bitmap_}.intercept_all();
+  models::msr_bitmap{host.hardware().physical(), msr_bitmap_}.intercept_all();
   host.on_cpu_up = [this](unsigned cpu) { return enable_on(cpu); };
   host.on_vector = [this](unsigned cpu, std::uint8_t vector) { return host_interrupt(cpu, vector); };
-  if (!path_->posts()) return;
-  if (config_.housekeeping_cpu >= host.cpus()) throw std::invalid_argument("the host has no such housekeeping CPU");
-  running_.assign(host.cpus(), no_vcpu);
-  waiting_.resize(host.cpus());
-  for (waiters& w : waiting_) w.lock = host.make_lock();
+  if (path_->posts()) posted_ = std::make_unique<posted_vcpus>(host);
 }
 
 kvm::~kvm() = default;
@@ -81,79 +71,28 @@ cpu::program kvm::host_interrupt(unsigned cpu, std::uint8_t vector) {
 }
 
 virtual_machine& kvm::add(virtual_machine_config config) {
-  vms_.push_back(std::make_unique<virtual_machine>(*this, static_cast<unsigned>(vms_.size()), std::move(config)));
+  auto vm = std::make_unique<virtual_machine>(*this, static_cast<unsigned>(vms_.size()), std::move(config));
+  path_->validate_vm(*vm);
+  path_->init_vm(*vm);
+  vm->cpu(0).power_on();
+  vms_.push_back(std::move(vm));
   return *vms_.back();
 }
 
-virtual_machine::virtual_machine(kvm& of, unsigned number, virtual_machine_config config)
-    : kvm_{of}, number_{number}, config_{std::move(config)} {
-  for (unsigned i = 0; i < config_.vcpus; ++i) vcpus_.push_back(std::make_unique<vcpu>(*this, i));
-  for (unsigned i = 0; i < config_.vcpus; ++i) {
-    vcpu& v = *vcpus_[i];
-    v.thread_ = &of.host().add_thread(
-        "CPU " + std::to_string(i) + "/KVM", [&v](thread&) { return v.run(); }, code::vcpu_enter_guest,
-        i < config_.affinity.size() ? config_.affinity[i] : std::vector<unsigned>{});
-    v.thread_->notifier = &v;
-    v.thread_->extended_state = true;
-    v.thread_->address_space = number + 1;
-    v.thread_->entity->group = number + 1;
-  }
-  of.path().prepare(*this);
-  vcpus_[0]->state_ = vcpu::mp_state::runnable;
-  config_.affinity = {};  // the threads have it
+std::unique_ptr<timer_advance> kvm::make_timer_advance() const {
+  return config_.timer_advance.make(host_.config().tsc_khz);
 }
 
-apic::remapping_entry virtual_machine::connect_device_interrupt(unsigned vcpu, std::uint8_t vector, bool bypass,
-                                                                unsigned host_cpu) {
-  models::vcpu& target = *vcpus_.at(vcpu);
-  apic::remapping_entry entry;
-  entry.present = true;
-  if (bypass && target.posts()) {
-    devices_post_ = true;
-    entry.posted = true;
-    entry.vector = vector;
-    entry.descriptor = target.virtual_apic_->descriptor;
-    return entry;
-  }
-  if (kvm_.device_interrupts_.size() == kvm::device_vectors)
-    throw std::length_error("the host has no vector left for a device");
-  entry.vector = static_cast<std::uint8_t>(kvm::first_device_vector + kvm_.device_interrupts_.size());
-  entry.destination = kvm_.host_.apic_mode() == apic::apic_mode::xapic ? host_cpu << 8 : host_cpu;
-  kvm_.device_interrupts_.push_back({&target, vector});
-  return entry;
+std::vector<unsigned> kvm::affinity_of(unsigned vcpu) const {
+  unsigned before = 0;
+  for (const auto& vm : vms_) before += vm->vcpus();
+  return affinity_->cpus_of({host_.cpus(), static_cast<unsigned>(vms_.size()), vcpu, before});
 }
 
-vcpu::vcpu(virtual_machine& of, unsigned index)
-    : vm_{of},
-      index_{index},
-      apic_{index, index == 0, of.hypervisor().host().hardware().config().timer_clock},
-      vmcs_{of.hypervisor().host().memory().take(4096, 4096)},
-      line_{&of.hypervisor().host().hardware().physical().word_at(of.hypervisor().host().memory().take(64, 64))},
-      window_{ple_window_era::vmx, of.hypervisor().config().ple_window} {
-  kvm& k = of.hypervisor();
-  const bool x2apic = of.apic_mode() == apic::apic_mode::x2apic;
-  if (x2apic) apic_.enter_x2apic();
-  if (k.path_->posts() || !x2apic) make_virtual_apic();
-  const timer_advance_rules& advance = of.hypervisor().config().timer_advance;
-  if (advance.how != timer_advance_rules::kind::off) advance_ = std::make_unique<timer_advance>(advance);
-}
-
-void vcpu::make_virtual_apic() {
-  kvm& k = vm_.kvm_;
-  cpu::memory& memory = k.host_.hardware().physical();
-  const physical_address page = k.host_.memory().take(4096, 4096);
-  virtual_apic_ = std::make_unique<virtual_apic_memory>(virtual_apic_memory{.page = {memory, page}});
-  virtual_apic_memory& m = *virtual_apic_;
-  show_registers();
-  if (!k.path_->posts()) return;
-  namespace layout = apic::posted_interrupt_descriptor;
-  m.number = static_cast<std::uint16_t>(k.numbered_.size());
-  k.numbered_.push_back(this);
-  m.descriptor = k.host_.memory().take(layout::bytes, layout::bytes);
-  for (unsigned w = 0; w < layout::pir_words; ++w) m.pir[w] = &memory.word_at(layout::pir_word(m.descriptor, w));
-  m.info = &memory.word_at(m.descriptor + layout::information);
-  m.info->initialise(apic::encode(apic::descriptor_info{false, true, posting_vector::notification, 0}));
-  m.mode = &memory.word_at(k.host_.memory().take(64, 64));
+std::uint8_t kvm::add_device_interrupt(vcpu& target, std::uint8_t vector) {
+  if (device_interrupts_.size() == device_vectors) throw std::length_error("the host has no vector left for a device");
+  device_interrupts_.push_back({&target, vector});
+  return static_cast<std::uint8_t>(first_device_vector + device_interrupts_.size() - 1);
 }
 
 }  // namespace vmxsys::models

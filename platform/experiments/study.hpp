@@ -2,9 +2,9 @@
 #include <iosfwd>
 #include <vector>
 
-#include <vmxsys/vmx/base/parameter.hpp>
 #include <vmxsys/platform/run/options.hpp>
 #include <vmxsys/platform/run/output_file.hpp>
+#include <vmxsys/vmx/base/parameter.hpp>
 
 namespace vmxsys::platform {
 

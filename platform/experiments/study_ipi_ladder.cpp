@@ -97,7 +97,7 @@ std::vector<ipi_rung> ipi_rungs(const run_config& base) {
   virtualized("posted", "x2apic_cluster", "posted, x2APIC cluster", "an exit for each 16 targets");
   virtualized("posted", "x2apic_physical", "posted, fast path",
               "the exit goes back in with interrupts off (Linux v6.12)")
-      .exit_fast_paths = true;
+      .interrupt_path.set("exit_fast_paths", true);
   virtualized("ipi_virtualized", "x2apic_physical", nobody_exits, "the processor posts: nobody exits");
   return rungs;
 }

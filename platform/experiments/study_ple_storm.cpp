@@ -24,7 +24,7 @@ std::vector<ple_storm_case> ple_storm_cases(const run_config& base) {
       for (const char* policy : policies) {
         if (grow == 0 && std::string_view{policy} == "none") continue;  // without PLE there is no window
         ple_storm_case c{placement, grow, policy, base};
-        c.config.host.placement = placement;
+        c.config.host.vcpu_affinity = placement;
         c.config.host.ple_window_grow = grow;
         c.config.host.spin_policy = policy;
         cases.push_back(std::move(c));

@@ -35,7 +35,8 @@ void refuse_swept(const std::vector<std::string>& overrides, const run_config& b
                   std::vector<config_error>& errors) {
   const run_config shipped = load_config_text(ple_storm_configuration()).config;
   refuse_override(overrides, "host.spin_policy", base.host.spin_policy != shipped.host.spin_policy, "host", errors);
-  refuse_override(overrides, "host.placement", base.host.placement != shipped.host.placement, "host", errors);
+  refuse_override(overrides, "host.vcpu_affinity", base.host.vcpu_affinity != shipped.host.vcpu_affinity, "host",
+                  errors);
   refuse_override(overrides, "host.ple_window_grow", base.host.ple_window_grow != shipped.host.ple_window_grow, "host",
                   errors);
 }

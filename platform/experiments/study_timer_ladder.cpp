@@ -43,18 +43,17 @@ std::vector<timer_rung> timer_rungs(const run_config& base) {
   run_config& bare = add("bare metal", "no hypervisor", "injected", "preemption_timer");
   bare.bare_metal = true;
   bare.machine.sockets = bare.machine.cores = bare.machine.threads = 1;
-  bare.host.housekeeping_cpu = 0;
   add("hrtimer", "a timer of the host on the same CPU: its interrupt makes the guest exit", "injected", "hrtimer");
   add("preemption timer", "the VMX-preemption timer while the guest runs, a timer of the host while it is halted",
       "injected", "preemption_timer");
   add("preemption timer, adaptive", "the same, let expire early by what it was late before", "injected",
       "preemption_timer")
-      .host.timer_advance.name = "adaptive";
+      .host.timer_advance = "adaptive";
   add("hrtimer, APICv", "with APIC virtualization: the EOI does not exit", "posted", "hrtimer");
   add("preemption timer, APICv", "with APIC virtualization: the EOI does not exit", "posted", "preemption_timer");
   add("preemption timer, fast path", "the same; exits go back in with interrupts off (Linux v6.12)", "posted",
       "preemption_timer")
-      .host.exit_fast_paths = true;
+      .host.interrupt_path.set("exit_fast_paths", true);
   add("posted from another CPU",
       "a timer of the host posts from a housekeeping CPU, which sleeps meanwhile (Linux v5.3)", "posted", "posted");
   add("APIC-timer virtualization", "the processor keeps the guest's deadline", "posted", "apic_timer_virtualization");
@@ -75,7 +74,7 @@ std::vector<timer_publication> timer_publications(const run_config& base) {
     p.config.vms[0].workload.set("ahead", duration::from_cycles(200'000));
     p.config.host.interrupt_path = "posted";
     p.config.host.timer_backend = backend;
-    p.config.host.timer_advance.name = advance;
+    p.config.host.timer_advance = advance;
     all.push_back(std::move(p));
   };
   add("hrtimer", 5700, "hrtimer", "off");
@@ -234,7 +233,7 @@ int study_timer_ladder(const options& what, const output_directory* directory, s
   const loaded_config base = load_config_text(study_configuration("timer_ladder"), what.overrides, "timer_ladder.json");
   std::vector<config_error> errors = base.errors;
   for (const char* path : {"bare_metal", "host.interrupt_path", "host.timer_backend", "host.timer_advance",
-                           "host.exit_fast_paths", "vms[0].workload.halted"})
+                           "host.interrupt_path.exit_fast_paths", "vms[0].workload.halted"})
     refuse_override(what.overrides, path, false, "", errors);
   timer_ladder_output s;
   if (errors.empty()) {

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include <vmxsys/models/kvm/interrupts/interrupt_path.hpp>
-#include <vmxsys/models/kvm/timers/timer_backend.hpp>
 #include <vmxsys/vmx/vmcs/capability.hpp>
 
 namespace vmxsys::platform {
@@ -50,29 +48,39 @@ std::string quoted(const component<Entry>& c, const catalogue<Entry>& from) {
   return '"' + std::string{entry_of(c, from).name} + '"';
 }
 
+/// The machine that options are for.
+struct clock_and_cpus {
+  std::uint64_t tsc_khz;
+  std::uint64_t cpus;  ///< logical CPUs
+};
+
 /// Options that are legal each for itself: of each other, and on a machine with this clock.
-void check_options(const entry& of, const settings& given, const std::string& path, std::uint64_t tsc_khz,
+void check_options(const entry& of, const settings& given, const std::string& path, const clock_and_cpus& on,
                    combinations& found) {
   const std::shared_ptr<void> options = options_of(of, given);
   const auto at = [&](std::string_view option) { return path + '.' + std::string{option}; };
   const auto no_cycle = [&](const std::string& where, const std::optional<duration>& d) {
-    if (d && d->to_cycles(tsc_khz) == cycles{0})
+    if (d && d->to_cycles(on.tsc_khz) == cycles{0})
       found.fault(where, d->to_string(), "shorter than one cycle", {"machine.preset"});
   };
   for (const parameter& p : of.parameters) {
     const parameter_value value = p.value(options.get());
     const auto* d = std::get_if<distribution>(&value.held);
     if (d != nullptr) {
-      if (const auto fault = fault_of(*d, tsc_khz))
+      if (const auto fault = fault_of(*d, on.tsc_khz))
         found.fault(fault->member.empty() ? at(p.name) : at(p.name) + '.' + fault->member, "", fault->reason);
     }
+    if (const auto* n = std::get_if<std::uint64_t>(&value.held); n != nullptr && p.unit == std::string_view{"CPU"})
+      if (*n >= on.cpus)
+        found.fault(at(p.name), std::to_string(*n),
+                    "the machine has " + std::to_string(on.cpus) + " logical CPUs, numbered from 0", {"machine"});
     if (!p.whole_cycle) continue;
     if (const auto* one = std::get_if<duration>(&value.held)) no_cycle(at(p.name), *one);
     if (d != nullptr) no_cycle(at(p.name), d->mean ? d->mean : d->max);
   }
   if (of.check == nullptr) return;
   std::vector<option_fault> faults;
-  of.check(options.get(), tsc_khz, faults);
+  of.check(options.get(), on.tsc_khz, faults);
   for (const option_fault& f : faults) {
     const parameter* p = of.parameters.find(f.option);
     found.fault(at(f.option), p == nullptr ? "" : p->value(options.get()).to_string(), f.reason,
@@ -82,16 +90,16 @@ void check_options(const entry& of, const settings& given, const std::string& pa
 
 template <class Entry>
 void check_options(const component<Entry>& c, const catalogue<Entry>& from, const std::string& path,
-                   std::uint64_t tsc_khz, combinations& found) {
-  check_options(entry_of(c, from), c.options, path, tsc_khz, found);
+                   const clock_and_cpus& on, combinations& found) {
+  check_options(entry_of(c, from), c.options, path, on, found);
 }
 
 /// What a choice needs of the processor, and which presets would have it.
-void check_controls(const std::vector<models::required_control>& needed, const run_config& config,
-                    const std::string& path, const std::string& value, combinations& found) {
+void check_controls(vmx::required_controls needed, const run_config& config, const std::string& path,
+                    const std::string& value, combinations& found) {
   const auto missing_from = [&](const preset& p) -> const vmx::control_info* {
     const vmx::capability_row* row = vmx::find_capability_row(p.capabilities);
-    return row == nullptr ? nullptr : models::first_missing(needed, row->values);
+    return row == nullptr ? nullptr : vmx::first_missing(needed, row->values);
   };
   const preset* hardware = find_preset(config.machine.preset);
   const vmx::control_info* missing = hardware == nullptr ? nullptr : missing_from(*hardware);
@@ -99,7 +107,7 @@ void check_controls(const std::vector<models::required_control>& needed, const r
   std::string others;
   for (const preset& p : presets())
     if (missing_from(p) == nullptr) others += (others.empty() ? "" : ", ") + p.name;
-  found.fault(path, '"' + value + '"',
+  found.fault(path, value,
               "preset \"" + hardware->name + "\" (capabilities \"" + hardware->capabilities + "\") has no \"" +
                   missing->name + "\"; presets that have what it needs: " + (others.empty() ? "none" : others),
               {"machine.preset"});
@@ -117,47 +125,46 @@ void check_apic(const component<models::apic_driver_entry>& driver, const catalo
 /// Interrupt path and timer backend: of each other, of the processor and of the machines' shape.
 void check_interrupts(const run_config& config, const catalogues& from, combinations& found) {
   const host_config& host = config.host;
-  const models::interrupt_path_entry* path = models::find_interrupt_path(host.interrupt_path);
-  const models::timer_backend_entry* timers = models::find_timer_backend(host.timer_backend);
-  if (path != nullptr) check_controls(path->needs, config, "host.interrupt_path", host.interrupt_path, found);
-  if (timers != nullptr) check_controls(timers->needs, config, "host.timer_backend", host.timer_backend, found);
-  const bool posts = path != nullptr && path->posts;
+  const models::interrupt_path_entry& path = entry_of(host.interrupt_path, from.interrupt_paths);
+  const models::timer_backend_entry& timers = entry_of(host.timer_backend, from.timer_backends);
+  const std::string path_name = quoted(host.interrupt_path, from.interrupt_paths);
+  check_controls(path.needs, config, "host.interrupt_path", path_name, found);
+  check_controls(timers.needs, config, "host.timer_backend", quoted(host.timer_backend, from.timer_backends), found);
   std::string posting;
-  for (const models::interrupt_path_entry& p : models::interrupt_paths())
-    if (p.posts) posting += (posting.empty() ? "" : ", ") + std::string{p.name};
-  if (path != nullptr && timers != nullptr && timers->needs_posting && !posts)
-    found.fault("host.timer_backend", '"' + host.timer_backend + '"',
-                "needs an interrupt_path that posts (" + posting + "), not \"" + host.interrupt_path + '"',
-                {"host.interrupt_path"});
-  if (path != nullptr && host.exit_fast_paths && !posts)
-    found.fault("host.exit_fast_paths", "true",
-                "needs an interrupt_path that posts (" + posting + "), not \"" + host.interrupt_path + '"',
-                {"host.interrupt_path"});
-  if (host.housekeeping_cpu >= logical_cpus(config.machine))
-    found.fault("host.housekeeping_cpu", std::to_string(host.housekeeping_cpu),
-                "the machine has " + std::to_string(logical_cpus(config.machine)) + " logical CPUs, numbered from 0",
-                {"machine"});
-  if (path == nullptr || !path->pinned) return;
-  if (host.placement != "spread")
-    found.fault("host.placement", '"' + host.placement + '"',
-                "interrupt_path \"" + host.interrupt_path + "\" needs \"spread\": vCPU i on CPU i",
-                {"host.interrupt_path"});
+  for (const models::interrupt_path_entry* p : from.interrupt_paths)
+    if (p->posts) posting += (posting.empty() ? "" : ", ") + std::string{p->name};
+  if (timers.needs_posting && !path.posts)
+    found.fault("host.timer_backend", quoted(host.timer_backend, from.timer_backends),
+                "needs an interrupt_path that posts (" + posting + "), not " + path_name, {"host.interrupt_path"});
+  if (!path.pinned) return;
+  const models::vcpu_affinity_entry& affinity = entry_of(host.vcpu_affinity, from.vcpu_affinities);
+  const auto binds_in_order = [&](const models::vcpu_affinity_entry& e) {
+    const auto rule = e.make(options_of(e, host.vcpu_affinity.options).get());
+    for (unsigned i = 0; i < 2; ++i)
+      if (rule->cpus_of({.cpus = 4, .vm = 0, .vcpu = i, .before = 0}) != std::vector<unsigned>{i}) return false;
+    return true;
+  };
+  if (!binds_in_order(affinity)) {
+    std::string others;
+    for (const models::vcpu_affinity_entry* e : from.vcpu_affinities)
+      if (binds_in_order(*e)) others += (others.empty() ? "" : ", ") + std::string{"\""} + e->name + '"';
+    found.fault("host.vcpu_affinity", quoted(host.vcpu_affinity, from.vcpu_affinities),
+                "interrupt_path " + path_name + " needs vCPU i on CPU i: " + others, {"host.interrupt_path"});
+  }
   if (entry_of(config.host.apic, from.apic_drivers).mode != apic::apic_mode::x2apic)
     found.fault("host.apic", quoted(config.host.apic, from.apic_drivers),
-                "interrupt_path \"" + host.interrupt_path + "\" needs a host in x2APIC mode", {"host.interrupt_path"});
+                "interrupt_path " + path_name + " needs a host in x2APIC mode", {"host.interrupt_path"});
   if (config.vms.size() > 1)
     found.fault("vms", std::to_string(config.vms.size()) + " virtual machines",
-                "interrupt_path \"" + host.interrupt_path + "\" is for one that has its CPUs to itself",
-                {"host.interrupt_path"});
+                "interrupt_path " + path_name + " is for one that has its CPUs to itself", {"host.interrupt_path"});
   for (std::size_t i = 0; i < config.vms.size(); ++i) {
     const std::string vm = "vms[" + std::to_string(i) + ']';
     if (config.vms[i].vcpus > logical_cpus(config.machine))
       found.fault(vm + ".vcpus", std::to_string(config.vms[i].vcpus),
-                  "interrupt_path \"" + host.interrupt_path + "\" needs a CPU for each of them", {"machine"});
+                  "interrupt_path " + path_name + " needs a CPU for each of them", {"machine"});
     if (entry_of(config.vms[i].guest.apic, from.apic_drivers).mode != apic::apic_mode::x2apic)
       found.fault(vm + ".guest.apic", quoted(config.vms[i].guest.apic, from.apic_drivers),
-                  "interrupt_path \"" + host.interrupt_path + "\" needs a guest in x2APIC mode",
-                  {"host.interrupt_path"});
+                  "interrupt_path " + path_name + " needs a guest in x2APIC mode", {"host.interrupt_path"});
   }
 }
 
@@ -170,6 +177,7 @@ void check_combinations(const run_config& config, const catalogues& from, const 
 
   const preset* hardware = find_preset(machine.preset);
   const std::uint64_t tsc_khz = tsc_khz_of(config);
+  const clock_and_cpus on{tsc_khz, logical_cpus(machine)};
 
   if (config.until.to_cycles(tsc_khz) == cycles{0}) {
     found.fault("until", config.until.to_string(), "shorter than one cycle", {"machine.preset"});
@@ -201,10 +209,10 @@ void check_combinations(const run_config& config, const catalogues& from, const 
                   {"machine.preset"});
     }
   }
-  check_options(machine.detector, from.spin_detectors, "machine.detector", tsc_khz, found);
+  check_options(machine.detector, from.spin_detectors, "machine.detector", on, found);
   for (std::size_t i = 0; i < machine.observers.size(); ++i)
     check_options(machine.observers[i].detector, from.spin_detectors, "machine.observers[" + std::to_string(i) + ']',
-                  tsc_khz, found);
+                  on, found);
 
   check_apic(config.host.apic, from.apic_drivers, cpus, "host.apic", {"machine"}, found);
   check_interrupts(config, from, found);
@@ -213,7 +221,15 @@ void check_combinations(const run_config& config, const catalogues& from, const 
     found.fault("host.ple_window_max", std::to_string(config.host.ple_window_max),
                 "smaller than ple_window (" + std::to_string(config.host.ple_window) + ")", {"host.ple_window"});
   }
-  check_options(config.host.scheduler, from.schedulers, "host.scheduler", tsc_khz, found);
+  const host_config& host = config.host;
+  check_options(host.scheduler, from.schedulers, "host.scheduler", on, found);
+  check_options(host.spin_policy, from.spin_policies, "host.spin_policy", on, found);
+  check_options(host.halt_policy, from.halt_policies, "host.halt_policy", on, found);
+  check_options(host.interrupt_path, from.interrupt_paths, "host.interrupt_path", on, found);
+  check_options(host.timer_backend, from.timer_backends, "host.timer_backend", on, found);
+  check_options(host.timer_advance, from.timer_advances, "host.timer_advance", on, found);
+  check_options(host.vcpu_affinity, from.vcpu_affinities, "host.vcpu_affinity", on, found);
+  check_options(host.idle, from.idle_drivers, "host.idle", on, found);
 
   if (config.bare_metal && (config.vms.size() != 1 || config.vms[0].vcpus != cpus)) {
     found.fault("bare_metal", "true",
@@ -235,10 +251,11 @@ void check_combinations(const run_config& config, const catalogues& from, const 
         break;
       }
     }
-    check_options(vm.guest.scheduler, from.schedulers, path + ".guest.scheduler", tsc_khz, found);
-    check_options(vm.guest.lock, from.locks, path + ".guest.lock", tsc_khz, found);
+    check_options(vm.guest.scheduler, from.schedulers, path + ".guest.scheduler", on, found);
+    check_options(vm.guest.idle, from.idle_drivers, path + ".guest.idle", on, found);
+    check_options(vm.guest.lock, from.locks, path + ".guest.lock", on, found);
     check_apic(vm.guest.apic, from.apic_drivers, vm.vcpus, path + ".guest.apic", {path + ".vcpus"}, found);
-    check_options(vm.workload, from.workloads, path + ".workload", tsc_khz, found);
+    check_options(vm.workload, from.workloads, path + ".workload", on, found);
     const models::workload_entry& work = entry_of(vm.workload, from.workloads);
     if (work.check_vm != nullptr) {
       std::vector<option_fault> faults;

@@ -2,9 +2,6 @@
 
 #include <boost/json.hpp>
 
-#include <vmxsys/models/kvm/interrupts/interrupt_path.hpp>
-#include <vmxsys/models/kvm/spin/spin_policy.hpp>
-#include <vmxsys/models/kvm/timers/timer_backend.hpp>
 #include <vmxsys/platform/config/json_text.hpp>
 
 namespace vmxsys::platform {
@@ -15,37 +12,7 @@ std::vector<choice> preset_choices() {
   return all;
 }
 
-std::vector<choice> spin_policy_choices() {
-  std::vector<choice> all;
-  for (const models::spin_policy_entry& p : models::spin_policies())
-    all.push_back(
-        {p.name, std::string{p.description} + (*p.kernel == '\0' ? "" : std::string{" (Linux "} + p.kernel + ")")});
-  return all;
-}
-
-std::vector<choice> interrupt_path_choices() {
-  std::vector<choice> all;
-  for (const models::interrupt_path_entry& p : models::interrupt_paths()) all.push_back({p.name, p.description});
-  return all;
-}
-
-std::vector<choice> timer_backend_choices() {
-  std::vector<choice> all;
-  for (const models::timer_backend_entry& t : models::timer_backends()) all.push_back({t.name, t.description});
-  return all;
-}
-
 namespace {
-
-constexpr named timer_advances[] = {
-    {"off", "at their deadline"},
-    {"fixed", "by `lead`; the entry then waits for the deadline"},
-    {"adaptive", "by 1 us at first, adjusted to how early or late the entry was (Linux v5.3 and later)"}};
-
-constexpr named placements[] = {
-    {"free", "the host scheduler places vCPU threads anywhere"},
-    {"spread", "vCPU i of every VM is bound to CPU i: no siblings share a run queue while there are CPUs for them"},
-    {"stacked", "vCPUs 2k and 2k+1 of a VM are bound to one CPU, the VMs one after the other"}};
 
 constexpr byte_size smallest_memory{1 << 20}, largest_memory{std::uint64_t{1} << 46};
 constexpr const char* shorthands = "call all other CPUs by one ICR write with a shorthand, as Linux does since v5.4";
@@ -78,11 +45,11 @@ record_type machine_record(const catalogues& from) {
 
 record_type host_record(const catalogues& from) {
   using h = host_config;
-  using t = timer_advance_config;
   return record<h>({
       value(row<&h::hz>("hz", "Hz", 10, 10000, "frequency of the scheduler tick")),
       chosen<&h::scheduler>("scheduler", "CPU scheduler of the host", from.schedulers),
-      value(row<&h::spin_policy>("spin_policy", spin_policy_choices, "what the hypervisor does about a spinning vCPU")),
+      chosen<&h::spin_policy>("spin_policy", "what the hypervisor does about a spinning vCPU", from.spin_policies),
+      chosen<&h::halt_policy>("halt_policy", "what the hypervisor does about a vCPU that halts", from.halt_policies),
       value(row<&h::ple_gap>("ple_gap", "cycles",
                              "longest time between two PAUSEs of one loop; 0 turns PAUSE-loop exiting off, as in KVM")),
       value(row<&h::ple_window>("ple_window", "cycles", "longest time in one loop before it exits")),
@@ -93,26 +60,15 @@ record_type host_record(const catalogues& from) {
           "ple_window_shrink", "divisor",
           "ple_window when the vCPU is scheduled in: below 1 reset, below ple_window divided, else subtracted")),
       value(row<&h::ple_window_max>("ple_window_max", "cycles", "ple_window never grows beyond")),
-      value(row<&h::interrupt_path>("interrupt_path", interrupt_path_choices, "how interrupts get into a guest")),
-      value(row<&h::exit_fast_paths>(
-          "exit_fast_paths",
-          "IPIs, deadlines and timer exits go back into the guest with interrupts off, as in Linux v6.12; only with an "
-          "interrupt path that posts")),
-      value(row<&h::timer_backend>("timer_backend", timer_backend_choices,
-                                   "what waits for the deadlines of guests' local APIC timers")),
-      section<&h::timer_advance>(
-          "timer_advance", "how early the hypervisor lets guests' timers expire",
-          record<t>({value(row<&t::name>("name", names<timer_advances>, "how early timers of guests expire")),
-                     value(row<&t::lead>("lead", duration::ns(1), duration::s(10),
-                                         "time by which every timer expires early (lapic_timer_advance_ns); "
-                                         "timer_advance \"fixed\" only"))},
-                    "name")),
-      value(row<&h::housekeeping_cpu>("housekeeping_cpu", "CPU", 0, 1023,
-                                      "CPU of the host on which timer_backend \"posted\" has its timers")),
+      chosen<&h::interrupt_path>("interrupt_path", "how interrupts get into a guest", from.interrupt_paths),
+      chosen<&h::timer_backend>("timer_backend", "what waits for the deadlines of guests' local APIC timers",
+                                from.timer_backends),
+      chosen<&h::timer_advance>("timer_advance", "how early timers of guests expire, as lapic_timer_advance_ns in KVM",
+                                from.timer_advances),
       chosen<&h::apic>("apic", "how the host's kernel drives its local APICs", from.apic_drivers),
       chosen<&h::idle>("idle", "what a CPU of the host does with nothing to run", from.idle_drivers),
       value(row<&h::ipi_shorthands>("ipi_shorthands", shorthands)),
-      value(row<&h::placement>("placement", names<placements>, "where vCPU threads may run")),
+      chosen<&h::vcpu_affinity>("vcpu_affinity", "on which CPUs vCPU threads may run", from.vcpu_affinities),
       value(row<&h::tracing>(
           "tracing",
           "charge the host for its kvm_entry and kvm_exit tracepoints, as a machine traced with them would be")),
@@ -138,6 +94,9 @@ record_type vm_record(const catalogues& from) {
       value(row<&v::vcpus>("vcpus", "vCPUs", 1, 1024, "virtual CPUs")),
       value(row<&v::memory>("memory", smallest_memory, largest_memory, "memory of the VM")),
       section<&v::guest>("guest", "the kernel inside", guest_record(from)),
+      sections<&v::pv>(
+          "pv", "paravirtual services that the hypervisor offers its guest", 16,
+          record<pv_service_config>({inlined<&pv_service_config::service>("a service", from.pv_services)}, "name")),
       chosen<&v::workload>("workload", "what its threads do", from.workloads),
   });
 }

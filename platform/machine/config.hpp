@@ -32,31 +32,24 @@ struct machine_config {
   bool stepped = false;
 };
 
-/// How early the hypervisor lets timers of guests expire, in TSC-deadline mode.
-struct timer_advance_config {
-  std::string name = "off";
-  duration lead = duration::us(1);
-};
-
 /// The host kernel and its hypervisor.
 struct host_config {
   std::uint32_t hz = 250;
   component<models::scheduler_entry> scheduler;
-  std::string spin_policy = "kernel_mode";
+  component<models::spin_policy_entry> spin_policy;
+  component<models::halt_policy_entry> halt_policy;
   std::uint32_t ple_gap = 128;
   std::uint32_t ple_window = 4096;
   std::uint32_t ple_window_grow = 2;
   std::uint32_t ple_window_shrink = 0;
   std::uint32_t ple_window_max = 4294967295;
-  std::string interrupt_path = "injected";
-  bool exit_fast_paths = false;
-  std::string timer_backend = "preemption_timer";
-  timer_advance_config timer_advance;
-  std::uint32_t housekeeping_cpu = 0;
+  component<models::interrupt_path_entry> interrupt_path;
+  component<models::timer_backend_entry> timer_backend;
+  component<models::timer_advance_entry> timer_advance;
   component<models::apic_driver_entry> apic;
   component<models::idle_driver_entry> idle;
   bool ipi_shorthands = false;
-  std::string placement = "free";
+  component<models::vcpu_affinity_entry> vcpu_affinity;
   bool tracing = false;
 };
 
@@ -70,12 +63,18 @@ struct guest_config {
   bool ipi_shorthands = false;
 };
 
+/// One paravirtual service of a VM.
+struct pv_service_config {
+  component<models::pv_service_entry> service;
+};
+
 /// One virtual machine.
 struct vm_config {
   std::string name = "vm";
   std::uint32_t vcpus = 1;
   byte_size memory = byte_size::gib(1);
   guest_config guest;
+  std::vector<pv_service_config> pv;
   component<models::workload_entry> workload;
 };
 
@@ -90,11 +89,8 @@ struct run_config {
   bool bare_metal = false;
 };
 
-// The names of what is not in a catalogue.
+/// The shipped presets.
 std::vector<choice> preset_choices();
-std::vector<choice> spin_policy_choices();
-std::vector<choice> interrupt_path_choices();
-std::vector<choice> timer_backend_choices();
 
 /// Logical CPUs of a machine.
 constexpr std::uint64_t logical_cpus(const machine_config& m) noexcept {

@@ -16,25 +16,7 @@ constexpr physical_address first_vm_memory = 0x4000'0000;
 /// Where the guest's IPIs reach physical CPUs, its vectors are none of the host's.
 constexpr std::uint8_t guest_vector_shift = 0x20;
 
-std::uint64_t nanoseconds_of(duration d, std::uint64_t tsc_khz) {
-  return d.in_cycles() ? d.count() * 1'000'000 / tsc_khz : d.count() / 1000;
-}
-
-models::timer_advance_rules to_model(const timer_advance_config& a, std::uint64_t tsc_khz) {
-  using kind = models::timer_advance_rules::kind;
-  if (a.name == "off") return {};
-  if (a.name == "adaptive") return {kind::adaptive, models::timer_advance::initial_ns};
-  return {kind::fixed, static_cast<std::uint32_t>(nanoseconds_of(a.lead, tsc_khz))};
-}
-
 }  // namespace
-
-std::vector<unsigned> placement_of(std::string_view placement, unsigned cpus, unsigned first_vcpu_of_vm,
-                                   unsigned index) {
-  if (placement == "spread") return {index % cpus};
-  if (placement == "stacked") return {(first_vcpu_of_vm + index) / 2 % cpus};
-  return {};
-}
 
 models::kernel_config simulation::kernel_settings(const component<models::scheduler_entry>& scheduler, unsigned cpus,
                                                   unsigned hz) const {
@@ -47,7 +29,7 @@ models::kernel_config simulation::kernel_settings(const component<models::schedu
   return k;
 }
 
-simulation::simulation(const run_config& config, const catalogues& from, models::spin_policy_maker make_policy)
+simulation::simulation(const run_config& config, const catalogues& from)
     : config_{config},
       catalogues_{from},
       preset_{preset_at_core_clock(config.machine.preset, config.machine.core_clock_percent)} {
@@ -77,21 +59,19 @@ simulation::simulation(const run_config& config, const catalogues& from, models:
   host_ = std::make_unique<models::kernel>(*hardware_, std::move(host));
 
   models::kvm_config kvm;
-  kvm.spin_policy = config.host.spin_policy;
-  kvm.make_policy = std::move(make_policy);
+  kvm.spin_policy = from.spin_policies.select(config.host.spin_policy);
+  kvm.halt_policy = from.halt_policies.select(config.host.halt_policy);
   kvm.ple_gap = config.host.ple_gap;
   kvm.ple_window = {config.host.ple_window, config.host.ple_window_grow, config.host.ple_window_shrink,
                     config.host.ple_window_max};
-  kvm.interrupt_path = config.host.interrupt_path;
-  kvm.fast_paths = config.host.exit_fast_paths;
-  kvm.housekeeping_cpu = config.host.housekeeping_cpu;
-  kvm.timer_backend = config.host.timer_backend;
-  kvm.timer_advance = to_model(config.host.timer_advance, preset_.tsc_khz);
+  kvm.interrupt_path = from.interrupt_paths.select(config.host.interrupt_path);
+  kvm.timer_backend = from.timer_backends.select(config.host.timer_backend);
+  kvm.timer_advance = from.timer_advances.select(config.host.timer_advance);
+  kvm.vcpu_affinity = from.vcpu_affinities.select(config.host.vcpu_affinity);
   kvm.costs = preset_.kvm;
   kvm_ = std::make_unique<models::kvm>(*host_, std::move(kvm));
 
   physical_address memory = first_vm_memory;
-  unsigned first_vcpu = 0;
   for (const vm_config& vm : config.vms) {
     models::kernel_config g = kernel_settings(vm.guest.scheduler, vm.vcpus, vm.guest.hz);
     g.name = vm.name;
@@ -99,7 +79,7 @@ simulation::simulation(const run_config& config, const catalogues& from, models:
     g.apic = from.apic_drivers.select(vm.guest.apic);
     g.idle = from.idle_drivers.select(vm.guest.idle);
     g.ipi_shorthands = vm.guest.ipi_shorthands;
-    if (models::find_interrupt_path(config.host.interrupt_path)->pinned) g.ipi_vector_shift = guest_vector_shift;
+    if (kvm_->config().interrupt_path.entry().pinned) g.ipi_vector_shift = guest_vector_shift;
     g.memory_base = memory;
     g.memory_bytes = vm.memory.bytes;
     memory += (vm.memory.bytes + 0xFFF) & ~std::uint64_t{0xFFF};
@@ -107,7 +87,8 @@ simulation::simulation(const run_config& config, const catalogues& from, models:
     models::kernel& guest = *guests_.back();
     guest.boot_cpuids = 4;
 
-    workloads_.push_back(from.workloads.select(vm.workload).make(guest, models::workload_environment{config.seed, preset_.tsc_khz}));
+    workloads_.push_back(
+        from.workloads.select(vm.workload).make(guest, models::workload_environment{config.seed, preset_.tsc_khz}));
     if (config.bare_metal) continue;
 
     models::virtual_machine_config v;
@@ -115,9 +96,9 @@ simulation::simulation(const run_config& config, const catalogues& from, models:
     v.vcpus = vm.vcpus;
     v.apic = guest.apic_mode();
     v.boot = [&guest](unsigned index) -> cpu::strand& { return guest.boot_cpu(index); };
-    for (unsigned i = 0; i < vm.vcpus; ++i)
-      v.affinity.push_back(placement_of(config.host.placement, hardware_->cpus(), first_vcpu, i));
-    first_vcpu += vm.vcpus;
+    v.guest = &guest;
+    if (!vm.pv.empty()) v.pv.clear();
+    for (const pv_service_config& s : vm.pv) v.pv.push_back(from.pv_services.select(s.service));
     kvm_->add(std::move(v));
   }
   // On bare metal the host stays switched off.

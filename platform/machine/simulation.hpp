@@ -17,9 +17,7 @@ namespace vmxsys::platform {
 class simulation {
  public:
   /// `config` must be free of faults (load_config) with the names of `from`; std::invalid_argument otherwise.
-  /// `make_policy`, when set, makes the host's spin policy instead of the name in `config`.
-  explicit simulation(const run_config& config, const catalogues& from = catalogues::shipped(),
-                      models::spin_policy_maker make_policy = {});
+  explicit simulation(const run_config& config, const catalogues& from = catalogues::shipped());
   ~simulation();
   simulation(const simulation&) = delete;
   simulation& operator=(const simulation&) = delete;
@@ -51,12 +49,5 @@ class simulation {
   std::vector<std::unique_ptr<models::kernel>> guests_;
   std::vector<std::unique_ptr<models::workload>> workloads_;
 };
-
-/// The CPUs on which vCPU `index` of VM `vm` may run under a placement; empty: all.
-///   spread    vCPU i on CPU i mod CPUs: siblings share no run queue while there are CPUs for them
-///   stacked   vCPUs 2k and 2k+1 on one CPU, the VMs one after the other
-///   free      no restriction: wake-ups and the balancer decide
-std::vector<unsigned> placement_of(std::string_view placement, unsigned cpus, unsigned first_vcpu_of_vm,
-                                   unsigned index);
 
 }  // namespace vmxsys::platform

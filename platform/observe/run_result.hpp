@@ -133,7 +133,7 @@ struct run_result {
   std::string preset;
   std::uint64_t tsc_khz = 0;  ///< cycles a millisecond
   std::string policy;
-  std::string placement;
+  std::string vcpu_affinity;
   std::uint32_t ple_window_grow = 0;
   std::uint64_t simulated_ns = 0;
   std::uint64_t measured_ns = 0;
@@ -163,7 +163,7 @@ struct run_result {
   detection_summary detection;
 };
 BOOST_DESCRIBE_STRUCT(run_result, (),
-                      (schema, version, fact_hash, facts, seed, preset, tsc_khz, policy, placement, ple_window_grow,
+                      (schema, version, fact_hash, facts, seed, preset, tsc_khz, policy, vcpu_affinity, ple_window_grow,
                        simulated_ns, measured_ns, cpus, events, ple_exits, longest_run, runs_over_100,
                        exits_in_long_runs, longest_run_vm, longest_run_vcpu, longest_run_began_cycle,
                        largest_ple_window, guest_slice_ns, switches, guest_share, host_share, idle_share, fairness,

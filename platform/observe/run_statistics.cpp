@@ -330,8 +330,8 @@ run_result run_statistics::finish() {
   r.seed = of_.config().seed;
   r.preset = of_.preset().name;
   r.tsc_khz = of_.preset().tsc_khz;
-  r.policy = of_.hypervisor().policy().name();
-  r.placement = of_.config().host.placement;
+  r.policy = of_.hypervisor().config().spin_policy.name();
+  r.vcpu_affinity = of_.hypervisor().config().vcpu_affinity.name();
   r.ple_window_grow = of_.config().host.ple_window_grow;
   r.simulated_ns = ns(now.count());
   r.measured_ns = ns((now - from_).count());

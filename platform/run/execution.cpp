@@ -36,7 +36,7 @@ void run_to(simulation& s, driver& d, cycles end, const execution_options& optio
 }  // namespace
 
 run_result execute(const run_config& config, const execution_options& options) {
-  simulation s{config, options.names, options.make_policy};
+  simulation s{config, options.names};
   cpu::fact_hash hash;
   run_statistics statistics{s};
   cpu::fact_bus& facts = s.hardware().facts();

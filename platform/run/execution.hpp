@@ -16,7 +16,6 @@ struct execution_options {
   /// Asked after every simulated millisecond at the latest; true ends the run with execution_interrupted.
   std::function<bool()> stop;
   catalogues names = catalogues::shipped();  ///< what the configuration's names mean
-  models::spin_policy_maker make_policy;     ///< when set, makes the host's spin policy instead of the name
   bool bare = false;                         ///< never under SystemC
 };
 

@@ -19,7 +19,7 @@ using platform::simulation;
 
 platform::run_config storm() {
   platform::run_config c = platform::load_config_text(platform::ple_storm_configuration()).config;
-  c.host.placement = "stacked";
+  c.host.vcpu_affinity = "stacked";
   c.host.spin_policy = "ipi_receivers";
   return c;
 }

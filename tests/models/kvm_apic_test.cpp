@@ -40,8 +40,8 @@ struct bench {
       c.capabilities = vmx::find_capability_row("sapphire_rapids")->values;
     };
     s.change_kvm = [v, change](kvm_config& k) {
-      k.interrupt_path = v.path;
-      k.fast_paths = v.fast_paths;
+      const settings fast{{"exit_fast_paths", true}};
+      k.interrupt_path = interrupt_paths().select(v.path, v.fast_paths ? fast : settings{});
       if (change) change(k);
     };
     return s;
@@ -171,8 +171,8 @@ TEST(kvm_apic, the_preemption_timer_is_early_in_each_mode_of_the_timer) {
       for (const std::uint32_t mode : {0u, 1u << 17}) {
         SCOPED_TRACE(std::string{backend} + ", " + path + (mode == 0 ? ", one-shot" : ", periodic"));
         bench b{{path}, 1, [backend](kvm_config& k) {
-                  k.timer_backend = backend;
-                  k.timer_advance = {timer_advance_rules::kind::fixed, 5000};
+                  k.timer_backend = timer_backends().select(backend);
+                  k.timer_advance = timer_advances().select("fixed", {{"lead", duration::us(5)}});
                 }};
         cycles from{0};
         b.run(0, [&]() -> cpu::program {

@@ -47,8 +47,8 @@ kvm_setup setup_of(const variant& v, unsigned cpus, bool stepped = false) {
   s.stepped = stepped;
   s.change_hardware = [](cpu::machine_config& c) { with_ipi_virtualization(c); };
   s.change_kvm = [v](kvm_config& k) {
-    k.interrupt_path = v.path;
-    k.fast_paths = v.fast_paths;
+    const settings fast{{"exit_fast_paths", true}};
+    k.interrupt_path = interrupt_paths().select(v.path, v.fast_paths ? fast : settings{});
   };
   return s;
 }
@@ -457,7 +457,7 @@ TEST(interrupt_path, says_what_it_needs) {
     kvm_setup s;
     s.cpus = 2;
     s.change_hardware = [row](cpu::machine_config& c) { c.capabilities = vmx::find_capability_row(row)->values; };
-    s.change_kvm = [path](kvm_config& k) { k.interrupt_path = path; };
+    s.change_kvm = [path](kvm_config& k) { k.interrupt_path = interrupt_paths().select(path); };
     return s;
   };
   const vm_setup two{.vcpus = 2};
@@ -467,7 +467,7 @@ TEST(interrupt_path, says_what_it_needs) {
   EXPECT_EQ(refusal(with("posted", "cascade_lake_sp"), two), "");
   says(refusal(with("posted", "haswell"), two), "needs \"APIC-register virtualization\"");
   says(refusal(with("ipi_virtualized", "cascade_lake_sp"), two), "needs \"IPI virtualization\"");
-  says(refusal(with("telepathy", "cascade_lake_sp"), two), "'telepathy'");
+  says(refusal(with("telepathy", "cascade_lake_sp"), two), "telepathy");
   says(refusal(with("direct", "cascade_lake_sp"), two), "bound to CPU 0");
   EXPECT_EQ(refusal(with("direct", "cascade_lake_sp"), {.vcpus = 2, .on = {{0}, {1}}}), "");
   says(refusal(with("direct", "cascade_lake_sp"), {.vcpus = 2, .on = {{1}, {0}}}), "bound to CPU 0");

@@ -143,7 +143,7 @@ class kvm_rig {
     if (setup.change_host) setup.change_host(c);
     host_ = std::make_unique<kernel>(hw, std::move(c));
     kvm_config k;
-    k.spin_policy = setup.policy;
+    k.spin_policy = spin_policies().select(setup.policy);
     k.ple_gap = setup.ple_gap;
     k.ple_window = setup.window;
     if (setup.change_kvm) setup.change_kvm(k);

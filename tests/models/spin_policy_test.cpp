@@ -3,7 +3,6 @@
 #include <map>
 
 #include <vmxsys/models/kvm/spin/directed_yield.hpp>
-#include <vmxsys/models/kvm/spin/sleep_on_spin.hpp>
 #include <vmxsys/models/kvm/spin/spin_policy.hpp>
 
 #include "spinlock_fixture.hpp"
@@ -16,52 +15,56 @@ constexpr int esrch = -3;
 
 struct vcpu_row {
   spin_candidate seen{.preempted = true, .ready = true, .preempted_in_kernel = true};
-  bool in_spin_loop = false;
-  bool dy_eligible = false;
   int result = 1;  // of yield_to
 };
 
 /// A VM as a table: looking and yielding take a few cycles.
 class table_context final : public spin_context {
  public:
-  table_context(unsigned vcpus, unsigned me, unsigned last) : me_{me}, last_{last}, rows(vcpus) {
+  table_context(unsigned vcpus, unsigned me, unsigned last) : me_{me}, rows(vcpus), kept{vcpus} {
     rows[me].seen = {.running_in_guest = false};
+    kept.last_boosted = last;
   }
   unsigned vcpus() const override { return static_cast<unsigned>(rows.size()); }
   unsigned me() const override { return me_; }
   bool kernel_mode() const override { return in_kernel_mode; }
-  unsigned& last_boosted() override { return last_; }
+  unsigned vm() const override { return 0; }
+  cycles now() const override { return cycles{0}; }
+  spin_vm_state& state() override { return kept; }
+  ipi_history ipis(unsigned) const override { return {}; }
+  unsigned host_cpu(unsigned vcpu) const override { return vcpu; }
+  std::optional<vcpu_id> running_on(unsigned) const override { return std::nullopt; }
+  std::optional<vcpu_id> vcpu_of(const sched_entity&) const override { return std::nullopt; }
   cpu::task<spin_candidate> check(unsigned vcpu) override {
     looked_at.push_back(vcpu);
     co_await isa::compute(cycles{25});
     co_return rows[vcpu].seen;
   }
-  bool& in_spin_loop(unsigned vcpu) override { return rows[vcpu].in_spin_loop; }
-  bool& dy_eligible(unsigned vcpu) override { return rows[vcpu].dy_eligible; }
   cpu::task<int> yield_to(unsigned vcpu) override {
     yields.push_back(vcpu);
-    spinning_when_yielding = spinning_when_yielding && rows[me_].in_spin_loop;
+    spinning_when_yielding = spinning_when_yielding && kept.vcpus[me_].in_spin_loop;
     co_await isa::compute(cycles{400});
     if (yield_rules.rejects_guest_mode && rows[vcpu].seen.running_in_guest) co_return 0;
     co_return rows[vcpu].result;
   }
-  cpu::program sleep(std::uint64_t nanoseconds) override {
-    slept += nanoseconds;
-    co_await isa::compute(cycles{nanoseconds});
+  cpu::program yield() override { co_await isa::compute(cycles{400}); }
+  cpu::program sleep(duration time) override {
+    slept.push_back(time);
+    co_await isa::compute(cycles{400});
   }
 
  private:
   unsigned me_;
-  unsigned last_;
 
  public:
   std::vector<vcpu_row> rows;
+  directed_yield_state kept;
   bool in_kernel_mode = true;
   vcpu_yield_rules yield_rules;
   std::vector<unsigned> looked_at;
   std::vector<unsigned> yields;
   bool spinning_when_yielding = true;
-  std::uint64_t slept = 0;
+  std::vector<duration> slept;
 };
 
 cpu::program call(spin_policy& policy, table_context& context, bool& done) {
@@ -81,10 +84,10 @@ void spin(spin_policy& policy, table_context& context) {
 }
 
 std::unique_ptr<spin_policy> of_kernel(const std::string& version) {
-  if (version == "6.13 as released") return make_spin_policy("single_scan_as_released");
-  if (version == "6.13") return make_spin_policy("single_scan");
-  for (const spin_policy_entry& e : spin_policies())
-    if ("v" + version == e.kernel) return make_spin_policy(e.name);
+  if (version == "6.13 as released") return spin_policies().select("single_scan_as_released").make();
+  if (version == "6.13") return spin_policies().select("single_scan").make();
+  for (const spin_policy_entry* e : spin_policies())
+    if ("v" + version == e->kernel) return spin_policies().select(e->name).make();
   ADD_FAILURE() << "no policy of kernel " << version;
   return nullptr;
 }
@@ -115,23 +118,23 @@ TEST(directed_yield, DY_02_others_always_are) {
 TEST(directed_yield, DY_03_DY_04_passes_over_a_recent_spinner_once) {
   for (const std::string& era : since_3_6) {
     table_context vm{3, 0, 0};
-    vm.rows[1].in_spin_loop = true;
+    vm.kept.vcpus[1].in_spin_loop = true;
     const auto policy = of_kernel(era);
     spin(*policy, vm);
     EXPECT_EQ(vm.yields, numbers{2}) << era;
     if (era != "6.13 as released") {
-      EXPECT_EQ(vm.last_boosted(), 2u) << era;
+      EXPECT_EQ(vm.kept.last_boosted, 2u) << era;
     }
-    EXPECT_TRUE(vm.rows[1].dy_eligible) << era;
+    EXPECT_TRUE(vm.kept.vcpus[1].dy_eligible) << era;
 
-    vm.last_boosted() = 0;
+    vm.kept.last_boosted = 0;
     vm.yields.clear();
     spin(*policy, vm);
     EXPECT_EQ(vm.yields, numbers{1}) << era;
     if (era != "6.13 as released") {
-      EXPECT_EQ(vm.last_boosted(), 1u) << era;
+      EXPECT_EQ(vm.kept.last_boosted, 1u) << era;
     }
-    EXPECT_FALSE(vm.rows[1].dy_eligible) << era;
+    EXPECT_FALSE(vm.kept.vcpus[1].dy_eligible) << era;
   }
 }
 
@@ -168,7 +171,7 @@ TEST_P(yield_order, when_nobody_accepts) {
   for (vcpu_row& v : vm.rows) v.result = 0;
   spin(*of_kernel(r.era), vm);
   EXPECT_EQ(vm.yields, r.yields);
-  EXPECT_EQ(vm.last_boosted(), r.last);
+  EXPECT_EQ(vm.kept.last_boosted, r.last);
 }
 
 struct rotation_row {
@@ -234,7 +237,7 @@ TEST_P(yield_results, decide_how_the_scan_goes_on) {
   for (const auto& [vcpu, result] : r.results) vm.rows[vcpu].result = result;
   spin(*of_kernel(r.era), vm);
   EXPECT_EQ(vm.yields, r.yields);
-  EXPECT_EQ(vm.last_boosted(), r.last_after);
+  EXPECT_EQ(vm.kept.last_boosted, r.last_after);
 }
 
 TEST(directed_yield, a_filtered_candidate_does_not_change_the_last_result) {
@@ -306,15 +309,15 @@ TEST_P(yield_filter, hands_over_whom) {
 TEST(directed_yield, DY_43_early_kernels_ask_for_eligibility_before_guest_mode) {
   table_context vm{3, 0, 0};
   vm.rows[1].seen = in_guest;
-  vm.rows[1].in_spin_loop = true;
+  vm.kept.vcpus[1].in_spin_loop = true;
   spin(*of_kernel("3.6"), vm);
-  EXPECT_TRUE(vm.rows[1].dy_eligible);
+  EXPECT_TRUE(vm.kept.vcpus[1].dy_eligible);
   EXPECT_EQ(vm.yields, numbers{2});
 
   vm.yields.clear();
-  vm.last_boosted() = 0;
+  vm.kept.last_boosted = 0;
   spin(*of_kernel("3.6"), vm);  // now eligible, and refused by kvm_vcpu_yield_to
-  EXPECT_FALSE(vm.rows[1].dy_eligible);
+  EXPECT_FALSE(vm.kept.vcpus[1].dy_eligible);
   EXPECT_EQ(vm.yields, (numbers{1, 2}));
 }
 
@@ -331,9 +334,9 @@ TEST(directed_yield, eligibility_is_asked_only_of_those_that_pass_everything_els
   for (const auto& r : refused) {
     table_context vm{3, 0, 0};
     vm.rows[1].seen = r.seen;
-    vm.rows[1].in_spin_loop = true;
+    vm.kept.vcpus[1].in_spin_loop = true;
     spin(*of_kernel(r.era), vm);
-    EXPECT_FALSE(vm.rows[1].dy_eligible) << r.era;
+    EXPECT_FALSE(vm.kept.vcpus[1].dy_eligible) << r.era;
     EXPECT_EQ(vm.yields, numbers{2}) << r.era;
   }
 }
@@ -350,20 +353,20 @@ TEST(directed_yield, the_spinner_is_looked_at_where_its_test_comes_second) {
 
 TEST(directed_yield, DY_44_a_vm_of_one_is_left_alone) {
   table_context vm{1, 0, 0};
-  vm.rows[0].dy_eligible = true;
+  vm.kept.vcpus[0].dy_eligible = true;
   spin(*of_kernel("6.13"), vm);
   EXPECT_TRUE(vm.yields.empty());
   EXPECT_TRUE(vm.looked_at.empty());
-  EXPECT_TRUE(vm.rows[0].dy_eligible) << "the end of the handler would have cleared it";
+  EXPECT_TRUE(vm.kept.vcpus[0].dy_eligible) << "the end of the handler would have cleared it";
 }
 
 TEST(directed_yield, DY_45_the_handler_leaves_nothing_behind) {
   for (const std::string& era : since_3_6) {
     table_context vm{3, 0, 0};
-    vm.rows[0].dy_eligible = true;
+    vm.kept.vcpus[0].dy_eligible = true;
     spin(*of_kernel(era), vm);
-    EXPECT_FALSE(vm.rows[0].in_spin_loop) << era;
-    EXPECT_FALSE(vm.rows[0].dy_eligible) << era;
+    EXPECT_FALSE(vm.kept.vcpus[0].in_spin_loop) << era;
+    EXPECT_FALSE(vm.kept.vcpus[0].dy_eligible) << era;
     EXPECT_TRUE(vm.spinning_when_yielding) << era;
     EXPECT_EQ(vm.yields.size(), 1u) << era;
   }
@@ -389,40 +392,42 @@ TEST(directed_yield, yield_rules_by_kernel) {
 
 // -- the other policies, and names ------------------------------------------------------------------------------------
 
-TEST(spin_policy, sleep_sleeps_100_us) {
-  table_context vm{3, 0, 0};
-  const auto policy = make_spin_policy("sleep");
-  ASSERT_NE(policy, nullptr);
-  spin(*policy, vm);
-  EXPECT_EQ(vm.slept, 100'000u);
-  EXPECT_TRUE(vm.yields.empty());
-  EXPECT_TRUE(policy->wants_exits());
-}
-
-TEST(spin_policy, none_wants_no_exits) {
-  const auto policy = make_spin_policy("none");
-  ASSERT_NE(policy, nullptr);
-  EXPECT_FALSE(policy->wants_exits());
-}
-
-TEST(spin_policy, every_entry_can_be_made_under_its_name) {
-  std::vector<std::string> names;
-  for (const spin_policy_entry& e : spin_policies()) {
-    const auto policy = make_spin_policy(e.name);
-    ASSERT_NE(policy, nullptr) << e.name;
-    EXPECT_STREQ(policy->name(), e.name);
-    EXPECT_STREQ(e.make()->name(), e.name);
-    EXPECT_GT(std::string{e.description}.size(), 10u);
-    names.push_back(e.name);
+TEST(spin_policy, sleep_sleeps_100_us_or_as_told) {
+  for (const duration time : {duration::us(100), duration::us(30)}) {
+    table_context vm{3, 0, 0};
+    const auto policy = (time == duration::us(100) ? spin_policies().select("sleep")
+                                                   : spin_policies().select("sleep", {{"duration", time}}))
+                            .make();
+    spin(*policy, vm);
+    EXPECT_EQ(vm.slept, std::vector{time});
+    EXPECT_TRUE(vm.yields.empty());
+    EXPECT_TRUE(policy->wants_exits());
   }
-  std::sort(names.begin(), names.end());
-  EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end()) << "a name is given twice";
-  for (const directed_yield_rules& era : directed_yield_eras())
-    EXPECT_TRUE(std::binary_search(names.begin(), names.end(), era.name)) << era.name;
-  EXPECT_EQ(make_spin_policy("no such policy"), nullptr);
-  for (const char* name :
-       {"none", "sleep", "directed", "deprioritize_recent", "preempted_only", "kernel_mode", "ipi_receivers"})
-    EXPECT_NE(make_spin_policy(name), nullptr) << name;
+}
+
+TEST(spin_policy, none_wants_no_exits) { EXPECT_FALSE(spin_policies().select("none").make()->wants_exits()); }
+
+TEST(spin_policy, the_default_is_that_of_linux_4_14) {
+  EXPECT_STREQ(spin_policies().first().kernel, "v4.14");
+  EXPECT_EQ(spin_policies().size(), 12u);
+}
+
+TEST(directed_yield, as_many_negative_results_as_told_end_the_scan) {
+  for (const unsigned tries : {1u, 2u, 5u}) {
+    table_context vm{8, 0, 0};
+    for (vcpu_row& row : vm.rows) row.result = esrch;
+    spin(*spin_policies().select("ipi_receivers", {{"tries", tries}}).make(), vm);
+    EXPECT_EQ(vm.yields.size(), tries);
+  }
+}
+
+TEST(directed_yield, keeps_the_state_of_each_vm_apart) {
+  const auto policy = spin_policies().select("ipi_receivers").make();
+  const auto a = policy->make_vm_state(3), b = policy->make_vm_state(5);
+  ASSERT_NE(a, nullptr);
+  static_cast<directed_yield_state&>(*a).last_boosted = 2;
+  EXPECT_EQ(static_cast<directed_yield_state&>(*b).last_boosted, 0u);
+  EXPECT_EQ(static_cast<directed_yield_state&>(*b).vcpus.size(), 5u);
 }
 
 }  // namespace

@@ -1,21 +1,35 @@
+#include <algorithm>
 #include <gtest/gtest.h>
 #include <vector>
 
+#include <vmxsys/models/kvm/timers/preemption_timer_load.hpp>
 #include <vmxsys/models/kvm/timers/timer_advance.hpp>
 
 // The arithmetic of the virtual local APIC timer against values worked out by hand from the kernel functions named.
 namespace vmxsys::models {
 namespace {
 
-timer_advance adaptive(std::uint32_t ns = timer_advance::initial_ns) {
-  return timer_advance{{timer_advance_rules::kind::adaptive, ns}};
+using advance = std::unique_ptr<timer_advance>;
+
+advance adaptive(std::uint32_t ns = 1000, std::uint64_t khz = 2'000'000) {
+  // Starts at `ns` and goes back to 1000: as if it had been adjusted before.
+  advance a = timer_advances().select("adaptive").make(khz);
+  while (a->nanoseconds() != ns) {
+    const std::int64_t by = static_cast<std::int64_t>(ns) - static_cast<std::int64_t>(a->nanoseconds());
+    a->adjust(std::clamp<std::int64_t>(by * 8 * static_cast<std::int64_t>(khz) / 1'000'000, -10'000, 10'000), khz);
+  }
+  return a;
 }
 
-std::vector<std::uint32_t> advances(timer_advance a, std::uint64_t khz, const std::vector<std::int64_t>& deltas) {
+advance fixed(std::uint32_t ns) {
+  return timer_advances().select("fixed", {{"lead", duration::ns(ns)}}).make(std::uint64_t{2'000'000});
+}
+
+std::vector<std::uint32_t> advances(const advance& a, std::uint64_t khz, const std::vector<std::int64_t>& deltas) {
   std::vector<std::uint32_t> found;
   for (const std::int64_t d : deltas) {
-    a.adjust(d, khz);
-    found.push_back(a.nanoseconds());
+    a->adjust(d, khz);
+    found.push_back(a->nanoseconds());
   }
   return found;
 }
@@ -43,32 +57,46 @@ TEST(timer_advance, starts_anew_when_it_leaves_its_bounds) {
 }
 
 TEST(timer_advance, that_has_become_zero_is_never_waited_for_nor_adjusted_again) {
-  timer_advance a = adaptive(500);
-  a.adjust(-8000, 2'000'000);
-  EXPECT_EQ(a.nanoseconds(), 0u);
-  a.expired(cycles{1});
-  EXPECT_FALSE(a.awaited());
+  const advance a = adaptive(500);
+  a->adjust(-8000, 2'000'000);
+  EXPECT_EQ(a->nanoseconds(), 0u);
+  a->expired(cycles{1});
+  EXPECT_FALSE(a->awaited());
 }
 
 TEST(timer_advance, a_fixed_one_stays) {
-  timer_advance a{{timer_advance_rules::kind::fixed, 2000}};
-  for (const std::int64_t d : nine) a.adjust(d, 2'000'000);
-  EXPECT_EQ(a.nanoseconds(), 2000u);
+  const advance a = fixed(2000);
+  for (const std::int64_t d : nine) a->adjust(d, 2'000'000);
+  EXPECT_EQ(a->nanoseconds(), 2000u);
 }
+
+TEST(timer_advance, an_adaptive_one_is_as_its_options_say) {
+  const advance a = timer_advances()
+                        .select("adaptive", {{"initial", duration::ns(700)},
+                                             {"most", duration::ns(900)},
+                                             {"least_delta", 10},
+                                             {"most_delta", 1000},
+                                             {"step", 2}})
+                        .make(std::uint64_t{2'000'000});
+  EXPECT_EQ(advances(a, 2'000'000, {9, 10, 1001, 788, 4}), (values{700, 702, 702, 899, 899}));
+  EXPECT_EQ(advances(a, 2'000'000, {10}), values{700}) << "901";
+}
+
+TEST(timer_advance, off_is_none) { EXPECT_EQ(timer_advances().select().make(std::uint64_t{2'000'000}), nullptr); }
 
 // __wait_lapic_expire
 TEST(timer_advance, waits_for_the_deadline_but_no_longer_than_it_expires_early) {
-  timer_advance a{{timer_advance_rules::kind::fixed, 1187}};
-  a.expired(cycles{103'000});
-  ASSERT_EQ(a.awaited(), cycles{103'000});
-  EXPECT_EQ(a.settle(cycles{100'000}, 2'000'000), cycles{2374});
-  EXPECT_FALSE(a.awaited()) << "once";
-  a.expired(cycles{101'000});
-  EXPECT_EQ(a.settle(cycles{100'000}, 2'000'000), cycles{1000});
-  a.expired(cycles{100'000});
-  EXPECT_EQ(a.settle(cycles{100'000}, 2'000'000), cycles{0});
-  a.expired(cycles{99'000});
-  EXPECT_EQ(a.settle(cycles{100'000}, 2'000'000), cycles{0});
+  const advance a = fixed(1187);
+  a->expired(cycles{103'000});
+  ASSERT_EQ(a->awaited(), cycles{103'000});
+  EXPECT_EQ(a->settle(cycles{100'000}, 2'000'000), cycles{2374});
+  EXPECT_FALSE(a->awaited()) << "once";
+  a->expired(cycles{101'000});
+  EXPECT_EQ(a->settle(cycles{100'000}, 2'000'000), cycles{1000});
+  a->expired(cycles{100'000});
+  EXPECT_EQ(a->settle(cycles{100'000}, 2'000'000), cycles{0});
+  a->expired(cycles{99'000});
+  EXPECT_EQ(a->settle(cycles{100'000}, 2'000'000), cycles{0});
 }
 
 // vmx_set_hv_timer: advance 2000 cycles, a tick is 32 cycles

@@ -12,6 +12,8 @@
 namespace {
 
 using namespace vmxsys::platform;
+using vmxsys::byte_size, vmxsys::duration, vmxsys::edit_distance, vmxsys::nearest, vmxsys::parse_byte_size,
+    vmxsys::parse_duration;
 namespace fs = std::filesystem;
 
 constexpr const char* good = R"({
@@ -354,10 +356,10 @@ TEST(config_fault, interrupt_paths_and_timers_need_each_other) {
   EXPECT_HAS(fault_of("host.timer_backend=posted"), "needs an interrupt_path that posts (posted, ipi_virtualized)");
   EXPECT_TRUE(load(good, {"host.timer_backend=posted", "host.interrupt_path=posted"}).ok());
   EXPECT_TRUE(load(good, {"host.timer_backend=hrtimer"}).ok());
-  EXPECT_HAS(fault_of("host.exit_fast_paths=true"), "needs an interrupt_path that posts");
-  EXPECT_TRUE(load(good, {"host.exit_fast_paths=true", "host.interrupt_path=posted"}).ok());
-  EXPECT_HAS(fault_of("host.housekeeping_cpu=4"), "4 logical CPUs");
-  EXPECT_TRUE(load(good, {"host.housekeeping_cpu=3"}).ok());
+  EXPECT_HAS(fault_of("host.interrupt_path.exit_fast_paths=true"), "needs an interrupt_path that posts");
+  EXPECT_TRUE(load(good, {"host.interrupt_path.exit_fast_paths=true", "host.interrupt_path=posted"}).ok());
+  EXPECT_HAS(fault_of("host.timer_backend.housekeeping_cpu=4"), "4 logical CPUs");
+  EXPECT_TRUE(load(good, {"host.timer_backend.housekeeping_cpu=3"}).ok());
   EXPECT_TRUE(load(good, {"host.timer_advance=adaptive"}).ok());
   EXPECT_TRUE(load(good, {"host.timer_advance.name=fixed", "host.timer_advance.lead=2us"}).ok());
   EXPECT_FALSE(load(good, {"host.timer_advance.name=adaptive", "host.timer_advance.lead=2us"}).ok());
@@ -369,12 +371,12 @@ TEST(config_fault, a_guest_with_the_icr_has_its_cpus_to_itself) {
                     "vms": [{"name": "a", "vcpus": 4}]})",
                 more);
   };
-  EXPECT_TRUE(direct({"host.placement=spread"}).ok()) << direct({"host.placement=spread"}).report();
+  EXPECT_TRUE(direct({"host.vcpu_affinity=spread"}).ok()) << direct({"host.vcpu_affinity=spread"}).report();
   EXPECT_HAS(only(direct({})), "needs \"spread\"");
-  EXPECT_HAS(only(direct({"host.placement=spread", "vms[0].vcpus=5"})), "needs a CPU for each");
-  EXPECT_HAS(only(direct({"host.placement=spread", "vms[0].guest.apic=xapic"})), "a guest in x2APIC mode");
-  EXPECT_HAS(only(direct({"host.placement=spread", "host.apic=xapic"})), "a host in x2APIC mode");
-  EXPECT_HAS(only(load(good, {"host.interrupt_path=direct", "host.placement=spread"})), "2 virtual machines");
+  EXPECT_HAS(only(direct({"host.vcpu_affinity=spread", "vms[0].vcpus=5"})), "needs a CPU for each");
+  EXPECT_HAS(only(direct({"host.vcpu_affinity=spread", "vms[0].guest.apic=xapic"})), "a guest in x2APIC mode");
+  EXPECT_HAS(only(direct({"host.vcpu_affinity=spread", "host.apic=xapic"})), "a host in x2APIC mode");
+  EXPECT_HAS(only(load(good, {"host.interrupt_path=direct", "host.vcpu_affinity=spread"})), "2 virtual machines");
 }
 
 TEST(config_fault, xapic_ids_have_eight_bits) {

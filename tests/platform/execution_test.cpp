@@ -90,7 +90,7 @@ std::string random_configuration(std::uint64_t seed) {
       << r.one_of("none", "sleep", "directed", "deprioritize_recent", "preempted_only", "kernel_mode", "ipi_receivers",
                   "single_scan")
       << R"(", "ple_window_grow": )" << r.one_of("0", "1", "2", "4096") << R"(, "ple_window_shrink": )"
-      << r.one_of("0", "2") << R"(, "placement": ")" << r.one_of("stacked", "spread", "free") << R"(", "tracing": )"
+      << r.one_of("0", "2") << R"(, "vcpu_affinity": ")" << r.one_of("stacked", "spread", "free") << R"(", "tracing": )"
       << r.one_of("true", "false") << R"(}, "vms": [)";
   const std::uint64_t vms = r.between(1, 2);
   for (std::uint64_t i = 0; i < vms; ++i) {
@@ -194,7 +194,7 @@ class pause_recount final : public cpu::fact_observer {
 TEST(execution, the_parts_of_the_mean_PAUSE_exit_add_up_to_the_cycle) {
   for (const char* placement : {"stacked", "spread", "free"})
     for (const char* policy : {"sleep", "ipi_receivers"}) {
-      const run_config config = short_study({std::string{"host.placement="} + placement,
+      const run_config config = short_study({std::string{"host.vcpu_affinity="} + placement,
                                              std::string{"host.spin_policy="} + policy, "host.ple_window_grow=0"});
       const std::uint64_t khz = find_preset(config.machine.preset)->tsc_khz;
       pause_recount recount{config.measure_from.to_cycles(khz)};
@@ -295,7 +295,7 @@ TEST(execution, TR_43_the_kvm_trace_byte_for_byte) {
 
 TEST(execution, the_longest_run_is_the_one_in_the_trace) {
   for (const char* grow : {"host.ple_window_grow=2", "host.ple_window_grow=0"})
-    for (const char* placement : {"host.placement=stacked", "host.placement=spread"}) {
+    for (const char* placement : {"host.vcpu_affinity=stacked", "host.vcpu_affinity=spread"}) {
       std::ostringstream trace;
       const run_result r = run_bare(short_study({"measure_from=0", grow, placement}), nullptr, &trace);
       std::map<int, std::pair<std::string, std::uint64_t>> runs;

@@ -19,7 +19,6 @@ using vmxsys::platform::run_result;
 
 class first_preempted final : public spin_policy {
  public:
-  const char* name() const noexcept override { return "first_preempted"; }
   cpu::program on_spin(spin_context& ctx) override {
     for (unsigned i = 0; i < ctx.vcpus(); ++i) {
       if (i == ctx.me()) continue;
@@ -29,28 +28,52 @@ class first_preempted final : public spin_policy {
   }
 };
 
+const spin_policy_entry first_preempted_entry = entry_without<spin_policy_entry>(
+    "first_preempted", "yields to the first sibling that was preempted", "",
+    [](const void*) -> std::unique_ptr<spin_policy> { return std::make_unique<first_preempted>(); });
+
+const spin_policy_entry nothing_entry = entry_without<spin_policy_entry>(
+    "nothing", "makes no policy", "", [](const void*) { return std::unique_ptr<spin_policy>{}; });
+
 /// Names a vCPU that is not there, by one function of the context or another.
 class off_by_one final : public spin_policy {
  public:
   explicit off_by_one(int way) : way_{way} {}
-  const char* name() const noexcept override { return "off_by_one"; }
   cpu::program on_spin(spin_context& ctx) override {
     const unsigned n = ctx.vcpus();
     if (way_ == 0) co_await ctx.check(n);
     if (way_ == 1) co_await ctx.yield_to(n);
-    if (way_ == 2) ctx.in_spin_loop(n) = true;
-    if (way_ == 3) ctx.dy_eligible(n) = true;
+    if (way_ == 2) static_cast<void>(ctx.ipis(n));
+    if (way_ == 3) static_cast<void>(ctx.host_cpu(n));
   }
 
  private:
   int way_;
 };
 
+struct off_by_one_options {
+  unsigned way = 0;
+};
+constexpr std::array off_by_one_rows{
+    row<&off_by_one_options::way>("way", "choice", 0, 3, "by which function of the context")};
+constexpr spin_policy_entry off_by_one_entry = entry_with<spin_policy_entry, off_by_one_options, off_by_one_rows>(
+    "off_by_one", "names a vCPU that is not there", "", [](const void* o) -> std::unique_ptr<spin_policy> {
+      return std::make_unique<off_by_one>(static_cast<int>(options_as<off_by_one_options>(o).way));
+    });
+
+/// A bare run in which these entries may be named.
+execution_options with(std::initializer_list<const spin_policy_entry*> entries) {
+  execution_options how;
+  how.bare = true;
+  for (const spin_policy_entry* e : entries) how.names.spin_policies.add(*e);
+  return how;
+}
+
 run_config storm() {
   const platform::loaded_config loaded = platform::load_config_text(R"({
     "until": "8ms", "measure_from": "1ms",
     "machine": {"cores": 2},
-    "host": {"placement": "stacked"},
+    "host": {"vcpu_affinity": "stacked"},
     "vms": [{"name": "a", "vcpus": 4, "workload": {"name": "lock_bound", "work": "20us", "hold": "100us"}}]
   })");
   EXPECT_TRUE(loaded.ok()) << loaded.report();
@@ -58,10 +81,9 @@ run_config storm() {
 }
 
 TEST(own_policy, runs_without_an_edit_of_the_tree) {
-  execution_options how;
-  how.bare = true;
-  how.make_policy = [] { return std::make_unique<first_preempted>(); };
-  const run_result r = execute(storm(), how);
+  run_config config = storm();
+  config.host.spin_policy = "first_preempted";
+  const run_result r = execute(config, with({&first_preempted_entry}));
   EXPECT_EQ(r.policy, "first_preempted");
   EXPECT_GT(r.ple_exits, 0u);
   EXPECT_GT(r.yields.accepted, 0u);
@@ -71,19 +93,17 @@ TEST(own_policy, runs_without_an_edit_of_the_tree) {
 }
 
 TEST(own_policy, none_made_is_an_error) {
-  execution_options how;
-  how.bare = true;
-  how.make_policy = [] { return std::unique_ptr<spin_policy>{}; };
-  EXPECT_THROW(execute(storm(), how), std::invalid_argument);
+  run_config config = storm();
+  config.host.spin_policy = nothing_entry.name;
+  EXPECT_THROW(execute(config, with({&nothing_entry})), std::invalid_argument);
 }
 
 TEST(own_policy, a_vcpu_that_is_not_there_is_named) {
   for (int way = 0; way < 4; ++way) {
-    execution_options how;
-    how.bare = true;
-    how.make_policy = [way] { return std::make_unique<off_by_one>(way); };
+    run_config config = storm();
+    config.host.spin_policy = {"off_by_one", {{"way", way}}};
     try {
-      execute(storm(), how);
+      execute(config, with({&off_by_one_entry}));
       ADD_FAILURE() << "way " << way;
     } catch (const cpu::invariant_error& e) {
       const std::string what = e.what();

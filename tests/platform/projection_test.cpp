@@ -64,7 +64,7 @@ constexpr golden storms[] = {
 TEST(projection, exits_entries_and_switches_of_the_storm_stay_what_they_were) {
   for (const golden& g : storms) {
     const std::vector<std::string> overrides{"machine.preset=flat", std::string{"host.spin_policy="} + g.policy,
-                                             std::string{"host.placement="} + g.placement, "until=60ms",
+                                             std::string{"host.vcpu_affinity="} + g.placement, "until=60ms",
                                              "measure_from=0ms"};
     const loaded_config c = load_config_text(ple_storm_configuration(), overrides, "ple_storm.json");
     ASSERT_TRUE(c.ok()) << c.report();

@@ -1,13 +1,12 @@
 #pragma once
-#include <span>
-#include <string_view>
+#include <vector>
 
 #include "spin_policy.hpp"
 
 namespace vmxsys::models {
 
 /// What KVM's directed yield did in one span of releases. A row differs from its neighbour by what one or two commits
-/// changed; `directed_yield_eras` holds the rows. Source: virt/kvm/kvm_main.c, kvm_vcpu_on_spin, of the release named.
+/// changed; directed_yield.cpp holds the rows. Source: virt/kvm/kvm_main.c, kvm_vcpu_on_spin, of the release named.
 struct directed_yield_rules {
   /// In which order candidates are looked at, from the one after the last that was boosted.
   enum class scan {
@@ -24,12 +23,9 @@ struct directed_yield_rules {
   /// What results of yield_to mean.
   enum class result {
     nonzero_succeeds,  ///< no limit to the attempts; from v3.9 to v3.15 -ESRCH was taken for success
-    three_tries,       ///< the third negative result ends the scan
+    limited_tries,     ///< so many negative results end the scan
   };
 
-  const char* name;
-  const char* kernel;
-  const char* description;
   scan order = scan::once_around;
   bool look_before_me = false;  ///< the first test comes before the test for the spinner itself
   want first = want::anybody;
@@ -37,36 +33,49 @@ struct directed_yield_rules {
   user_mode mode = user_mode::none;
   bool tests_task = false;  ///< no host thread, or thread in guest mode: passed over by the scan itself
   bool eligibility = true;  ///< who is in its own handler is accepted every other time
-  result results = result::three_tries;
+  result results = result::limited_tries;
   bool stores_loop_count = false;  ///< the last boosted is stored as a distance and not as an index
   vcpu_yield_rules yield{};
 };
-
-/// The rows, oldest first.
-std::span<const directed_yield_rules> directed_yield_eras() noexcept;
-/// nullptr when no row has this name.
-const directed_yield_rules* find_directed_yield(std::string_view name) noexcept;
 
 /// May a spinner yield to this vCPU? One that is in its own spin handler is refused and accepted in turns: the answer
 /// flips `dy_eligible`. Source: virt/kvm/kvm_main.c, v3.6, kvm_vcpu_eligible_for_directed_yield.
 bool eligible_for_directed_yield(bool in_spin_loop, bool& dy_eligible) noexcept;
 
+/// What KVM keeps of a VM for its directed yield.
+struct directed_yield_state final : spin_vm_state {
+  struct vcpu {
+    bool in_spin_loop = false;  ///< inside its own spin handler
+    bool dy_eligible = false;
+  };
+  explicit directed_yield_state(unsigned number) : vcpus(number) {}
+
+  unsigned last_boosted = 0;  ///< the last vCPU that was yielded to
+  std::vector<vcpu> vcpus;
+};
+
 /// KVM's directed yield: the spinner gives its CPU time to a sibling that may hold what it waits for.
 class directed_yield final : public spin_policy {
  public:
-  /// `rules` must outlive the policy; all rows of the table do.
-  explicit directed_yield(const directed_yield_rules& rules) : rules_{rules} {}
+  /// `rules` must outlive the policy. `tries` is the number of negative results that ends a scan, where the rules limit
+  /// them.
+  explicit directed_yield(const directed_yield_rules& rules, unsigned tries = 3) : rules_{rules}, tries_{tries} {}
 
   const directed_yield_rules& rules() const noexcept { return rules_; }
-  const char* name() const noexcept override { return rules_.name; }
   vcpu_yield_rules yield_rules() const override { return rules_.yield; }
+  std::unique_ptr<spin_vm_state> make_vm_state(unsigned vcpus) const override {
+    return std::make_unique<directed_yield_state>(vcpus);
+  }
   cpu::program on_spin(spin_context& context) override;
 
  private:
+  static directed_yield_state& state_of(spin_context& context) {
+    return static_cast<directed_yield_state&>(context.state());
+  }
   /// What one scan has come to so far.
   struct scan_state {
     int result = 0;  // of the last yield_to
-    unsigned tries = 3;
+    unsigned tries;
     bool over() const { return result > 0 || tries == 0; }
   };
 
@@ -80,6 +89,7 @@ class directed_yield final : public spin_policy {
   bool passes_mode(const spin_candidate& candidate) const;
 
   const directed_yield_rules& rules_;
+  unsigned tries_;
 };
 
 }  // namespace vmxsys::models

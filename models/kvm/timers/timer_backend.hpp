@@ -1,18 +1,16 @@
 #pragma once
 #include <cstdint>
-#include <functional>
 #include <memory>
-#include <span>
-#include <string_view>
-#include <vector>
 
 #include <vmxsys/cpu/program/program.hpp>
 #include <vmxsys/models/kvm/interrupts/msr_bitmap.hpp>
-#include <vmxsys/models/kvm/required_controls.hpp>
+#include <vmxsys/vmx/base/catalogue.hpp>
 #include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
+#include <vmxsys/vmx/vmcs/required_control.hpp>
 
 namespace vmxsys::models {
 
+class kernel;
 class vcpu;
 
 /// Where the deadline of a vCPU's local APIC timer waits, and how its expiry gets into the guest. One object serves all
@@ -20,13 +18,14 @@ class vcpu;
 class timer_backend {
  public:
   virtual ~timer_backend() = default;
-  virtual const char* name() const noexcept = 0;
-  /// What it wants of the VMCS.
-  virtual void ask_for(vmx::minimal_vmcs_options&) const {}
+  /// std::invalid_argument if it cannot work on this host.
+  virtual void validate_host(const kernel&) const {}
+  /// The controls that it needs in a vCPU's VMCS.
+  virtual void select_controls(vmx::minimal_vmcs_options&) const {}
   /// Lets accesses of a VM's guest to the timer through that need not exit; only where interrupts are posted.
   virtual void open(msr_bitmap&) const {}
   /// The rest of the VMCS, which is current; interrupts are off.
-  virtual cpu::program set_up(vcpu&) const;
+  virtual cpu::program init_vmcs(vcpu&) const;
   /// The guest has written the timer's LVT entry.
   virtual cpu::program configured(vcpu& v) const;
   /// The guest has moved its timer's next expiry by an access that exited.
@@ -41,22 +40,17 @@ class timer_backend {
   /// The vCPU halts, and wakes again. Interrupts are off.
   virtual cpu::program before_block(vcpu& v) const = 0;
   virtual cpu::program after_block(vcpu& v) const = 0;
-  /// The vCPU's software timer has expired; in interrupt context.
+  /// The vCPU's timer of the host has expired; in interrupt context.
   virtual cpu::program expired(vcpu& v) const = 0;
 };
 
-/// A built-in backend.
-struct timer_backend_entry {
-  const char* name;
-  const char* description;
-  std::vector<required_control> needs;  ///< of the processor
-  bool needs_posting;                   ///< of the interrupt path: it must post
-  std::function<std::unique_ptr<timer_backend>()> make;
+struct timer_backend_entry : entry {
+  vmx::required_controls needs;  ///< of the processor
+  bool needs_posting;            ///< of the interrupt path: it must post
+  std::unique_ptr<timer_backend> (*make)(const void* options);
 };
 
-/// The built-in backends; the first is what KVM uses unless told otherwise.
-std::span<const timer_backend_entry> timer_backends();
-/// nullptr when no built-in backend has this name.
-const timer_backend_entry* find_timer_backend(std::string_view name);
+/// The built-in backends; the first is the default.
+catalogue<timer_backend_entry> timer_backends();
 
 }  // namespace vmxsys::models

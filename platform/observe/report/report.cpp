@@ -112,7 +112,7 @@ void print_detectors(std::ostream& out, const std::vector<detector_row>& detecto
 void print_report(std::ostream& out, const run_result& r) {
   out << "simulated " << readable_ns(static_cast<double>(r.simulated_ns)) << " of " << r.cpus << " CPUs (" << r.preset
       << "), measured " << readable_ns(static_cast<double>(r.measured_ns)) << "; spin policy " << r.policy
-      << ", placement " << r.placement << ", seed " << r.seed << '\n';
+      << ", vCPU affinity " << r.vcpu_affinity << ", seed " << r.seed << '\n';
   out << "fact hash " << r.fact_hash << " over " << grouped(r.facts) << " facts\n";
   out << "guest " << percent(r.guest_share) << ", host " << percent(r.host_share) << ", idle " << percent(r.idle_share)
       << "; " << grouped(r.switches) << " context switches\n";
