@@ -140,6 +140,7 @@ class vcpu final : public switch_notifier {
   cpu::program skip_instruction(std::uint32_t length);
   cpu::program load_on(unsigned cpu);
   bool prepared_too_early() const;
+  bool guest_in_kernel_mode() const;
   cpu::program announce_entry();
   cpu::program handle_exit(const vmx::exit_info& exit);
   cpu::program announce_exit(const vmx::exit_info& exit);

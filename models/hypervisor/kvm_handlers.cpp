@@ -259,11 +259,12 @@ cpu::program vcpu::kick() {
 class on_spin_context final : public spin_context {
  public:
   /// `handler` is what the handler itself costs.
-  on_spin_context(vcpu& me, cycles handler) : me_{me}, vm_{me.vm_}, owed_{handler} {}
+  on_spin_context(vcpu& me, cycles handler)
+      : me_{me}, vm_{me.vm_}, kernel_mode_{me.guest_in_kernel_mode()}, owed_{handler} {}
 
   unsigned vcpus() const override { return vm_.vcpus(); }
   unsigned me() const override { return me_.index_; }
-  bool kernel_mode() const override { return true; }
+  bool kernel_mode() const override { return kernel_mode_; }
   unsigned& last_boosted() override { return vm_.last_boosted_; }
   bool& in_spin_loop(unsigned i) override { return candidate(i).in_spin_loop_; }
   bool& dy_eligible(unsigned i) override { return candidate(i).dy_eligible_; }
@@ -337,13 +338,17 @@ class on_spin_context final : public spin_context {
 
   vcpu& me_;
   virtual_machine& vm_;
+  bool kernel_mode_;
   cycles owed_;
   std::uint16_t candidates_ = 0;
   std::uint16_t attempts_ = 0;
   unsigned accepted_ = 0;
 };
 
-// The window grows before the handler runs and is written before the next entry (vmx.c, handle_pause).
+// The window grows before the handler runs and is written before the next entry (vmx.c, handle_pause). The mode of the
+// PAUSE is that of the guest at the exit, as svm.c passes it (pause_interception: svm_get_cpl() == 0, a field of the
+// VMCB in memory). vmx.c passes true without a look, because PAUSE-loop exiting counts at CPL 0 only; that is the same
+// answer for the same cost.
 cpu::program vcpu::handle_pause() {
   auto here = co_await isa::in(code::handle_pause);
   kvm& k = vm_.kvm_;

@@ -101,12 +101,18 @@ cpu::program vcpu::sched_out(models::thread& self) {
   if (self.state == thread_state::runnable) {
     preempted_ = true;
     ready_ = true;
-    const vmx::vmcs* v = vm_.kvm_.host_.hardware().active_vmcs().find(vmcs_);
-    preempted_in_kernel_ = v != nullptr && (v->read(field::guest_ss_access_rights) >> 5 & 3) == 0;
+    preempted_in_kernel_ = guest_in_kernel_mode();
   }
   co_await isa::compute(vm_.kvm_.costs().vcpu_put);
   if (posts()) co_await put_posting(self.state == thread_state::runnable);
   co_await isa::store(*line_, 1);
+}
+
+/// CPL 0 when the guest was left (vmx_get_cpl: the DPL of SS). Takes no time of its own: what the read costs is part of
+/// the cost of where it is asked. False before the vCPU is made.
+bool vcpu::guest_in_kernel_mode() const {
+  const vmx::vmcs* v = vm_.kvm_.host_.hardware().active_vmcs().find(vmcs_);
+  return v != nullptr && (v->read(field::guest_ss_access_rights) & vmx::access_rights::dpl) == 0;
 }
 
 cpu::program vcpu::sched_in(models::thread&) {

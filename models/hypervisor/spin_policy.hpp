@@ -33,9 +33,11 @@ class spin_context {
  public:
   virtual ~spin_context() = default;
 
-  virtual unsigned vcpus() const = 0;    ///< online vCPUs of the VM
-  virtual unsigned me() const = 0;       ///< the vCPU that spins
-  virtual bool kernel_mode() const = 0;  ///< its PAUSE was at CPL 0; VMX counts no other
+  virtual unsigned vcpus() const = 0;  ///< online vCPUs of the VM
+  virtual unsigned me() const = 0;     ///< the vCPU that spins
+  /// Its PAUSE was at CPL 0. Always true for PAUSE-loop exiting, which counts no other; AMD's filter and other
+  /// detectors count at CPL 3, too.
+  virtual bool kernel_mode() const = 0;
   virtual unsigned& last_boosted() = 0;  ///< of the VM: the last vCPU that was yielded to; 0 at first
 
   /// Reads a candidate's state, `me` included; takes the time of reading its line.
