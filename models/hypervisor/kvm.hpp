@@ -26,9 +26,9 @@ class kvm;
 class virtual_machine;
 
 struct kvm_config {
-  std::string spin_policy = "ipi_receivers";       ///< a name of spin_policies()
+  std::string spin_policy = default_spin_policy;   ///< a name of spin_policies()
   spin_policy_maker make_policy;                   ///< when set, makes the policy instead of the name
-  std::uint32_t ple_gap = 128;                     ///< TSC cycles; 0 turns PAUSE-loop exiting off
+  std::uint32_t ple_gap = vmx::default_ple_gap;    ///< TSC cycles; 0 turns PAUSE-loop exiting off
   ple_window_parameters ple_window;                ///< window, grow, shrink, max
   std::string interrupt_path = "injected";         ///< a name of interrupt_paths()
   std::string timer_backend = "preemption_timer";  ///< a name of timer_backends()

@@ -79,6 +79,9 @@ struct spin_policy_entry {
   spin_policy_maker make;
 };
 
+/// The name of the policy of a hypervisor that is not told another.
+inline constexpr const char* default_spin_policy = "kernel_mode";
+
 /// The built-in policies, in the order of their history.
 std::span<const spin_policy_entry> spin_policies();
 
