@@ -253,12 +253,6 @@ bool logical_cpu::finish_entry(cycles now) {
   vmx::vmcs& v = current_vmcs();
   auto& entry = static_cast<vm_entry_instruction&>(*active_->in_flight());
   const auto injected = static_cast<std::uint32_t>(v.read(field::vm_entry_interruption_information));
-  if (machine_.facts().observed()) {
-    state_steps(now - plan_->total, now, {});
-    machine_.facts().state(
-        source_, now,
-        vm_entry_fact{vmx_.current_vmcs, v.read(field::guest_rip), injected, v.read(field::ple_window), plan_->total});
-  }
   vmx::load_guest_state(v, registers_, machine_.config().capabilities);
   if (const vmx::msr_list_result loaded =
           vmx::load_guest_msrs(v, machine_.physical(), *this, machine_.config().capabilities);
@@ -267,6 +261,13 @@ bool logical_cpu::finish_entry(cycles now) {
     book_as(now, bucket::vm_entry);
     fail_entry(entry, vmx::failed_msr_load_exit(loaded), now, cycles{0});
     return false;
+  }
+  // From here on the entry cannot fail: what fails before leaves no fact of an entry, as with bad guest state.
+  if (machine_.facts().observed()) {
+    state_steps(now - plan_->total, now, {});
+    machine_.facts().state(
+        source_, now,
+        vm_entry_fact{vmx_.current_vmcs, v.read(field::guest_rip), injected, v.read(field::ple_window), plan_->total});
   }
   strand* guest = machine_.names().strand_at(registers_.rsp);
   if (guest == nullptr || guest->depth() == 0)

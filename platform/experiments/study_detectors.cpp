@@ -25,7 +25,7 @@ std::vector<observer_config> catalogue() {
   std::vector<observer_config> all;
   for (std::size_t i = 0; i < vmx::spin_detector_table_size(); ++i) {
     const std::string name = vmx::spin_detector_table()[i].name;
-    if (name != "none" && name != "pause_exiting") all.push_back({name, 128, 4096});
+    if (name != "none" && name != "pause_exiting") all.push_back({name});
   }
   return all;
 }
@@ -91,9 +91,9 @@ std::vector<detector_case> detector_cases(const run_config& base) {
 
 detector_case gap_sweep(const run_config& base) {
   detector_case c = sweep_case(base);
-  for (const std::uint32_t gap :
-       {32u, 64u, 96u, 112u, 128u, 136u, 140u, 142u, 144u, 145u, 146u, 147u, 148u, 152u, 160u, 192u, 256u})
-    c.config.machine.observers.push_back({"pause_loop_exiting", gap, 4096});
+  for (const std::uint32_t gap : {32u, 64u, 96u, 112u, vmx::default_ple_gap, 136u, 140u, 142u, 144u, 145u, 146u, 147u,
+                                  148u, 152u, 160u, 192u, 256u})
+    c.config.machine.observers.push_back({"pause_loop_exiting", gap});
   return c;
 }
 
@@ -102,7 +102,7 @@ std::vector<detector_case> clock_sweep(const run_config& base) {
   for (const std::uint32_t percent : sweep_clocks) {
     detector_case c = sweep_case(base);
     c.config.machine.core_clock_percent = percent;
-    c.config.machine.observers = {{"pause_loop_exiting", 128, 4096}};
+    c.config.machine.observers = {{"pause_loop_exiting"}};
     cases.push_back(std::move(c));
   }
   return cases;
@@ -203,7 +203,7 @@ void print_legend(std::ostream& out, const detectors_output& s) {
     out << "  " << std::left << std::setw(18) << c.name << std::right << c.description << '\n';
 }
 
-void print_sweep(std::ostream& out, const std::vector<sweep_point>& points, const char* what, const char* unit) {
+void print_sweep(std::ostream& out, const std::vector<sweep_point>& points, const std::string& what, const char* unit) {
   constexpr int width = 50;
   out << '\n' << what << '\n';
   for (const sweep_point& p : points) {
@@ -247,7 +247,9 @@ void print_study(std::ostream& out, const detectors_output& s) {
   print_matrix(out, s);
   print_legend(out, s);
   print_sweep(out, s.gaps, "Recall of pause_loop_exiting by PLE_Gap, with a PAUSE of 140 cycles (Skylake-SP)", "gap");
-  print_sweep(out, s.clocks, "and by core clock at PLE_Gap 128: a faster core makes the same PAUSE fewer TSC cycles",
+  print_sweep(out, s.clocks,
+              "and by core clock at PLE_Gap " + std::to_string(vmx::default_ple_gap) +
+                  ": a faster core makes the same PAUSE fewer TSC cycles",
               "% clock");
   out << "\nWhat came out\n";
   for (const std::string& sentence : detector_findings(s)) print_wrapped(out, sentence);
@@ -283,9 +285,10 @@ std::vector<std::string> detector_findings(const detectors_output& s) {
   if (const auto blind = points(s.gaps, false), seeing = points(s.gaps, true); blind && seeing)
     all.push_back("With a PAUSE of " + std::to_string(s.gaps.front().pause) +
                   " cycles PAUSE-loop exiting is blind up to a gap of " + number(*blind) + " and sees from " +
-                  number(*seeing) + " on: KVM's default of 128 lies below.");
+                  number(*seeing) + " on: KVM's default of " + std::to_string(vmx::default_ple_gap) + " lies below.");
   if (const auto blind = points(s.clocks, false), seeing = points(s.clocks, true); blind && seeing)
-    all.push_back("At the default gap of 128 the same processor is blind at a core clock of " + number(*blind) +
+    all.push_back("At the default gap of " + std::to_string(vmx::default_ple_gap) +
+                  " the same processor is blind at a core clock of " + number(*blind) +
                   " % of the TSC's and sees from " + number(*seeing) +
                   " % on: turbo decides whether PAUSE-loop exiting works. No vendor has confirmed this; it follows "
                   "from the documented algorithm and the documented latency.");

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include <vmxsys/models/kvm/spin/ple_window.hpp>
+#include <vmxsys/models/kvm/spin/spin_policy.hpp>
 #include <vmxsys/platform/config/json_binding.hpp>
 #include <vmxsys/platform/config/parameter.hpp>
 #include <vmxsys/vmx/base/units.hpp>
@@ -84,8 +86,8 @@ inline constexpr auto parameters_of<detector_config> = std::array{
 /// A spin detector that watches without acting: it is scored against the truth.
 struct observer_config {
   std::string name = "pause_loop_exiting";
-  std::uint32_t gap = 128;
-  std::uint32_t window = 4096;
+  std::uint32_t gap = vmx::default_ple_gap;
+  std::uint32_t window = vmx::default_ple_window;
 };
 BOOST_DESCRIBE_STRUCT(observer_config, (), (name, gap, window))
 template <>
@@ -195,7 +197,7 @@ inline constexpr auto parameters_of<scheduler_config> = std::array{
 
 /// What the hypervisor does about a vCPU that was seen spinning.
 struct spin_policy_config {
-  std::string name = "kernel_mode";
+  std::string name = models::spin_policies().first().name;
 };
 BOOST_DESCRIBE_STRUCT(spin_policy_config, (), (name))
 template <>
@@ -233,11 +235,11 @@ struct host_config {
   std::uint32_t hz = 250;
   scheduler_config scheduler;
   spin_policy_config spin_policy;
-  std::uint32_t ple_gap = 128;
-  std::uint32_t ple_window = 4096;
-  std::uint32_t ple_window_grow = 2;
-  std::uint32_t ple_window_shrink = 0;
-  std::uint32_t ple_window_max = 4294967295;
+  std::uint32_t ple_gap = vmx::default_ple_gap;
+  std::uint32_t ple_window = models::ple_window_parameters{}.window;
+  std::uint32_t ple_window_grow = models::ple_window_parameters{}.grow;
+  std::uint32_t ple_window_shrink = models::ple_window_parameters{}.shrink;
+  std::uint32_t ple_window_max = models::ple_window_parameters{}.max;
   std::string interrupt_path = "injected";
   bool exit_fast_paths = false;
   std::string timer_backend = "preemption_timer";
