@@ -24,8 +24,8 @@ using detector_maker = std::function<std::unique_ptr<vmx::spin_detector>()>;
 /// gap and window are its own.
 struct observing_detector {
   detector_maker make;
-  std::uint64_t gap = 128;      ///< as PLE_Gap
-  std::uint64_t window = 4096;  ///< as PLE_Window
+  std::uint64_t gap = vmx::default_ple_gap;        ///< as PLE_Gap
+  std::uint64_t window = vmx::default_ple_window;  ///< as PLE_Window
 };
 
 /// The spin detectors of one logical CPU: the one that acts, and those that only watch. Where a watching one would

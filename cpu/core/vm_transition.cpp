@@ -235,17 +235,18 @@ vm_transition::entered vm_transition::finish_entry(cycles now) {
   vmx::vmcs& v = core_.current_vmcs();
   auto& i = static_cast<vm_entry_instruction&>(*core_.active->in_flight());
   const auto injected = static_cast<std::uint32_t>(v.read(field::vm_entry_interruption_information));
-  if (core_.facts.observed()) {
-    state_steps(now - plan_->total, now, {});
-    core_.state(now, vm_entry_fact{core_.vmx_state.current_vmcs, v.read(field::guest_rip), injected,
-                                   v.read(field::ple_window), plan_->total});
-  }
   const vmx::entered_guest entry = vmx::enter_guest(unit_, instruction_of(i), core_.registers, of_.msrs, now);
   if (!entry) {
     core_.activity = cpu_activity::executing;
     core_.book_as(now, bucket::vm_entry);
     fail_entry(i, vmx::failed_msr_load_exit(entry.loaded), now, cycles{0});
     return {entered::kind::failed};
+  }
+  // From here on the entry cannot fail: what fails before leaves no fact of an entry, as with bad guest state.
+  if (core_.facts.observed()) {
+    state_steps(now - plan_->total, now, {});
+    core_.state(now, vm_entry_fact{core_.vmx_state.current_vmcs, v.read(field::guest_rip), injected,
+                                   v.read(field::ple_window), plan_->total});
   }
   core_.carry(guest_named_by_rsp(now), now);
   of_.wait.disarm();

@@ -14,7 +14,8 @@
 // What the hardware states. The source of each of these facts is the CPU (its number is the source number).
 namespace vmxsys::cpu {
 
-/// A VM entry that succeeded, at its completion.
+/// A VM entry that succeeded, at its completion. One that fails leaves neither this fact nor micro-steps, and its exit
+/// (reasons 33, 34) is no vm_exit_fact: the guest has not run.
 struct vm_entry_fact {
   static constexpr const char* fact_name = "vm_entry";
   std::uint64_t vmcs;

@@ -21,16 +21,9 @@
 #include "irq_save.hpp"
 #include "kernel_costs.hpp"
 #include "thread.hpp"
+#include "vectors.hpp"
 
 namespace vmxsys::models {
-
-/// Vectors a kernel uses, as Linux numbers them (arch/x86/include/asm/irq_vectors.h).
-namespace vector {
-inline constexpr std::uint8_t local_timer = 0xec;
-inline constexpr std::uint8_t call_function_single = 0xfb;
-inline constexpr std::uint8_t call_function = 0xfc;
-inline constexpr std::uint8_t reschedule = 0xfd;
-}  // namespace vector
 
 /// Something due on one CPU at a cycle; runs in the timer interrupt of that CPU, interrupts off. Re-armed freely.
 class timer_event {

@@ -23,8 +23,8 @@ namespace vmxsys::models {
 struct kvm_config {
   selection<spin_policy_entry> spin_policy = spin_policies().select();
   selection<halt_policy_entry> halt_policy = halt_policies().select();
-  std::uint32_t ple_gap = 128;       ///< TSC cycles; 0 turns PAUSE-loop exiting off
-  ple_window_parameters ple_window;  ///< window, grow, shrink, max
+  std::uint32_t ple_gap = vmx::default_ple_gap;  ///< TSC cycles; 0 turns PAUSE-loop exiting off
+  ple_window_parameters ple_window;              ///< window, grow, shrink, max
   selection<interrupt_path_entry> interrupt_path = interrupt_paths().select();
   selection<timer_backend_entry> timer_backend = timer_backends().select();
   selection<timer_advance_entry> timer_advance = timer_advances().select();

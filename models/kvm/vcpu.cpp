@@ -74,6 +74,11 @@ bool vcpu::must_not_enter(unsigned cpu) const {
   return host().need_resched(cpu) || state_ != mp_state::runnable || lapic_.must_load(vm_.eoi_exits());
 }
 
+bool vcpu::guest_in_kernel_mode() const {
+  const vmx::vmcs* v = loaded_vmcs_.peek();
+  return v != nullptr && (v->read(field::guest_ss_access_rights) & vmx::access_rights::dpl) == 0;
+}
+
 // -- what others do to it ---------------------------------------------------------------------------------------------
 
 cpu::program vcpu::kick() {
@@ -121,8 +126,7 @@ cpu::program vcpu::sched_out(models::thread& self) {
   if (self.state == thread_state::runnable) {
     preempted_ = true;
     ready_ = true;
-    const vmx::vmcs* v = loaded_vmcs_.peek();
-    preempted_in_kernel_ = v != nullptr && (v->read(field::guest_ss_access_rights) >> 5 & 3) == 0;
+    preempted_in_kernel_ = guest_in_kernel_mode();
   }
   co_await isa::compute(hypervisor().costs().vcpu_put);
   if (posts()) co_await put_posting(*this, self.state == thread_state::runnable);

@@ -49,8 +49,11 @@ class vcpu final : public switch_notifier {
   // ---------------------------------------------------------------------------------------
   bool preempted() const { return preempted_; }                      ///< switched out while runnable
   bool preempted_in_kernel() const { return preempted_in_kernel_; }  ///< the guest was at CPL 0 then
-  bool ready() const { return ready_; }                              ///< wants a CPU: preempted, or woken from a halt
-  bool blocking() const { return blocking_; }                        ///< its thread is on its wait queue
+  /// CPL 0 when the guest was left (vmx_get_cpl: the DPL of SS). Takes no time of its own: what the read costs is part
+  /// of the cost of where it is asked. False before the vCPU is made.
+  bool guest_in_kernel_mode() const;
+  bool ready() const { return ready_; }        ///< wants a CPU: preempted, or woken from a halt
+  bool blocking() const { return blocking_; }  ///< its thread is on its wait queue
   bool in_guest_mode() const { return mode_ != vcpu_mode::outside_guest; }
   bool started() const { return state_ != mp_state::uninitialized; }
   bool start_pending() const { return start_pending_; }

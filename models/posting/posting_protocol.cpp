@@ -114,7 +114,7 @@ posting_action posting_kick::next() const noexcept {
     case step::find:
       return on_vcpu(op::load_cpu, target_);
     case step::send:
-      return ipi(cpu_, posting_vector::reschedule);
+      return ipi(cpu_, vector::reschedule);
     case step::finished:
       break;
   }

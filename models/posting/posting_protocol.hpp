@@ -16,15 +16,17 @@
 #include <string>
 #include <variant>
 
+#include <vmxsys/models/kernel/vectors.hpp>
+
 #include "state_bytes.hpp"
 
 namespace vmxsys::models {
 
-/// Linux' vectors (arch/x86/include/asm/irq_vectors.h).
+/// Those of Linux' vectors that only posting uses (arch/x86/include/asm/irq_vectors.h). It also sends the kernel's
+/// `vector::reschedule`.
 namespace posting_vector {
 inline constexpr std::uint8_t notification = 0xf2;
 inline constexpr std::uint8_t wakeup = 0xf1;
-inline constexpr std::uint8_t reschedule = 0xfd;
 }  // namespace posting_vector
 
 /// Where a vCPU is, as others may read it (vcpu->mode).

@@ -655,7 +655,7 @@ void posting_world::happen(const posting_choice& choice, std::vector<posting_eve
       --preemptions_;
       v.resched = true;
       if (log_ != nullptr) log_->push_back({"scheduler", "wants pCPU " + std::to_string(p) + ": reschedule IPI"});
-      send_notification({posting_vector::reschedule, p});
+      send_notification({vector::reschedule, p});
       break;
     }
     case kind::device_post:

@@ -101,7 +101,7 @@ class posting_world {
  public:
   /// Vectors that physical CPUs send each other.
   static constexpr std::array<std::uint8_t, 3> vectors{posting_vector::notification, posting_vector::wakeup,
-                                                       posting_vector::reschedule};
+                                                       vector::reschedule};
 
   /// Every vCPU is about to enter, on its own CPU; nothing is posted. `rules` outlives it and its copies.
   explicit posting_world(const posting_rules& rules);

@@ -83,8 +83,8 @@ std::vector<detector_case> detector_cases(const run_config& base) {
 
 detector_case gap_sweep(const run_config& base) {
   detector_case c = sweep_case(base);
-  for (const std::uint32_t gap :
-       {32u, 64u, 96u, 112u, 128u, 136u, 140u, 142u, 144u, 145u, 146u, 147u, 148u, 152u, 160u, 192u, 256u})
+  for (const std::uint32_t gap : {32u, 64u, 96u, 112u, vmx::default_ple_gap, 136u, 140u, 142u, 144u, 145u, 146u, 147u,
+                                  148u, 152u, 160u, 192u, 256u})
     c.config.machine.observers.push_back({"pause_loop_exiting", gap});
   return c;
 }

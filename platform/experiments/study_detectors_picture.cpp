@@ -49,8 +49,8 @@ double draw_table(svg& out, const detectors_output& s, double y) {
   return y + 40;
 }
 
-void draw_curve(svg& out, const std::vector<sweep_point>& points, const char* title, const char* axis, double x0,
-                double y, double mark) {
+void draw_curve(svg& out, const std::vector<sweep_point>& points, const std::string& title, const std::string& axis,
+                double x0, double y, double mark) {
   constexpr double w = 430, h = 170;
   out.text(x0, y, title, "font-size=\"13\" font-weight=\"bold\"");
   y += 14;
@@ -77,11 +77,12 @@ void draw_curve(svg& out, const std::vector<sweep_point>& points, const char* ti
 std::string detectors_picture(const detectors_output& s) {
   svg out;
   double y = draw_table(out, s, 30);
+  const std::string gap = std::to_string(vmx::default_ple_gap);
   if (s.gaps.size() > 1)
     draw_curve(out, s.gaps, "Recall of pause_loop_exiting, PAUSE of 140 cycles",
-               "PLE_Gap in cycles (128: KVM's default)", 20, y, 128);
+               "PLE_Gap in cycles (" + gap + ": KVM's default)", 20, y, vmx::default_ple_gap);
   if (s.clocks.size() > 1)
-    draw_curve(out, s.clocks, "The same at PLE_Gap 128", "core clock in percent of the TSC's", 540, y,
+    draw_curve(out, s.clocks, "The same at PLE_Gap " + gap, "core clock in percent of the TSC's", 540, y,
                s.clocks.front().x);
   return out.finish(width, y + 240);
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include <vmxsys/models/kvm/spin/ple_window.hpp>
 #include <vmxsys/platform/config/record.hpp>
 #include <vmxsys/platform/presets/preset.hpp>
 
@@ -15,8 +16,8 @@ namespace vmxsys::platform {
 /// A spin detector that watches without acting: it is scored against the truth.
 struct observer_config {
   component<vmx::spin_detector_entry> detector;
-  std::uint32_t gap = 128;      ///< what it is told as PLE_Gap, TSC cycles
-  std::uint32_t window = 4096;  ///< and as PLE_Window
+  std::uint32_t gap = vmx::default_ple_gap;        ///< what it is told as PLE_Gap, TSC cycles
+  std::uint32_t window = vmx::default_ple_window;  ///< and as PLE_Window
 };
 
 /// The hardware. Logical CPUs: sockets * cores * threads.
@@ -38,11 +39,11 @@ struct host_config {
   component<models::scheduler_entry> scheduler;
   component<models::spin_policy_entry> spin_policy;
   component<models::halt_policy_entry> halt_policy;
-  std::uint32_t ple_gap = 128;
-  std::uint32_t ple_window = 4096;
-  std::uint32_t ple_window_grow = 2;
-  std::uint32_t ple_window_shrink = 0;
-  std::uint32_t ple_window_max = 4294967295;
+  std::uint32_t ple_gap = vmx::default_ple_gap;
+  std::uint32_t ple_window = models::ple_window_parameters{}.window;
+  std::uint32_t ple_window_grow = models::ple_window_parameters{}.grow;
+  std::uint32_t ple_window_shrink = models::ple_window_parameters{}.shrink;
+  std::uint32_t ple_window_max = models::ple_window_parameters{}.max;
   component<models::interrupt_path_entry> interrupt_path;
   component<models::timer_backend_entry> timer_backend;
   component<models::timer_advance_entry> timer_advance;

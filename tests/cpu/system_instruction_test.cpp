@@ -488,6 +488,38 @@ TEST(msr_lists, a_bad_entry_fails_the_entry_with_its_number) {
   EXPECT_EQ(r.hw.cpu(0).vmx_state().current->launch(), vmx::launch_state::clear);
 }
 
+// The last MSR of the list decides whether the guest is entered, and so what the books and the facts say of it.
+TEST(msr_lists, an_entry_leaves_its_facts_only_if_the_whole_list_is_good) {
+  for (const bool good : {false, true}) {
+    guest_rig r;
+    put_entry(r.hw.physical(), 0x9000, msr::lstar, 1);
+    put_entry(r.hw.physical(), 0x9010, good ? msr::lstar : msr::fs_base, 2);
+    r.setup.more.insert(r.setup.more.end(),
+                        {{field::vm_entry_msr_load_address, 0x9000}, {field::vm_entry_msr_load_count, 2}});
+    bool in_guest = false, back_in_host = false;
+    r.run_guest([&]() -> program {
+      in_guest = true;
+      co_await isa::compute(cycles{10'000});
+      co_await isa::vmcall(0, 0);
+    });
+    r.run_host([&]() -> program {
+      co_await isa::vmlaunch();
+      back_in_host = true;
+    });
+    r.hw.run_until(cycles{100'000});
+    r.hw.check_accounting();
+    EXPECT_TRUE(back_in_host);
+    EXPECT_EQ(in_guest, good);
+    EXPECT_EQ(r.log.of<vm_entry_fact>().size(), good ? 1u : 0u);
+    EXPECT_EQ(r.log.of<vm_exit_fact>().size(), good ? 1u : 0u) << "as many exits as entries";
+    EXPECT_EQ(r.log.of<micro_step_fact>().empty(), !good) << "the steps of an entry belong to one";
+    std::uint64_t non_root = 0;
+    for (std::size_t b = 0; b < accounting::buckets; ++b)
+      non_root += r.hw.cpu(0).account().total(world::non_root, static_cast<bucket>(b)).count();
+    EXPECT_EQ(non_root, good ? 10'000u : 0u) << "cycles in the guest";
+  }
+}
+
 TEST(msr_lists, a_bad_entry_at_the_exit_is_a_vmx_abort_that_ends_the_cpu) {
   guest_rig r;
   put_entry(r.hw.physical(), 0xA000, 0x123, 0);

@@ -238,7 +238,7 @@ TEST(posting_sender, PI_07_without_APICv_the_vector_goes_into_VIRR_and_the_targe
   EXPECT_EQ(host::highest(h.vcpus[1].irr), v31);
   EXPECT_EQ(h.vcpus[1].requests, posting_request::event);
   EXPECT_EQ(h.vcpus[1].mode, vcpu_mode::exiting);
-  EXPECT_EQ(h.ipis, (ipi_list{{5, 0xfd}}));
+  EXPECT_EQ(h.ipis, (ipi_list{{5, vector::reschedule}}));
   EXPECT_FALSE(h.posted(1, v31));
 }
 
@@ -486,7 +486,7 @@ TEST(posting_kick, KK_02_target_in_guest_mode_elsewhere_gets_the_reschedule_vect
   h.vcpus[1].cpu = 4;
   h.run(posting_kick{1, 0});
   EXPECT_EQ(h.vcpus[1].mode, vcpu_mode::exiting);
-  EXPECT_EQ(h.ipis, (ipi_list{{4, 0xfd}}));
+  EXPECT_EQ(h.ipis, (ipi_list{{4, vector::reschedule}}));
 }
 
 TEST(posting_kick, KK_03_second_kick_sends_nothing) {

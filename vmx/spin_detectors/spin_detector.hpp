@@ -61,6 +61,11 @@ struct spin_interests {
 /// or it executes and the detector tells the hypervisor without an exit.
 enum class spin_verdict : std::uint8_t { execute, exit, hint };
 
+/// PLE_Gap and PLE_Window as KVM sets them, in TSC cycles (arch/x86/kvm/x86.h, v5.6: KVM_DEFAULT_PLE_GAP,
+/// KVM_VMX_DEFAULT_PLE_WINDOW).
+inline constexpr std::uint32_t default_ple_gap = 128;
+inline constexpr std::uint32_t default_ple_window = 4096;
+
 /// What a detector is told at VM entry, from the VMCS. Intel: PLE_Gap and PLE_Window in cycles (fields 4020H, 4022H)
 /// and the two controls. The AMD filter reads its threshold from `ple_gap` and its count from `ple_window`, as
 /// hypervisors drive both with one pair of knobs. A detector with other needs gives these numbers its own meaning.

@@ -3,6 +3,8 @@
 #include <utility>
 #include <vector>
 
+#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
+
 #include "capability.hpp"
 #include "control.hpp"
 #include "processor.hpp"
@@ -27,8 +29,8 @@ struct minimal_vmcs_options {
   std::uint64_t vm_exit = vm_exit_control::host_address_space_size | vm_exit_control::acknowledge_interrupt_on_exit;
   std::uint64_t vm_exit_2 = 0;
   std::uint64_t vm_entry = vm_entry_control::ia_32e_mode_guest;
-  std::uint32_t ple_gap = 128;
-  std::uint32_t ple_window = 4096;
+  std::uint32_t ple_gap = default_ple_gap;
+  std::uint32_t ple_window = default_ple_window;
 };
 
 /// The least a hypervisor must write so that VM entry passes every check: a 64-bit host and a 64-bit guest in kernel

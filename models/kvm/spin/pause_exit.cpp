@@ -17,11 +17,12 @@ namespace {
 class vcpu_spin_context final : public spin_context {
  public:
   /// `handler` is what the handler itself costs.
-  vcpu_spin_context(vcpu& me, cycles handler) : me_{me}, vm_{me.vm()}, owed_{handler} {}
+  vcpu_spin_context(vcpu& me, cycles handler)
+      : me_{me}, vm_{me.vm()}, kernel_mode_{me.guest_in_kernel_mode()}, owed_{handler} {}
 
   unsigned vcpus() const override { return vm_.vcpus(); }
   unsigned me() const override { return me_.index(); }
-  bool kernel_mode() const override { return true; }
+  bool kernel_mode() const override { return kernel_mode_; }
   unsigned vm() const override { return vm_.number(); }
   cycles now() const override { return me_.host().hardware().time().now(); }
   spin_vm_state& state() override { return *vm_.spin_state(); }
@@ -105,6 +106,7 @@ class vcpu_spin_context final : public spin_context {
 
   vcpu& me_;
   virtual_machine& vm_;
+  bool kernel_mode_;
   cycles owed_;
   std::uint16_t candidates_ = 0;
   std::uint16_t attempts_ = 0;
@@ -113,7 +115,10 @@ class vcpu_spin_context final : public spin_context {
 
 }  // namespace
 
-// The window grows before the handler runs and is written before the next entry (vmx.c, handle_pause).
+// The window grows before the handler runs and is written before the next entry (vmx.c, handle_pause). The mode of the
+// PAUSE is that of the guest at the exit, as svm.c passes it (pause_interception: svm_get_cpl() == 0, a field of the
+// VMCB in memory). vmx.c passes true without a look, because PAUSE-loop exiting counts at CPL 0 only; that is the same
+// answer for the same cost.
 cpu::program handle_pause(vcpu& v) {
   auto here = co_await isa::in(code::handle_pause);
   kvm& k = v.hypervisor();

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
+
 namespace vmxsys::models {
 
 /// Whose arithmetic. Windows are TSC cycles on VMX and PAUSE counts on SVM.
@@ -20,7 +22,7 @@ enum class ple_window_era {
 /// The module parameters ple_window, ple_window_grow, ple_window_shrink, ple_window_max (pause_filter_count...). A grow
 /// or shrink below 1 means "back to the base"; below the base it multiplies or divides; else it adds or subtracts.
 struct ple_window_parameters {
-  std::uint32_t window = 4096;
+  std::uint32_t window = vmx::default_ple_window;
   std::uint32_t grow = 2;
   std::uint32_t shrink = 0;
   std::uint32_t max = 4294967295;

@@ -51,11 +51,13 @@ class spin_context {
  public:
   virtual ~spin_context() = default;
 
-  virtual unsigned vcpus() const = 0;    ///< online vCPUs of the VM
-  virtual unsigned me() const = 0;       ///< the vCPU that spins
-  virtual bool kernel_mode() const = 0;  ///< its PAUSE was at CPL 0; VMX counts no other
-  virtual unsigned vm() const = 0;       ///< the number of its VM
-  virtual cycles now() const = 0;        ///< the TSC of the host
+  virtual unsigned vcpus() const = 0;  ///< online vCPUs of the VM
+  virtual unsigned me() const = 0;     ///< the vCPU that spins
+  /// Its PAUSE was at CPL 0. Always true for PAUSE-loop exiting, which counts no other; AMD's filter and other
+  /// detectors count at CPL 3, too.
+  virtual bool kernel_mode() const = 0;
+  virtual unsigned vm() const = 0;  ///< the number of its VM
+  virtual cycles now() const = 0;   ///< the TSC of the host
   /// What the policy made for this VM.
   virtual spin_vm_state& state() = 0;
 

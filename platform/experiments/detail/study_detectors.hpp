@@ -27,7 +27,7 @@ std::vector<detector_case> detector_cases(const run_config& base);
 /// One run with PAUSE-loop detectors of many gaps, at the core clock of the TSC, where a PAUSE of Skylake-SP takes 140
 /// cycles.
 detector_case gap_sweep(const run_config& base);
-/// Runs with a gap of 128 at core clocks of 100 % of the TSC and more: the same PAUSE, fewer cycles of the TSC.
+/// Runs with KVM's default gap at core clocks of 100 % of the TSC and more: the same PAUSE, fewer cycles of the TSC.
 std::vector<detector_case> clock_sweep(const run_config& base);
 
 /// A detector's score over several runs.
