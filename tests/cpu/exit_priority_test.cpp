@@ -19,12 +19,13 @@ TEST(exits, of_nmi_and_init) {
     exit = co_await isa::vmresume();
     EXPECT_EQ(exit.reason, exit_reason::init_signal);
     EXPECT_EQ(exit.interruption_information, 0u);
-    EXPECT_EQ(r.exits().back()->began.count(), 30'000u);
   });
   r.interrupt(0, cycles{20'000}, 0, apic::delivery_mode::nmi);
   r.interrupt(0, cycles{30'000}, 0, apic::delivery_mode::init);
   r.hw.run_until(cycles{50'000});
   EXPECT_TRUE(r.done);
+  expect_exact_sequence(r.log, {exit_because(exit_reason::exception_or_nmi, cycles{20'000}),
+                                exit_because(exit_reason::init_signal, cycles{30'000})});
   EXPECT_NE(r.hw.cpu(0).active(), nullptr) << "the INIT is spent";
 }
 
@@ -67,11 +68,9 @@ TEST(exits, an_init_in_root_operation_or_during_a_transition_waits_for_the_guest
       co_await isa::cpuid(0);
       co_await rig::sleep();
     });
-    std::vector<exit_reason> reasons;
     r.run_host([&]() -> program {
       vmx::exit_info exit = co_await isa::vmlaunch();
       for (int i = 0; i < 2; ++i) {
-        reasons.push_back(exit.reason);
         if (exit.reason == exit_reason::cpuid) co_await skip(exit);
         exit = co_await isa::vmresume();
       }
@@ -80,9 +79,12 @@ TEST(exits, an_init_in_root_operation_or_during_a_transition_waits_for_the_guest
     r.hw.run_until(cycles{50'000});
     ASSERT_NE(r.hw.cpu(0).active(), nullptr) << at;
     ASSERT_EQ(r.boots.size(), 1u);
-    ASSERT_EQ(reasons, (at <= 20'000 ? std::vector<exit_reason>{exit_reason::init_signal, exit_reason::cpuid}
-                                     : std::vector<exit_reason>{exit_reason::cpuid, exit_reason::init_signal}))
-        << at;
+    SCOPED_TRACE(at);
+    const expected_fact init = exit_because(exit_reason::init_signal), cpuid = exit_because(exit_reason::cpuid);
+    if (at <= 20'000)
+      expect_exact_sequence(r.log, {init, cpuid});
+    else
+      expect_exact_sequence(r.log, {cpuid, init});
   }
 }
 
@@ -99,7 +101,6 @@ TEST(exits, a_start_up_ipi_is_dropped_by_a_running_guest) {
 TEST(exits, of_one_boundary_come_in_the_order_of_their_priority) {
   // All of them during one uninterruptible instruction; each exit leaves those behind it pending. An NMI that the first
   // exit leaves pending is the host's.
-  using reasons_list = std::vector<exit_reason>;
   for (const int urgent : {2, 1, 0}) {
     vmx_rig r;
     const unsigned shift = r.hw.config().capabilities.preemption_timer_shift();
@@ -114,7 +115,6 @@ TEST(exits, of_one_boundary_come_in_the_order_of_their_priority) {
       co_await isa::load(w);  // 110 cycles, in the shadow
       co_await rig::sleep();
     });
-    reasons_list reasons;
     r.run_host([&]() -> program {
       co_await rig::enable_apic();
       const std::uint64_t expiry = urgent >= 1 ? 20'096 : 80'000;
@@ -122,7 +122,6 @@ TEST(exits, of_one_boundary_come_in_the_order_of_their_priority) {
                             (expiry >> shift) - ((r.now().count() + 30 + entry_cost) >> shift));
       vmx::exit_info exit = co_await isa::vmlaunch();
       for (int i = 0; i < 5; ++i) {
-        reasons.push_back(exit.reason);
         EXPECT_EQ(r.field(field::guest_rip), test_guest.rip());
         if (exit.reason == exit_reason::preemption_timer)
           co_await isa::vmwrite(field::vmx_preemption_timer_value, 0xFFFF'FFFF);
@@ -137,13 +136,19 @@ TEST(exits, of_one_boundary_come_in_the_order_of_their_priority) {
     r.interrupt(0, cycles{20'020}, 0, apic::delivery_mode::nmi);
     if (urgent >= 2) r.interrupt(0, cycles{20'030}, 0, apic::delivery_mode::init);
     r.hw.run_until(cycles{50'000});
+    SCOPED_TRACE(urgent);
+    const auto because = [](exit_reason why) { return exit_because(why); };
+    const auto first = [](exit_reason why) { return exit_because(why, cycles{20'110}); };  // where the load ends
     using e = exit_reason;
-    reasons_list expected{e::interrupt_window, e::external_interrupt};
-    if (urgent == 0) expected.insert(expected.begin(), e::exception_or_nmi);
-    if (urgent >= 1) expected.insert(expected.begin(), e::preemption_timer);
-    if (urgent >= 2) expected.insert(expected.begin(), e::init_signal);
-    EXPECT_EQ(reasons, expected) << urgent;
-    EXPECT_EQ(r.exits().at(0)->began, cycles{20'110});
+    if (urgent == 0)
+      expect_exact_sequence(r.log,
+                            {first(e::exception_or_nmi), because(e::interrupt_window), because(e::external_interrupt)});
+    if (urgent == 1)
+      expect_exact_sequence(r.log,
+                            {first(e::preemption_timer), because(e::interrupt_window), because(e::external_interrupt)});
+    if (urgent == 2)
+      expect_exact_sequence(r.log, {first(e::init_signal), because(e::preemption_timer), because(e::interrupt_window),
+                                    because(e::external_interrupt)});
     EXPECT_EQ(r.log.of<interrupt_fact>().size(), urgent == 0 ? 0u : 1u);
   }
 }

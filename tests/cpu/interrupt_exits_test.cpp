@@ -50,8 +50,9 @@ TEST_P(interrupt_exits, acknowledge_or_leave_it_pending) {
   r.hw.run_until(cycles{50'000});
   EXPECT_TRUE(r.done);
   EXPECT_EQ(handled, acknowledge ? std::vector<std::uint64_t>{} : std::vector<std::uint64_t>{0x51});
+  expect_exact_sequence(r.log, {arrival(0x51), exit_because(exit_reason::external_interrupt, cycles{20'000})});
+  expect_gap(r.log, arrival(0x51), exit_because(exit_reason::external_interrupt), cycles{exit_cost});
   ASSERT_EQ(r.exits().size(), 1u);
-  EXPECT_EQ(r.exits()[0]->began, cycles{20'000}) << "a compute is left at once";
   EXPECT_EQ(r.exits()[0].header.cause, r.log.of<ipi_arrived_fact>().at(0).header.id);
 }
 
@@ -110,8 +111,8 @@ TEST(external_interrupts, without_exiting_go_through_the_guests_table) {
   r.interrupt(0, cycles{15'000}, 0x51);
   r.hw.run_until(cycles{90'000});
   EXPECT_EQ(handled, std::vector<std::uint64_t>{0x51});
+  expect_exact_sequence(r.log, {arrival(0x51).at(cycles{15'000}), interrupt_of(0x51, world::non_root)});
   EXPECT_TRUE(r.exits().empty());
-  EXPECT_EQ(r.log.of<interrupt_fact>().at(0)->non_root, 1);
   EXPECT_GT(open, 20'000u);
 }
 
@@ -164,7 +165,8 @@ TEST(external_interrupts, wait_for_the_instruction_behind_sti_and_the_shadow_is_
   });
   again.interrupt(0, cycles{sti_done - 1}, 0x51);
   again.hw.run_until(cycles{90'000});
-  EXPECT_EQ(again.exits().at(0)->began.count(), sti_done + 40) << "behind the PAUSE";
+  expect_sequence(again.log, {arrival(0x51).at(cycles{sti_done - 1}),
+                              exit_because(exit_reason::external_interrupt, cycles{sti_done + 40})});  // behind PAUSE
   EXPECT_EQ(again.field(field::guest_interruptibility_state), 0u);
 }
 
@@ -213,12 +215,12 @@ TEST(injection, goes_through_the_guests_table_before_its_first_instruction) {
   });
   r.hw.run_until(cycles{50'000});
   EXPECT_EQ(order, (std::vector<std::string>{"handler 97 closed", "guest", "guest again"}));
-  const auto delivered = r.log.of<interrupt_fact>();
-  ASSERT_EQ(delivered.size(), 1u);
-  EXPECT_EQ(delivered[0].at().count(), entered);
-  EXPECT_EQ(r.log.of<vm_entry_fact>().at(0)->interruption_information, 0x8000'0061u);
+  const auto injecting = fact<vm_entry_fact>(&vm_entry_fact::interruption_information, 0x8000'0061u);
+  expect_exact_sequence({r.log, cycles{0}, r.exits().at(0).at() + cycles{1}},
+                        {injecting.at(cycles{entered}), interrupt_of(0x61).at(cycles{entered}),
+                         exit_because(exit_reason::cpuid, cycles{entered + 10 + 80})});
+  EXPECT_EQ(r.log.of<interrupt_fact>().size(), 1u);
   EXPECT_EQ(r.log.of<vm_entry_fact>()[0]->duration, cycles{entry_cost + inject_cost});
-  EXPECT_EQ(r.exits().at(0)->began.count(), entered + 10 + 80);
 }
 
 TEST(injection, an_event_pending_at_entry_exits_from_the_handlers_first_instruction) {

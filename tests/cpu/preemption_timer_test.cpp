@@ -30,9 +30,11 @@ TEST(preemption_timer, expires_at_a_multiple_of_its_tick_in_the_cycle_the_rule_g
       });
       r.hw.run_until(cycles{50'000});
       ASSERT_TRUE(r.done);
-      EXPECT_EQ(r.exits().at(0)->began.count(), ((entered >> shift) + value) << shift);
+      const cycles expiry{((entered >> shift) + value) << shift};
+      const auto fired = fact<timer_fired_fact>(&timer_fired_fact::preemption_timer, 1);
+      expect_first_at(r.log, fired, expiry);
+      expect_exact_sequence(r.log, {fired, exit_because(exit_reason::preemption_timer, expiry)});
       EXPECT_EQ(r.exits()[0].header.cause, r.log.of<timer_fired_fact>().at(0).header.id);
-      EXPECT_EQ(r.log.of<timer_fired_fact>()[0]->preemption_timer, 1);
     }
 }
 

@@ -67,19 +67,19 @@ TEST(transitions, state_their_micro_steps_and_the_privilege_level) {
   // The guest is in user mode from its first instruction; its VMCS says so only after the exit.
   r.hw.run_until(cycles{50'000});
   EXPECT_TRUE(r.done);
-  std::vector<vmx::transition_step> steps;
   std::uint64_t total = 0, done = r.log.of<vm_entry_fact>().at(0).at().count() - entry_cost;
   for (const auto& f : r.log.of<micro_step_fact>()) {
     if (f->step == vmx::transition_step::record_information) done = r.exits().at(0)->began.count();
-    steps.push_back(f->step);
     total += f->duration.count();
     EXPECT_EQ(f->done.count(), done += f->duration.count()) << "one step follows another";
   }
   EXPECT_EQ(done, r.exits().at(0).at().count());
+  const auto step = [](vmx::transition_step s) { return fact<micro_step_fact>(&micro_step_fact::step, s); };
   using s = vmx::transition_step;
-  EXPECT_EQ(steps, (std::vector<s>{s::check_controls, s::check_host_state, s::check_guest_state, s::load_guest_state,
-                                   s::invalidate_at_entry, s::record_information, s::save_guest_state,
-                                   s::load_host_state, s::invalidate_at_exit}));
+  expect_exact_sequence(r.log, {step(s::check_controls), step(s::check_host_state), step(s::check_guest_state),
+                                step(s::load_guest_state), step(s::invalidate_at_entry), fact<vm_entry_fact>(),
+                                step(s::record_information), step(s::save_guest_state), step(s::load_host_state),
+                                step(s::invalidate_at_exit), exit_because(exit_reason::cpuid)});
   EXPECT_EQ(total, entry_cost + exit_cost);
   EXPECT_EQ(r.exits().at(0)->cpl, 3);
   EXPECT_EQ(r.field(field::guest_ss_access_rights) >> 5 & 3, 3u);

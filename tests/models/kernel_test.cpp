@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 #include <set>
 
+#include <vmxsys/models/schedulers/balancer.hpp>
+
 #include "sleeper.hpp"
 
 // The kernel over the instruction set, on bare machines: bring-up, sharing a CPU, ticks, balancing, its queue lock.
@@ -186,6 +188,32 @@ TEST(kernel_preemption, a_tick_switches_away_from_user_mode_but_never_from_kerne
   EXPECT_GT(preempted, 5u);
 }
 
+// -- the address space ------------------------------------------------------------------------------------------------
+
+// Kernel threads have none of their own (0) and borrow the one that is loaded.
+TEST(kernel_switch, pays_for_another_address_space_only) {
+  struct row {
+    std::uint32_t a, b;
+    bool into_b_pays, into_a_pays;
+  };
+  for (const row& c :
+       {row{1, 1, false, false}, row{1, 2, true, true}, row{1, 0, false, true}, row{0, 0, false, false}}) {
+    SCOPED_TRACE(std::to_string(c.a) + " and " + std::to_string(c.b));
+    kernel_rig r{1, round_robin(4'000'000)};
+    thread& a = r.hog("a", {0});
+    thread& b = r.hog("b", {0});
+    a.address_space = c.a;
+    b.address_space = c.b;
+    r.run_until(60 * ms);
+    const kernel_costs& costs = r.k().costs();
+    const cycles stacks = costs.switch_to + r.hw.config().costs.instruction.stack_switch;
+    const fact_range both_run{r.log, 20 * ms};
+    const auto switched = fact<cpu::switch_fact>();
+    expect_gap(both_run, switch_to(b.pid), switched, stacks + (c.into_b_pays ? costs.switch_mm : cycles{0}));
+    expect_gap(both_run, switch_to(a.pid), switched, stacks + (c.into_a_pays ? costs.switch_mm : cycles{0}));
+  }
+}
+
 // -- ticks ------------------------------------------------------------------------------------------------------------
 
 TEST(kernel_tick, comes_every_period_on_every_busy_cpu_at_its_own_offset) {
@@ -194,9 +222,9 @@ TEST(kernel_tick, comes_every_period_on_every_busy_cpu_at_its_own_offset) {
     for (unsigned i = 0; i < 4; ++i) r.hog("hog", {i});
     r.run_until(100 * ms);
     const std::uint64_t period = 1'000'000'000 / hz;
-    const std::uint64_t phase = timer_interrupts(r, 0, cycles{0}).at(0).count();  // of this kernel
+    const std::uint64_t phase = r.timer_interrupts(0, cycles{0}).at(0).count();  // of this kernel
     for (unsigned i = 0; i < 4; ++i) {
-      const auto at = timer_interrupts(r, i, cycles{0});
+      const auto at = r.timer_interrupts(i, cycles{0});
       EXPECT_NEAR(static_cast<double>(at.size()), 0.1 * hz, 1.01);
       for (const cycles c : at) EXPECT_EQ(c.count() % period, (phase + period / 4 * i) % period) << "CPU " << i;
     }
@@ -209,12 +237,12 @@ TEST(kernel_tick, stops_on_an_idle_cpu_and_starts_with_the_next_thread) {
   thread& t = r.add("sleeper", {1}, s.body(r));
   r.add("waker", {0}, waker(r, s, t, {100 * ms}));
   r.run_until(99 * ms);
-  EXPECT_TRUE(timer_interrupts(r, 1, 3 * ms).empty());
-  EXPECT_EQ(timer_interrupts(r, 0, 3 * ms).size(), 24u) << "the waker computes";
+  EXPECT_TRUE(r.timer_interrupts(1, 3 * ms).empty());
+  EXPECT_EQ(r.timer_interrupts(0, 3 * ms).size(), 24u) << "the waker computes";
   r.run_until(300 * ms);
   EXPECT_EQ(s.wakes, 1u);
-  EXPECT_TRUE(timer_interrupts(r, 1, 105 * ms).empty());
-  EXPECT_TRUE(timer_interrupts(r, 0, 105 * ms).empty());
+  EXPECT_TRUE(r.timer_interrupts(1, 105 * ms).empty());
+  EXPECT_TRUE(r.timer_interrupts(0, 105 * ms).empty());
 }
 
 TEST(kernel_idle, every_cycle_of_an_idle_cpu_is_booked_as_idle) {
@@ -261,6 +289,27 @@ TEST(kernel_balance, a_busy_cpu_pulls_in_its_periodic_balance) {
   EXPECT_EQ(r.log.of<sched_migrate_fact>().size(), 1u) << "then 3 against 2 is no imbalance";
   EXPECT_EQ(r.k().nr_running(0), 3u);
   EXPECT_EQ(r.k().nr_running(1), 2u);
+}
+
+// For this policy every thread is cache-hot. The third attempt no longer asks, because two have failed.
+TEST(kernel_balance, counts_each_failed_pull_once) {
+  const auto always_hot = [](unsigned cpus) {
+    cfs_tunables t = cfs_tunables::of(cfs_version::v6_1, 8);
+    t.migration_cost = 1'000'000'000;
+    return std::make_unique<cfs_scheduler>(cpus, t);
+  };
+  kernel_rig r{2, always_hot};
+  r.hog("own", {1});
+  for (const char* name : {"a", "b", "c", "d"}) r.hog(name, {0, 1});
+  r.run_until(400 * ms);
+  const auto& moves = r.log.of<sched_migrate_fact>();
+  ASSERT_EQ(moves.size(), 1u);
+  const auto ticks = r.spy->calls(kind::tick, 1);
+  const auto before =
+      std::count_if(ticks.begin(), ticks.end(), [&](const auto& tick) { return cycles{tick.now} <= moves[0].at(); });
+  const unsigned interval_ms = 4;  // twice the number of CPUs: nothing was pulled
+  const unsigned apart = balance_interval_jiffies(interval_ms, true, 2, {.hz = 250});
+  EXPECT_EQ(before, 1 + 2 * apart) << "the first tick balances, and then every " << apart << "th";
 }
 
 TEST(kernel_balance, respects_affinity) {

@@ -22,13 +22,6 @@ class test_timer final : public timer_event {
   std::function<cpu::program()> then_;
 };
 
-std::vector<cycles> timer_interrupts(const kernel_rig& r, unsigned cpu, cycles since) {
-  std::vector<cycles> found;
-  for (const auto& f : r.log.of<cpu::timer_fired_fact>())
-    if (f.header.id.source == cpu && f.at() >= since) found.push_back(f.at());
-  return found;
-}
-
 TEST(kernel_timer, interrupts_at_its_cycle_and_not_before) {
   for (const std::uint64_t extra : {0u, 1u, 31u, 32u, 33u}) {
     kernel_rig r{1};
@@ -41,11 +34,11 @@ TEST(kernel_timer, interrupts_at_its_cycle_and_not_before) {
       co_await isa::sti();
     });
     r.run_until(due);
-    EXPECT_TRUE(timer_interrupts(r, 0, 2 * ms).empty()) << extra;
+    EXPECT_TRUE(r.timer_interrupts(0, 2 * ms).empty()) << extra;
     EXPECT_TRUE(t.armed());
     EXPECT_EQ(t.due(), due);
     r.run_until(due + cycles{1});
-    EXPECT_EQ(timer_interrupts(r, 0, 2 * ms), std::vector<cycles>{due}) << extra;
+    EXPECT_EQ(r.timer_interrupts(0, 2 * ms), std::vector<cycles>{due}) << extra;
     r.run_until(due + 20 * us);
     ASSERT_EQ(t.fired.size(), 1u);
     EXPECT_FALSE(t.armed());
@@ -71,7 +64,7 @@ TEST(kernel_timer, the_earliest_of_several_is_programmed) {
   EXPECT_LT(b.fired[0], 2 * ms + 510 * us);
   EXPECT_GE(a.fired[0], 3 * ms);
   EXPECT_LT(c.fired[0], 3 * ms + 10 * us) << "in the same interrupt";
-  EXPECT_EQ(timer_interrupts(r, 0, 2 * ms), (std::vector<cycles>{2 * ms + 500 * us, 3 * ms}));
+  EXPECT_EQ(r.timer_interrupts(0, 2 * ms), (std::vector<cycles>{2 * ms + 500 * us, 3 * ms}));
 }
 
 TEST(kernel_timer, moves_when_armed_again_and_fires_at_once_when_its_time_is_past) {

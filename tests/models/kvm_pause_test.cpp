@@ -5,50 +5,13 @@
 #include <vmxsys/models/kvm/spin/ple_window.hpp>
 #include <vmxsys/vmx/vmcs/control.hpp>
 
-#include "kvm_rig.hpp"
+#include "contention.hpp"
 
 // PAUSE exits of small guests that fight for a lock: the window, spin policies, futile yields.
 namespace vmxsys::models::testing {
 namespace {
 
 using reason = vmx::exit_reason;
-
-/// Two or more vCPUs fight for one lock of their guest's kernel.
-struct contention {
-  std::unique_ptr<spinlock> lock;
-  std::vector<std::uint64_t> rounds;
-
-  contention(kvm_rig& r, unsigned vcpus, cycles work, cycles hold, unsigned vm = 0)
-      : lock{make_spinlock(lock_kind::queued, r.guest(vm).locks())}, rounds(vcpus) {
-    for (unsigned i = 0; i < vcpus; ++i)
-      r.add(
-          "worker", {i},
-          [this, i, work, hold](thread&) -> cpu::program {
-            for (;;) {
-              co_await isa::compute(work);
-              auto here = co_await isa::in(kernel_text);
-              co_await lock->acquire();
-              co_await isa::compute(hold);
-              co_await lock->release();
-              ++rounds[i];
-            }
-          },
-          user_text, vm);
-  }
-};
-
-struct storm {
-  kvm_rig r;
-  contention c;
-  storm(const kvm_setup& setup, const std::vector<vm_setup>& vms, cycles work = 20 * us, cycles hold = 60 * us)
-      : r{setup, vms}, c{r, vms[0].vcpus, work, hold} {
-    for (std::size_t vm = 1; vm < vms.size(); ++vm)
-      for (unsigned i = 0; i < vms[vm].vcpus; ++i) r.hog(i, user_text, static_cast<unsigned>(vm));
-  }
-};
-
-const std::vector<vm_setup> stacked_pair{{.vcpus = 4, .on = {{0}, {0}, {1}, {1}}}, {.vcpus = 2, .on = {{0}, {1}}}};
-const std::vector<vm_setup> spread_pair{{.vcpus = 2, .on = {{0}, {1}}}, {.vcpus = 2, .on = {{0}, {1}}}};
 
 /// Follows the rule of the window from the exits and switches, and compares with what each entry gave the hardware.
 struct window_follower {
@@ -57,34 +20,26 @@ struct window_follower {
   std::size_t pauses = 0, switched_in = 0;
 };
 
-window_follower follow_window(const kvm_rig& r, kvm_rig& rig, unsigned v, const ple_window_parameters& p) {
-  enum class what { pause, in, entry };
-  struct event {
-    std::size_t order;
-    what kind;
-    std::uint64_t window;
-  };
-  std::vector<event> events;
-  const std::uint32_t pid = rig.vcpu(v).thread().pid;
-  for (const auto& x : r.exits(reason::pause, v)) events.push_back({x.order, what::pause, 0});
-  for (const auto& s : r.facts<sched_switch_fact>())
-    if (s->kernel == 0 && s->next_pid == pid) events.push_back({s.order, what::in, 0});
-  for (const auto& e : r.facts<cpu::vm_entry_fact>())
-    if (e->vmcs == rig.vcpu(v).vmcs()) events.push_back({e.order, what::entry, e->ple_window});
-  std::sort(events.begin(), events.end(), [](const event& a, const event& b) { return a.order < b.order; });
+window_follower follow_window(kvm_rig& r, unsigned v, const ple_window_parameters& p) {
   window_follower f{p.window, {}};
-  for (const event& e : events) {
-    if (e.kind == what::pause) {
-      f.value = grown_ple_window(ple_window_era::vmx, p, f.value);
-      ++f.pauses;
-    } else if (e.kind == what::in) {
-      f.value = shrunk_ple_window(ple_window_era::vmx, p, f.value);
-      ++f.switched_in;
-    } else {
-      EXPECT_EQ(e.window, f.value) << "entry " << f.written.size() << " of vCPU " << v;
-      f.written.push_back(static_cast<std::uint32_t>(e.window));
-    }
-  }
+  const std::uint32_t pid = r.vcpu(v).thread().pid;
+  const std::uint64_t vmcs = r.vcpu(v).vmcs();
+  r.log.replay<kvm_exit_fact, sched_switch_fact, cpu::vm_entry_fact>(
+      overloaded{[&](const recorded<kvm_exit_fact>& x) {
+                   if (x->vm != 0 || x->vcpu != v || x->reason != reason::pause) return;
+                   f.value = grown_ple_window(ple_window_era::vmx, p, f.value);
+                   ++f.pauses;
+                 },
+                 [&](const recorded<sched_switch_fact>& s) {
+                   if (s->kernel != 0 || s->next_pid != pid) return;
+                   f.value = shrunk_ple_window(ple_window_era::vmx, p, f.value);
+                   ++f.switched_in;
+                 },
+                 [&](const recorded<cpu::vm_entry_fact>& e) {
+                   if (e->vmcs != vmcs) return;
+                   EXPECT_EQ(e->ple_window, f.value) << "entry " << f.written.size() << " of vCPU " << v;
+                   f.written.push_back(static_cast<std::uint32_t>(e->ple_window));
+                 }});
   return f;
 }
 
@@ -98,7 +53,7 @@ TEST(kvm_pause, WIN_18_every_entry_has_the_window_that_exits_and_switches_made) 
       std::size_t pauses = 0;
       std::set<std::uint32_t> values;
       for (unsigned v = 0; v < (*vms)[0].vcpus; ++v) {
-        const window_follower f = follow_window(s.r, s.r, v, p);
+        const window_follower f = follow_window(s.r, v, p);
         pauses += f.pauses;
         values.insert(f.written.begin(), f.written.end());
       }
@@ -129,42 +84,37 @@ TEST(kvm_pause, a_flat_slice_means_a_switch_and_a_doubled_one_means_none) {
       std::optional<cycles> entered, slice;
       std::uint64_t window = 0;
       bool switched = false;
-      // Merge the three kinds of facts by order.
-      std::map<std::size_t, std::function<void()>> events;
-      for (const auto& f : s.r.facts<sched_switch_fact>())
-        if (f->kernel == 0 && f->next_pid == pid) events[f.order] = [&] { switched = true; };
-      for (const auto& f : s.r.facts<cpu::vm_entry_fact>())
-        if (f->vmcs == vmcs)
-          events[f.order] = [&, f] {
-            entered = f.at();
-            window = f->ple_window;
-          };
-      for (const auto& f : s.r.facts<cpu::vm_exit_fact>())
-        if (f->vmcs == vmcs)
-          events[f.order] = [&, f] {
-            if (f->reason != reason::pause || !entered) {
-              slice.reset();
-              switched = false;
-              return;
-            }
-            const cycles now_slice = f->began - *entered;
-            EXPECT_GT(now_slice.count(), window);
-            if (now_slice.count() > window + 1'000) {  // it did not spin from the entry on
-              slice.reset();
-            } else {
-              if (slice && switched) {
-                EXPECT_NEAR(static_cast<double>(now_slice.count()), 4'096, 1'000) << f.at().count();
-                ++flat;
-              } else if (slice) {
-                EXPECT_NEAR(static_cast<double>(now_slice.count()), 2.0 * static_cast<double>(slice->count()), 2'100)
-                    << f.at().count();
-                ++doubled;
-              }
-              slice = now_slice;
-            }
-            switched = false;
-          };
-      for (auto& [order, act] : events) act();
+      const auto spun = [&](const recorded<cpu::vm_exit_fact>& exit) {
+        const cycles now_slice = exit->began - *entered;
+        EXPECT_GT(now_slice.count(), window);
+        if (now_slice.count() > window + 1'000) return slice.reset();  // it did not spin from the entry on
+        const auto length = static_cast<double>(now_slice.count());
+        if (slice && switched) {
+          EXPECT_NEAR(length, 4'096, 1'000) << exit.at().count();
+          ++flat;
+        } else if (slice) {
+          EXPECT_NEAR(length, 2.0 * static_cast<double>(slice->count()), 2'100) << exit.at().count();
+          ++doubled;
+        }
+        slice = now_slice;
+      };
+      s.r.log.replay<sched_switch_fact, cpu::vm_entry_fact, cpu::vm_exit_fact>(
+          overloaded{[&](const recorded<sched_switch_fact>& f) {
+                       if (f->kernel == 0 && f->next_pid == pid) switched = true;
+                     },
+                     [&](const recorded<cpu::vm_entry_fact>& f) {
+                       if (f->vmcs != vmcs) return;
+                       entered = f.at();
+                       window = f->ple_window;
+                     },
+                     [&](const recorded<cpu::vm_exit_fact>& f) {
+                       if (f->vmcs != vmcs) return;
+                       if (f->reason == reason::pause && entered)
+                         spun(f);
+                       else
+                         slice.reset();
+                       switched = false;
+                     }});
     }
   }
   EXPECT_GT(flat, 100u);
@@ -184,7 +134,7 @@ TEST(kvm_pause, policy_none_and_a_gap_of_zero_turn_the_control_off) {
       EXPECT_EQ(s.r.exits(reason::pause, v).size(), 0u);
       EXPECT_EQ(s.r.vcpu(v).ple_window(), 4096u);
     }
-    EXPECT_TRUE(s.r.log.of<ple_window_fact>().empty());
+    expect_none(s.r.log, fact<ple_window_fact>());
     EXPECT_GT(s.c.rounds[0] + s.c.rounds[1], 100u);
   }
 }
@@ -198,6 +148,7 @@ TEST(kvm_pause, sleep_takes_the_spinner_off_its_cpu_for_100_us) {
     const auto pauses = s.r.exits(reason::pause, v);
     ASSERT_GT(pauses.size(), 20u);
     for (const auto& x : pauses) {
+      SCOPED_TRACE(x.at().count());
       cycles out{0}, in{0};
       for (const auto& w : s.r.facts<sched_switch_fact>({x.at(), x.at() + 200 * us})) {
         if (w->prev_pid == pid && out == cycles{0}) {
@@ -212,7 +163,9 @@ TEST(kvm_pause, sleep_takes_the_spinner_off_its_cpu_for_100_us) {
       EXPECT_LT(out - x.at(), 5 * us);
       EXPECT_LT(in - x.at(), 125 * us);
       const bool early = !s.r.injections(vector::local_timer, v, 0, {in, in + 10 * us}).empty();
-      if (!early) EXPECT_GE(in - x.at(), 100 * us) << x.at().count();
+      if (!early) EXPECT_GE(in - x.at(), 100 * us);
+      expect_sequence({s.r.log, x.at(), x.at() + 200 * us},
+                      {exit_of(v, reason::pause), switch_from(pid, 'S'), wakeup_of(pid), switch_to(pid)});
     }
   }
   EXPECT_GT(slept, 40u);
@@ -247,6 +200,10 @@ TEST(kvm_pause, an_interrupt_ends_the_sleep_early) {
   r.run_until(8 * ms);
   ASSERT_NE(ran, cycles{0});
   EXPECT_LT(ran - called, 40 * us);
+  const std::uint32_t pid = r.vcpu(1).thread().pid;
+  expect_sequence({r.log, called - 100 * us, ran},
+                  {exit_of(1, reason::pause), switch_from(pid, 'S'), wakeup_of(pid), switch_to(pid),
+                   injection_of(1, vector::call_function_single), entry_of(1)});
 }
 
 // The yielder is 12 ms left of its target on one queue of a host with 8 CPUs (granularity 4 ms). It burns 8 ms in PAUSE

@@ -4,7 +4,7 @@
 #include <vmxsys/models/kvm/spin/ple_window.hpp>
 #include <vmxsys/vmx/vmcs/control.hpp>
 
-#include "kvm_rig.hpp"
+#include "contention.hpp"
 
 // KVM with small guests: bring-up, the virtual timer, interrupts, halts, migration.
 namespace vmxsys::models::testing {
@@ -370,6 +370,32 @@ TEST(kvm_inject, is_not_lost_when_the_entry_is_called_off) {
     ASSERT_GE(r.ticks.size(), 7u) << "ticks go on; woken " << before << " cycles before the injection";
   }
   EXPECT_GE(met, 4u) << "too few runs met the case";
+}
+
+// A vCPU whose tick is overdue is entered in a shadow: the tick waits for the window behind one instruction.
+TEST(kvm_inject, nothing_in_the_shadow_of_sti_or_mov_ss) {
+  for (const std::uint64_t shadow :
+       {std::uint64_t{vmx::interruptibility::sti}, std::uint64_t{vmx::interruptibility::mov_ss}}) {
+    kvm_rig r{{.cpus = 1}, {{.vcpus = 1}}};
+    r.hog(0);
+    r.add_to_host("rival", {0}, [](thread&) { return compute_for_ever(); });
+    const auto off = [&] { return r.vcpu(0).preempted() && !r.vcpu(0).thread().on_cpu; };
+    r.run_until(50 * ms);
+    while (off() && r.now() < 100 * ms) r.run_until(r.now() + 100 * us);
+    while (!off() && r.now() < 200 * ms) r.run_until(r.now() + 100 * us);
+    ASSERT_TRUE(off());
+    vmx::vmcs& fields = *r.hw.active_vmcs().find(r.vcpu(0).vmcs());
+    ASSERT_NE(fields.read(vmx::field::guest_rflags) & vmx::rflags_bits::interrupt_flag, 0u);
+    fields.write(vmx::field::guest_interruptibility_state, shadow);
+    const cycles from = r.now();
+    r.run_until(from + 30 * ms);
+
+    expect_sequence({r.log, from}, {entry_of(0), exit_of(0, reason::preemption_timer), entry_of(0),
+                                    exit_of(0, reason::interrupt_window), injection_of(0, vector::local_timer)});
+    const auto windows = r.exits(reason::interrupt_window, 0, 0, {from, r.now()});
+    ASSERT_FALSE(windows.empty());
+    expect_none({r.log, from, windows[0].at()}, injection_of(0, vector::local_timer));
+  }
 }
 
 // -- what spin handlers see -------------------------------------------------------------------------------------------

@@ -15,10 +15,12 @@
 namespace vmxsys::vmx {
 namespace {
 
+using test::all_defined;
 using test::guest_field;
 using test::guest_fields;
 using test::mark;
 using test::marked_processor;
+using test::pae_processor;
 
 TEST(vmx_guest_loading, every_field_is_loaded_by_its_control_and_by_nothing_else) {
   const capabilities caps = test::every_control();

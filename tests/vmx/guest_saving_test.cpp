@@ -15,6 +15,7 @@
 namespace vmxsys::vmx {
 namespace {
 
+using test::all_defined;
 using test::guest_field;
 using test::guest_fields;
 using test::mark;
@@ -261,8 +262,6 @@ processor_state with_pending_debug() {
   p.rflags = rflags_bits::one | rflags_bits::tf;
   return p;
 }
-constexpr std::uint64_t all_defined = 0x1'580F;
-
 TEST(vmx_guest_saving, pending_debug_exceptions_are_dropped_by_most_exits) {
   for (std::size_t i = 0; i < exit_reason_table_size(); ++i) {
     const auto number = static_cast<unsigned>(exit_reason_table()[i].reason);

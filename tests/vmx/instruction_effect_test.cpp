@@ -10,6 +10,7 @@
 #include <vmxsys/vmx/vmcs/active_vmcs_store.hpp>
 
 #include "instruction_guest.hpp"
+#include "random_numbers.hpp"
 
 // Instructions of a guest one by one: their exits, faults and effects beyond the rows of the table.
 namespace vmxsys::vmx {

@@ -23,6 +23,9 @@ inline processor_state marked_processor() {
   return p;
 }
 
+/// The bits of the pending debug exceptions that the manual defines.
+inline constexpr std::uint64_t all_defined = 0x1'580F;
+
 inline processor_state pae_processor() {
   processor_state p;
   p.cr0 = 0x8000'0031;
