@@ -96,7 +96,7 @@ TEST(exits, of_instructions_are_fault_like_and_are_completed_from_the_registers)
       EXPECT_EQ(s.rip, test_guest.rip()) << "the instruction has not executed";
       EXPECT_EQ(s.rflags, interrupt_flag | vmx::rflags_bits::one);
       EXPECT_EQ(s.interruptibility, 0u);
-      EXPECT_EQ(s.activity, 0u);
+      EXPECT_EQ(s.activity, activity::active);
       EXPECT_EQ(r.field(field::guest_rsp), r.guest->rsp());
       c.check(*r.guest);
       c.emulate(*r.guest);

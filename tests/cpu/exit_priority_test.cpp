@@ -15,7 +15,7 @@ TEST(exits, of_nmi_and_init) {
   r.run_host([&]() -> program {
     vmx::exit_info exit = co_await isa::vmlaunch();
     EXPECT_EQ(exit.reason, exit_reason::exception_or_nmi);
-    EXPECT_EQ(exit.interruption_information, 0x8000'0202u);
+    EXPECT_EQ(exit.interruption_information, an_nmi);
     exit = co_await isa::vmresume();
     EXPECT_EQ(exit.reason, exit_reason::init_signal);
     EXPECT_EQ(exit.interruption_information, 0u);
@@ -107,7 +107,7 @@ TEST(exits, of_one_boundary_come_in_the_order_of_their_priority) {
     r.setup.options.pin |= vmx::pin_based::activate_vmx_preemption_timer;
     r.setup.options.vm_exit |= vmx::vm_exit_control::save_vmx_preemption_timer_value;
     r.setup.options.primary |= vmx::primary::interrupt_window_exiting;
-    r.setup.options.guest_rflags = 2;
+    r.setup.options.guest_rflags = interrupts_off;
     word& w = r.hw.physical().word_at(0x20'0000);
     r.run_guest([&]() -> program {
       co_await isa::compute(cycles{20'000 - 4 - r.now().count()});

@@ -41,14 +41,14 @@ TEST(halted_guest, woken_by_an_interrupt_exit_enters_the_halted_state_again_and_
     for (exits = 1; exits <= 3; ++exits) {
       EXPECT_EQ(exit.reason, exit_reason::external_interrupt);
       const guest_state s = state_of(r);
-      EXPECT_EQ(s.activity, 1u) << "HLT";
+      EXPECT_EQ(s.activity, activity::hlt) << "HLT";
       EXPECT_EQ(s.rip, test_guest.rip() + 1) << "HLT has executed";
       co_await isa::wrmsr(apic::msr::eoi, 0);
       if (exits == 3) break;
       exit = co_await isa::vmresume();
     }
     EXPECT_EQ(r.awake, 0u);
-    co_await isa::vmwrite(field::vm_entry_interruption_information, 0x8000'0061);
+    co_await isa::vmwrite(field::vm_entry_interruption_information, injected_interrupt);
     exit = co_await isa::vmresume();
     EXPECT_EQ(exit.reason, exit_reason::cpuid);
   });
@@ -76,8 +76,8 @@ TEST(halted_guest, made_active_by_the_hypervisor_goes_on_behind_the_hlt) {
       co_await rig::enable_apic();
       co_await isa::vmlaunch();
       co_await isa::wrmsr(apic::msr::eoi, 0);
-      co_await isa::vmwrite(field::guest_activity_state, 0);
-      if (inject) co_await isa::vmwrite(field::vm_entry_interruption_information, 0x8000'0061);
+      co_await isa::vmwrite(field::guest_activity_state, activity::active);
+      if (inject) co_await isa::vmwrite(field::vm_entry_interruption_information, injected_interrupt);
       const vmx::exit_info exit = co_await isa::vmresume();
       EXPECT_EQ(exit.reason, exit_reason::cpuid);
     });
@@ -95,10 +95,10 @@ TEST(halted_guest, whose_rip_is_moved_back_halts_again) {
     co_await rig::enable_apic();
     co_await isa::vmlaunch();
     co_await isa::wrmsr(apic::msr::eoi, 0);
-    co_await isa::vmwrite(field::guest_activity_state, 0);
+    co_await isa::vmwrite(field::guest_activity_state, activity::active);
     co_await isa::vmwrite(field::guest_rip, test_guest.rip());
     co_await isa::vmresume();
-    EXPECT_EQ(state_of(r).activity, 1u);
+    EXPECT_EQ(state_of(r).activity, activity::hlt);
   });
   r.interrupt(0, cycles{20'000}, 0x51);
   r.interrupt(0, cycles{40'000}, 0x51);
@@ -110,7 +110,7 @@ TEST(halted_guest, whose_rip_is_moved_back_halts_again) {
 TEST(halted_guest, entered_halted_without_having_executed_hlt) {
   vmx_rig r;
   std::uint64_t started = 0;
-  r.setup.more.emplace_back(field::guest_activity_state, 1);
+  r.setup.more.emplace_back(field::guest_activity_state, activity::hlt);
   r.handler = [](logical_cpu&, std::uint8_t) { return guest_handler(); };
   r.run_guest([&]() -> program {
     started = r.now().count();
@@ -121,10 +121,10 @@ TEST(halted_guest, entered_halted_without_having_executed_hlt) {
     co_await rig::enable_apic();
     vmx::exit_info exit = co_await isa::vmlaunch();
     EXPECT_EQ(exit.reason, exit_reason::external_interrupt);
-    EXPECT_EQ(state_of(r).activity, 1u);
+    EXPECT_EQ(state_of(r).activity, activity::hlt);
     EXPECT_EQ(started, 0u);
     co_await isa::wrmsr(apic::msr::eoi, 0);
-    co_await isa::vmwrite(field::vm_entry_interruption_information, 0x8000'0061);
+    co_await isa::vmwrite(field::vm_entry_interruption_information, injected_interrupt);
     exit = co_await isa::vmresume();
     EXPECT_EQ(exit.reason, exit_reason::cpuid);
   });
@@ -140,7 +140,7 @@ TEST(halted_guest, is_woken_through_its_own_table_where_interrupts_do_not_exit) 
     r.setup.options.pin = vmx::pin_based::nmi_exiting;
     r.setup.options.primary |= vmx::primary::use_msr_bitmaps;
     r.setup.more.emplace_back(field::msr_bitmap_address, 0x8000);
-    r.setup.options.guest_rflags = 2;
+    r.setup.options.guest_rflags = interrupts_off;
     std::uint64_t awake = 0, sti_at = 0;
     r.run_guest([&]() -> program {
       co_await isa::compute(cycles{20'000 - r.now().count()});
@@ -166,7 +166,7 @@ TEST(halted_guest, is_woken_through_its_own_table_where_interrupts_do_not_exit) 
 TEST(halted_guest, with_an_open_window_does_not_halt) {
   halting_rig r;
   r.setup.options.primary = vmx::primary::interrupt_window_exiting;
-  r.setup.options.guest_rflags = 2;
+  r.setup.options.guest_rflags = interrupts_off;
   std::uint64_t sti = 0;
   r.run_guest([&]() -> program {
     co_await isa::sti();
@@ -177,7 +177,7 @@ TEST(halted_guest, with_an_open_window_does_not_halt) {
   r.run_host([&]() -> program {
     const vmx::exit_info exit = co_await isa::vmlaunch();
     EXPECT_EQ(exit.reason, exit_reason::interrupt_window);
-    EXPECT_EQ(state_of(r).activity, 1u);
+    EXPECT_EQ(state_of(r).activity, activity::hlt);
     EXPECT_EQ(r.exits().back()->began.count(), sti + 10);
   });
   r.hw.run_until(cycles{50'000});
@@ -190,7 +190,7 @@ TEST(halted_guest, with_an_open_window_does_not_halt) {
 TEST(inactive_guest, waiting_for_sipi_exits_with_the_start_up_vector_and_with_nothing_else) {
   vmx_rig r;
   std::uint64_t started = 0;
-  r.setup.more.emplace_back(field::guest_activity_state, 3);
+  r.setup.more.emplace_back(field::guest_activity_state, activity::wait_for_sipi);
   r.setup.options.pin |= vmx::pin_based::activate_vmx_preemption_timer;
   r.setup.more.emplace_back(field::vmx_preemption_timer_value, 1);
   r.run_guest([&]() -> program {
@@ -204,16 +204,16 @@ TEST(inactive_guest, waiting_for_sipi_exits_with_the_start_up_vector_and_with_no
     EXPECT_EQ(exit.qualification, 0x9Au);
     EXPECT_EQ(r.exits().back()->qualification, 0x9Au);
     EXPECT_EQ(r.exits().back()->began.count(), 30'000 + wake_latency);
-    EXPECT_EQ(state_of(r).activity, 3u) << "active only after the exit";
+    EXPECT_EQ(state_of(r).activity, activity::wait_for_sipi) << "active only after the exit";
     EXPECT_EQ(r.field(field::guest_rip), test_guest.rip());
     EXPECT_TRUE(r.hw.cpu(0).local_apic().requests().test(0x51)) << "held back, not lost";
     EXPECT_EQ(started, 0u);
     co_await isa::wrmsr(apic::msr::svr, 0xFF);
-    co_await isa::vmwrite(field::guest_activity_state, 0);
+    co_await isa::vmwrite(field::guest_activity_state, activity::active);
     co_await isa::vmwrite(field::pin_based_controls, r.field(field::pin_based_controls) &
                                                          ~std::uint64_t{vmx::pin_based::activate_vmx_preemption_timer |
                                                                         vmx::pin_based::external_interrupt_exiting});
-    co_await isa::vmwrite(field::guest_rflags, 2);
+    co_await isa::vmwrite(field::guest_rflags, interrupts_off);
     exit = co_await isa::vmresume();
     EXPECT_EQ(exit.reason, exit_reason::cpuid);
   });
@@ -228,13 +228,13 @@ TEST(inactive_guest, waiting_for_sipi_exits_with_the_start_up_vector_and_with_no
 
 TEST(inactive_guest, in_shutdown_ignores_interrupts_and_exits_with_an_nmi) {
   vmx_rig r;
-  r.setup.more.emplace_back(field::guest_activity_state, 2);
+  r.setup.more.emplace_back(field::guest_activity_state, activity::shutdown);
   r.run_guest(rig::sleep);
   r.run_host([&]() -> program {
     co_await rig::enable_apic();
     const vmx::exit_info exit = co_await isa::vmlaunch();
     EXPECT_EQ(exit.reason, exit_reason::exception_or_nmi);
-    EXPECT_EQ(state_of(r).activity, 2u);
+    EXPECT_EQ(state_of(r).activity, activity::shutdown);
     EXPECT_EQ(r.exits().back()->began.count(), 30'000 + wake_latency);
   });
   r.interrupt(0, cycles{20'000}, 0x51);

@@ -31,7 +31,8 @@ TEST_P(interrupt_exits, acknowledge_or_leave_it_pending) {
     co_await rig::enable_apic();
     const vmx::exit_info exit = co_await isa::vmlaunch();
     EXPECT_EQ(exit.reason, exit_reason::external_interrupt);
-    EXPECT_EQ(exit.interruption_information, acknowledge ? 0x8000'0051u : 0u);
+    EXPECT_EQ(exit.interruption_information,
+              acknowledge ? information_of(vmx::event_type::external_interrupt, 0x51) : 0u);
     EXPECT_EQ(r.field(field::vm_exit_interruption_information), exit.interruption_information);
     EXPECT_EQ(exit.instruction_length, 0u);
     EXPECT_EQ(r.field(field::guest_rflags), vmx::rflags_bits::one);
@@ -120,7 +121,7 @@ TEST(external_interrupts, wait_for_the_instruction_behind_sti_and_the_shadow_is_
   vmx_rig r;
   std::vector<guest_state> states;
   std::vector<exit_reason> reasons;
-  r.setup.options.guest_rflags = 2;
+  r.setup.options.guest_rflags = interrupts_off;
   r.run_guest([]() -> program {
     co_await isa::compute(cycles{20'000});
     co_await isa::sti();
@@ -152,7 +153,7 @@ TEST(external_interrupts, wait_for_the_instruction_behind_sti_and_the_shadow_is_
   const std::uint64_t sti_done = r.exits().at(0)->began.count();
 
   vmx_rig again;
-  again.setup.options.guest_rflags = 2;
+  again.setup.options.guest_rflags = interrupts_off;
   again.run_guest([]() -> program {
     co_await isa::compute(cycles{20'000});
     co_await isa::sti();
@@ -206,18 +207,19 @@ TEST(injection, goes_through_the_guests_table_before_its_first_instruction) {
     co_await rig::sleep();
   });
   r.run_host([&]() -> program {
-    co_await isa::vmwrite(field::vm_entry_interruption_information, 0x8000'0061);
+    co_await isa::vmwrite(field::vm_entry_interruption_information, injected_interrupt);
     entered = r.now().count() + entry_cost + inject_cost;
     const vmx::exit_info exit = co_await isa::vmlaunch();
-    EXPECT_EQ(r.field(field::vm_entry_interruption_information), 0x61u) << "valid is cleared by the exit";
+    EXPECT_EQ(r.field(field::vm_entry_interruption_information), injected_interrupt & ~vmx::event_bits::valid)
+        << "valid is cleared by the exit";
     co_await skip(exit);
     co_await isa::vmresume();
   });
   r.hw.run_until(cycles{50'000});
   EXPECT_EQ(order, (std::vector<std::string>{"handler 97 closed", "guest", "guest again"}));
-  const auto injecting = fact<vm_entry_fact>(&vm_entry_fact::interruption_information, 0x8000'0061u);
+  const auto injecting = fact<vm_entry_fact>(&vm_entry_fact::interruption_information, injected_interrupt);
   expect_exact_sequence({r.log, cycles{0}, r.exits().at(0).at() + cycles{1}},
-                        {injecting.at(cycles{entered}), interrupt_of(0x61).at(cycles{entered}),
+                        {injecting.at(cycles{entered}), interrupt_of(injected_vector).at(cycles{entered}),
                          exit_because(exit_reason::cpuid, cycles{entered + 10 + 80})});
   EXPECT_EQ(r.log.of<interrupt_fact>().size(), 1u);
   EXPECT_EQ(r.log.of<vm_entry_fact>()[0]->duration, cycles{entry_cost + inject_cost});
@@ -228,7 +230,7 @@ TEST(injection, an_event_pending_at_entry_exits_from_the_handlers_first_instruct
   r.run_guest(rig::sleep);
   r.run_host([&]() -> program {
     co_await rig::enable_apic();
-    co_await isa::vmwrite(field::vm_entry_interruption_information, 0x8000'0061);
+    co_await isa::vmwrite(field::vm_entry_interruption_information, injected_interrupt);
     r.interrupt(0, r.now() + cycles{20}, 0x51);
     const vmx::exit_info exit = co_await isa::vmlaunch();
     EXPECT_EQ(exit.reason, exit_reason::external_interrupt);
@@ -248,7 +250,7 @@ TEST(injection, ends_the_shadow_that_the_entry_loaded) {
   r.run_host([&]() -> program {
     co_await rig::enable_apic();
     co_await isa::vmwrite(field::guest_interruptibility_state, vmx::interruptibility::sti);
-    co_await isa::vmwrite(field::vm_entry_interruption_information, 0x8000'0306);  // #UD
+    co_await isa::vmwrite(field::vm_entry_interruption_information, injected_ud);
     r.interrupt(0, r.now() + cycles{20}, 0x51);
     entered = r.now().count() + entry_cost + inject_cost;
     EXPECT_EQ((co_await isa::vmlaunch()).reason, exit_reason::external_interrupt);
@@ -279,7 +281,7 @@ TEST(interrupt_window, exits_before_any_instruction_where_it_is_open) {
 
 TEST(interrupt_window, opens_behind_the_instruction_after_sti_and_after_iret) {
   vmx_rig r;
-  r.setup.options.guest_rflags = 2;
+  r.setup.options.guest_rflags = interrupts_off;
   r.setup.options.primary |= vmx::primary::interrupt_window_exiting;
   std::uint64_t sti = 0, iret = 0;
   r.run_guest([&]() -> program {
@@ -298,7 +300,7 @@ TEST(interrupt_window, opens_behind_the_instruction_after_sti_and_after_iret) {
     EXPECT_EQ(exit.reason, exit_reason::interrupt_window);
     EXPECT_EQ(r.exits().back()->began.count(), sti + 40);
     EXPECT_EQ(state_of(r).interruptibility, 0u);
-    co_await isa::vmwrite(field::vm_entry_interruption_information, 0x8000'0061);
+    co_await isa::vmwrite(field::vm_entry_interruption_information, injected_interrupt);
     exit = co_await isa::vmresume();
     EXPECT_EQ(exit.reason, exit_reason::interrupt_window);
     EXPECT_EQ(r.exits().back()->began.count(), iret);

@@ -110,7 +110,7 @@ TEST(preemption_timer, saves_what_is_left_where_asked_and_wakes_a_halted_guest) 
       EXPECT_EQ(r.field(field::vmx_preemption_timer_value), save ? rest : 1000u);
       co_await skip(exit);
       EXPECT_EQ((co_await isa::vmresume()).reason, exit_reason::preemption_timer);
-      EXPECT_EQ(state_of(r).activity, 1u);
+      EXPECT_EQ(state_of(r).activity, activity::hlt);
       EXPECT_EQ(r.exits().back()->began.count(), (((again >> shift) + (save ? rest : 1000)) << shift) + wake_latency);
     });
     r.hw.run_until(cycles{400'000});

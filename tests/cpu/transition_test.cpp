@@ -49,7 +49,7 @@ TEST(transitions, swap_gs_idtr_and_the_interrupt_flag) {
     co_await skip(exit);
     exit = co_await isa::vmresume();
     co_await skip(exit);
-    co_await isa::vmwrite(field::guest_rflags, 0x202);
+    co_await isa::vmwrite(field::guest_rflags, interrupts_on);
     ++checks;
     co_await isa::vmresume();
   });
@@ -120,7 +120,8 @@ TEST(transitions, book_host_and_guest_apart) {
 TEST(entries, with_bad_controls_or_host_state_fail_with_their_numbers) {
   vmx_rig r;
   r.run_guest(rig::sleep);
-  std::vector<std::uint32_t> numbers;
+  using vmx::instruction_error;
+  std::vector<instruction_error> errors;
   r.run_host([&]() -> program {
     const auto attempt = [&](bool launch) -> program {
       try {
@@ -129,7 +130,7 @@ TEST(entries, with_bad_controls_or_host_state_fail_with_their_numbers) {
         else
           co_await isa::vmresume();
       } catch (const vm_fail& f) {
-        numbers.push_back(f.number());
+        errors.push_back(static_cast<instruction_error>(f.number()));
         EXPECT_EQ(r.field(field::vm_instruction_error), f.number());
       }
     };
@@ -148,7 +149,9 @@ TEST(entries, with_bad_controls_or_host_state_fail_with_their_numbers) {
   });
   r.hw.run_until(cycles{50'000});
   EXPECT_TRUE(r.done);
-  EXPECT_EQ(numbers, (std::vector<std::uint32_t>{5, 7, 8, 4}));
+  EXPECT_EQ(errors, (std::vector<instruction_error>{
+                        instruction_error::vmresume_not_launched, instruction_error::entry_invalid_control_fields,
+                        instruction_error::entry_invalid_host_state, instruction_error::vmlaunch_not_clear}));
 }
 
 TEST(entries, with_bad_guest_state_end_as_exit_33_that_loads_the_host_state) {
@@ -163,23 +166,24 @@ TEST(entries, with_bad_guest_state_end_as_exit_33_that_loads_the_host_state) {
     cpu.set_gs_base(0x9999);
     co_await isa::sti();
     co_await isa::vmwrite(field::guest_rflags, 0);  // bit 1 must be 1
-    co_await isa::vmwrite(field::vm_entry_interruption_information, 0x8000'0306);
+    co_await isa::vmwrite(field::vm_entry_interruption_information, injected_ud);
     const cycles before = r.now();
     const vmx::exit_info exit = co_await isa::vmlaunch();
     EXPECT_EQ(exit.reason, exit_reason::entry_failure_guest_state);
     EXPECT_TRUE(exit.entry_failure);
     EXPECT_EQ(r.now() - before, cycles{50 + 40 + 50 + 40 + 90 + 8});
-    EXPECT_EQ(r.field(field::exit_reason), 0x8000'0021u);
-    EXPECT_EQ(r.field(field::vm_entry_interruption_information), 0x8000'0306u) << "valid stays";
+    EXPECT_EQ(r.field(field::exit_reason), vmx::exit_reason_flag::entry_failure |
+                                               static_cast<std::uint64_t>(exit_reason::entry_failure_guest_state));
+    EXPECT_EQ(r.field(field::vm_entry_interruption_information), injected_ud) << "valid stays";
     EXPECT_FALSE(cpu.interrupts_enabled());
     EXPECT_EQ(cpu.gs_base(), 0x2222u);
-    co_await isa::vmwrite(field::guest_rflags, 2);
+    co_await isa::vmwrite(field::guest_rflags, interrupts_off);
     co_await isa::vmwrite(field::vm_entry_interruption_information, 0);
     try {
       co_await isa::vmresume();
       ADD_FAILURE();
     } catch (const vm_fail& f) {
-      EXPECT_EQ(f.number(), 5u) << "it was never launched";
+      EXPECT_EQ(static_cast<vmx::instruction_error>(f.number()), vmx::instruction_error::vmresume_not_launched);
     }
   });
   r.hw.run_until(cycles{50'000});
