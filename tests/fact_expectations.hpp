@@ -138,17 +138,29 @@ inline const expected_fact* of_kind(const expectations& all, const fact_log::ent
 }
 /// What a failure prints: the sequence expected, and the facts of the same types.
 inline std::string compared(const fact_range& in, const expectations& expected, std::size_t first_missing) {
-  std::string out = "expected (cycle [source] type members):\n";
+  std::string out = "expected, cycle [source] type members; > is missing:\n";
   for (std::size_t i = 0; i < expected.size(); ++i)
     out += (i == first_missing ? "  > " : "    ") + expected[i].text() + "\n";
-  out += "stated, of these types:\n";
-  constexpr std::size_t most = 60;
-  std::size_t lines = 0;
-  for (const fact_log::entry* e : in.entries())
-    if (const expected_fact* x = of_kind(expected, *e))
-      if (++lines <= most) out += "    " + x->text_of(in.log, *e) + "\n";
-  if (lines > most) out += "    and " + std::to_string(lines - most) + " more\n";
-  if (lines == 0) out += "    none\n";
+  out += "stated, of these types; + fits:\n";
+  std::vector<std::string> lines;
+  std::size_t fitting = 0, last = 0;  // of the sequence, and the line of the last that fits
+  for (const fact_log::entry* e : in.entries()) {
+    const expected_fact* x = of_kind(expected, *e);
+    if (x == nullptr) continue;
+    const bool fits = fitting < first_missing && expected[fitting].matches(in.log, *e);
+    if (fits) {
+      ++fitting;
+      last = lines.size();
+    }
+    lines.push_back((fits ? "  + " : "    ") + x->text_of(in.log, *e) + "\n");
+  }
+  constexpr std::size_t before = 20, behind = 30;  // around that line
+  const std::size_t begin = last > before ? last - before : 0;
+  const std::size_t end = std::min(lines.size(), last + behind);
+  if (begin > 0) out += "    " + std::to_string(begin) + " before\n";
+  for (std::size_t i = begin; i < end; ++i) out += lines[i];
+  if (end < lines.size()) out += "    and " + std::to_string(lines.size() - end) + " more\n";
+  if (lines.empty()) out += "    none\n";
   return out;
 }
 inline void fail(const std::source_location& where, const std::string& what) {
@@ -169,7 +181,7 @@ inline void expect_sequence(const fact_range& in, const std::vector<expected_fac
   std::size_t from = 0;
   for (std::size_t i = 0; i < expected.size(); ++i)
     if (detail::first(entries, from, in.log, expected[i]) == nullptr)
-      return detail::fail(where, "the sequence ends here (>)\n" + detail::compared(in, expected, i));
+      return detail::fail(where, "the sequence ends here\n" + detail::compared(in, expected, i));
 }
 
 /// These facts in this order and no other fact of their types.
@@ -183,7 +195,7 @@ inline void expect_exact_sequence(const fact_range& in, const std::vector<expect
                                      detail::compared(in, expected, i));
     ++i;
   }
-  if (i != expected.size()) detail::fail(where, "the sequence ends here (>)\n" + detail::compared(in, expected, i));
+  if (i != expected.size()) detail::fail(where, "the sequence ends here\n" + detail::compared(in, expected, i));
 }
 
 inline void expect_none(const fact_range& in, const expected_fact& unwanted,

@@ -372,29 +372,39 @@ TEST(kvm_inject, is_not_lost_when_the_entry_is_called_off) {
   EXPECT_GE(met, 4u) << "too few runs met the case";
 }
 
-// A vCPU whose tick is overdue is entered in a shadow: the tick waits for the window behind one instruction.
+// A preempted vCPU in a shadow is sent an interrupt, which waits for the window behind one instruction.
 TEST(kvm_inject, nothing_in_the_shadow_of_sti_or_mov_ss) {
   for (const std::uint64_t shadow :
        {std::uint64_t{vmx::interruptibility::sti}, std::uint64_t{vmx::interruptibility::mov_ss}}) {
-    kvm_rig r{{.cpus = 1}, {{.vcpus = 1}}};
+    kvm_rig r{{.cpus = 2}, {{.vcpus = 2, .on = {{0}, {1}}, .hz = 10}}};
     r.hog(0);
     r.add_to_host("rival", {0}, [](thread&) { return compute_for_ever(); });
-    const auto off = [&] { return r.vcpu(0).preempted() && !r.vcpu(0).thread().on_cpu; };
+    bool go = false;
+    r.add("caller", {1}, [&](thread&) -> cpu::program {
+      while (!go) co_await isa::compute(10 * us);
+      auto here = co_await isa::in(kernel_text);
+      co_await r.guest().call_on(0, []() -> cpu::program { co_return; });
+      co_await compute_for_ever();
+    });
+    const auto off = [&] {  // and no tick is near: its exit would come first
+      return r.vcpu(0).preempted() && !r.vcpu(0).thread().on_cpu && r.vcpu(0).timer_deadline() > r.now() + 40 * ms;
+    };
     r.run_until(50 * ms);
-    while (off() && r.now() < 100 * ms) r.run_until(r.now() + 100 * us);
-    while (!off() && r.now() < 200 * ms) r.run_until(r.now() + 100 * us);
+    while (!off() && r.now() < 400 * ms) r.run_until(r.now() + 100 * us);
     ASSERT_TRUE(off());
     vmx::vmcs& fields = *r.hw.active_vmcs().find(r.vcpu(0).vmcs());
     ASSERT_NE(fields.read(vmx::field::guest_rflags) & vmx::rflags_bits::interrupt_flag, 0u);
     fields.write(vmx::field::guest_interruptibility_state, shadow);
+    go = true;
     const cycles from = r.now();
     r.run_until(from + 30 * ms);
 
-    expect_sequence({r.log, from}, {entry_of(0), exit_of(0, reason::preemption_timer), entry_of(0),
-                                    exit_of(0, reason::interrupt_window), injection_of(0, vector::local_timer)});
+    const expected_fact window = exit_of(0, reason::interrupt_window);
+    const expected_fact injection = injection_of(0, vector::call_function_single);
+    expect_sequence({r.log, from}, {entry_of(0), window, injection, entry_of(0)});
     const auto windows = r.exits(reason::interrupt_window, 0, 0, {from, r.now()});
     ASSERT_FALSE(windows.empty());
-    expect_none({r.log, from, windows[0].at()}, injection_of(0, vector::local_timer));
+    expect_none({r.log, from, windows[0].at()}, injection);
   }
 }
 
