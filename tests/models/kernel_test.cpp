@@ -291,7 +291,8 @@ TEST(kernel_balance, a_busy_cpu_pulls_in_its_periodic_balance) {
   EXPECT_EQ(r.k().nr_running(1), 2u);
 }
 
-// For this policy every thread is cache-hot. The third attempt no longer asks, because two have failed.
+// For this policy every thread is cache-hot. The third attempt no longer asks, because two have failed; what it pulls
+// makes the count and the interval begin anew.
 TEST(kernel_balance, counts_each_failed_pull_once) {
   const auto always_hot = [](unsigned cpus) {
     cfs_tunables t = cfs_tunables::of(cfs_version::v6_1, 8);
@@ -300,16 +301,20 @@ TEST(kernel_balance, counts_each_failed_pull_once) {
   };
   kernel_rig r{2, always_hot};
   r.hog("own", {1});
-  for (const char* name : {"a", "b", "c", "d"}) r.hog(name, {0, 1});
+  for (const char* name : {"a", "b", "c", "d", "e", "f"}) r.hog(name, {0, 1});
   r.run_until(400 * ms);
   const auto& moves = r.log.of<sched_migrate_fact>();
-  ASSERT_EQ(moves.size(), 1u);
+  ASSERT_EQ(moves.size(), 2u) << "then 4 against 3 is no imbalance";
   const auto ticks = r.spy->calls(kind::tick, 1);
-  const auto before =
-      std::count_if(ticks.begin(), ticks.end(), [&](const auto& tick) { return cycles{tick.now} <= moves[0].at(); });
-  const unsigned interval_ms = 4;  // twice the number of CPUs: nothing was pulled
-  const unsigned apart = balance_interval_jiffies(interval_ms, true, 2, {.hz = 250});
-  EXPECT_EQ(before, 1 + 2 * apart) << "the first tick balances, and then every " << apart << "th";
+  const auto until_move = [&](std::size_t i) {
+    return static_cast<unsigned>(
+        std::count_if(ticks.begin(), ticks.end(), [&](const auto& t) { return cycles{t.now} <= moves[i].at(); }));
+  };
+  const auto interval = [](unsigned ms) { return balance_interval_jiffies(ms, true, 2, {.hz = 250}); };
+  // In milliseconds: the number of CPUs, and twice that where nothing was pulled.
+  const unsigned soon = interval(2), later = interval(4);
+  EXPECT_EQ(until_move(0), 1 + 2 * later) << "the first tick balances";
+  EXPECT_EQ(until_move(1), 1 + 2 * later + soon + 2 * later);
 }
 
 TEST(kernel_balance, respects_affinity) {

@@ -90,6 +90,14 @@ TEST(ple_window_life, WIN_18_WIN_19_exits_and_sched_ins) {
   EXPECT_EQ(at_entry, (std::vector<std::uint32_t>{8192, 16384, 4096, 8192}));
 }
 
+TEST(ple_window_life, a_change_is_to_be_written_though_none_follows) {
+  ple_window window(ple_window_era::vmx, {4096, 2, 0, 8192});
+  EXPECT_TRUE(window.on_pause_exit().changed());
+  EXPECT_FALSE(window.on_pause_exit().changed()) << "it is at its maximum";
+  EXPECT_TRUE(window.take_dirty());
+  EXPECT_FALSE(window.take_dirty());
+}
+
 TEST(ple_window_life, WIN_20_a_change_to_the_same_value) {
   ple_window window;
   const ple_window_change change = window.on_sched_in();
