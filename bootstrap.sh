@@ -2,15 +2,22 @@
 # From a fresh clone to a running vmxsys. The only place that installs anything, and only what is missing.
 #
 #   ./bootstrap.sh              build, then say what to do next
-#   ./bootstrap.sh test [...]   build everything and run all tests; further words go to ctest
+#   ./bootstrap.sh test [...]   build everything and run the daily tests; further words go to ctest
+#   ./bootstrap.sh test -L long build everything and run the long tests: sanitizers, fuzzing, planted mistakes
 #   ./bootstrap.sh WORDS...     build, then run: vmxsys WORDS...
 #
+# --all as the first word also installs what only the long tests need: clang with its run-time libraries, python3.
 # VMXSYS_BUILD_DIR names another build directory than build/.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=${VMXSYS_BUILD_DIR:-$root/build}
 compiler=${CXX:-c++}
+all=
+if [[ ${1:-} == --all ]]; then
+  all=yes
+  shift
+fi
 
 say() { printf 'bootstrap: %s\n' "$*" >&2; }
 
@@ -25,7 +32,15 @@ has_library() {
   printf 'int main() {}\n' | "$compiler" -x c++ - -o /dev/null "-l$1" >/dev/null 2>&1
 }
 
+missing_for_long_tests() {
+  command -v python3 >/dev/null || echo python3
+  command -v clang++ >/dev/null || echo clang
+  printf '#include <cstddef>\nextern "C" int LLVMFuzzerTestOneInput(const unsigned char*, std::size_t) { return 0; }\n' |
+    clang++ -fsanitize=fuzzer,address -x c++ - -o /dev/null >/dev/null 2>&1 || echo libclang-rt-14-dev
+}
+
 missing_packages() {
+  if [[ -n $all ]]; then missing_for_long_tests; fi
   if ! command -v cmake >/dev/null || ! printf '3.25\n%s\n' "$(cmake --version | sed -n '1s/[^0-9]*//p')" | sort -V -C; then
     echo cmake
   fi
@@ -100,7 +115,14 @@ configure
 if [[ ${1:-} == test ]]; then
   shift
   cmake --build "$build" >&2
-  exec ctest --test-dir "$build" --output-on-failure -j2 "$@"
+  labels=(-L '^daily$')
+  for word in "$@"; do
+    if [[ $word == -L* ]]; then labels=(-C long); fi  # the words choose by label
+  done
+  status=0
+  ctest --test-dir "$build" --output-on-failure --test-output-size-passed 1000000 -j2 "${labels[@]}" "$@" || status=$?
+  awk -f "$root/tests/skipped.awk" "$build/Testing/Temporary/LastTest.log"
+  exit "$status"
 fi
 
 # Standard output belongs to vmxsys.
@@ -113,7 +135,7 @@ vmxsys is built. What to do next:
   ./bootstrap.sh study NAME         run one of them
   ./bootstrap.sh list parameters    everything a machine can be told
   ./bootstrap.sh run FILE           your own machine
-  ./bootstrap.sh test               all tests
+  ./bootstrap.sh test               the tests of every day
 
 NEXT
   exec "$build/vmxsys" --help

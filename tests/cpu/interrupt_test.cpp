@@ -8,6 +8,12 @@ namespace {
 
 constexpr std::uint64_t entry_cost = 200, iret_cost = 80, sti_cost = 4, hlt_cost = 10, wrmsr_x2apic = 80;
 constexpr std::uint64_t wake_latency = 4600;
+constexpr std::uint8_t timer_vector = 0xE0;
+constexpr std::uint64_t lvt_periodic = 1u << 17 | timer_vector, lvt_tsc_deadline = 2u << 17 | timer_vector;
+constexpr std::uint64_t divide_by_1 = 0xB;
+// Commands for the interrupt-command register: level assert, then delivery mode and vector.
+constexpr std::uint64_t icr_init = 0x4500, icr_startup = 0x4600;
+constexpr std::uint64_t icr_self = 1u << 18;
 
 struct handled {
   std::uint64_t at;
@@ -204,7 +210,8 @@ TEST(interrupts, halted_with_interrupts_disabled_only_an_nmi_wakes) {
   ASSERT_EQ(r.seen.size(), 1u);
   EXPECT_EQ(r.seen[0], (handled{30'000 + wake_latency, 2}));
   EXPECT_GT(awake, 30'000 + wake_latency);
-  EXPECT_EQ(r.log.of<halt_fact>().at(0)->began, cycles{wrmsr_x2apic + hlt_cost});
+  expect_exact_sequence(r.log, {fact<halt_fact>(&halt_fact::began, cycles{wrmsr_x2apic + hlt_cost}),
+                                interrupt_of(2).at(cycles{30'000 + wake_latency})});
   r.hw.check_accounting();
   EXPECT_EQ(r.hw.cpu(0).account().total(world::root, bucket::idle),
             cycles{30'000 + wake_latency - wrmsr_x2apic - hlt_cost});
@@ -310,13 +317,15 @@ TEST(timers, a_deadline_is_recognised_in_its_cycle) {
     noting_rig r;
     r.run(0, [&]() -> program {
       co_await rig::accept_interrupts();
-      co_await isa::wrmsr(apic::msr::lvt_timer, 0x400E0);
+      co_await isa::wrmsr(apic::msr::lvt_timer, lvt_tsc_deadline);
       co_await isa::wrmsr(apic::msr::tsc_deadline, deadline);
       co_await rig::sleep();
     });
     r.hw.run_until(cycles{20'000});
-    EXPECT_EQ(r.seen, (std::vector<handled>{{deadline, 0xE0}}));
-    ASSERT_EQ(r.log.of<timer_fired_fact>().size(), 1u);
+    EXPECT_EQ(r.seen, (std::vector<handled>{{deadline, timer_vector}}));
+    const auto fired = fact<timer_fired_fact>(&timer_fired_fact::preemption_timer, 0);
+    expect_first_at(r.log, fired, cycles{deadline});
+    expect_exact_sequence(r.log, {fired, interrupt_of(timer_vector).at(cycles{deadline})});
     EXPECT_EQ(r.log.of<interrupt_fact>().at(0).header.cause, r.log.of<timer_fired_fact>()[0].header.id);
   }
 }
@@ -326,20 +335,20 @@ TEST(timers, a_deadline_in_the_past_fires_in_the_next_cycle) {
   std::uint64_t written = 0;
   r.run(0, [&]() -> program {
     co_await rig::accept_interrupts();
-    co_await isa::wrmsr(apic::msr::lvt_timer, 0x400E0);
+    co_await isa::wrmsr(apic::msr::lvt_timer, lvt_tsc_deadline);
     co_await isa::wrmsr(apic::msr::tsc_deadline, 1);
     written = r.now().count();
     co_await rig::sleep();
   });
   r.hw.run_until(cycles{20'000});
-  EXPECT_EQ(r.seen, (std::vector<handled>{{written + 1, 0xE0}}));
+  EXPECT_EQ(r.seen, (std::vector<handled>{{written + 1, timer_vector}}));
 }
 
 TEST(timers, a_rewritten_deadline_forgets_the_first_and_zero_disarms) {
   noting_rig r;
   r.run(0, [&]() -> program {
     co_await rig::accept_interrupts();
-    co_await isa::wrmsr(apic::msr::lvt_timer, 0x400E0);
+    co_await isa::wrmsr(apic::msr::lvt_timer, lvt_tsc_deadline);
     co_await isa::wrmsr(apic::msr::tsc_deadline, 5000);
     co_await isa::wrmsr(apic::msr::tsc_deadline, 8000);
     co_await isa::compute(cycles{9000});
@@ -348,7 +357,7 @@ TEST(timers, a_rewritten_deadline_forgets_the_first_and_zero_disarms) {
     co_await rig::sleep();
   });
   r.hw.run_until(cycles{50'000});
-  EXPECT_EQ(r.seen, (std::vector<handled>{{8000, 0xE0}}));
+  EXPECT_EQ(r.seen, (std::vector<handled>{{8000, timer_vector}}));
 }
 
 TEST(timers, a_periodic_timer_does_not_drift) {
@@ -356,8 +365,8 @@ TEST(timers, a_periodic_timer_does_not_drift) {
   std::uint64_t start = 0;
   r.run(0, [&]() -> program {
     co_await rig::accept_interrupts();
-    co_await isa::wrmsr(apic::msr::divide_configuration, 0xB);
-    co_await isa::wrmsr(apic::msr::lvt_timer, 0x200E0);
+    co_await isa::wrmsr(apic::msr::divide_configuration, divide_by_1);
+    co_await isa::wrmsr(apic::msr::lvt_timer, lvt_periodic);
     co_await isa::wrmsr(apic::msr::initial_count, 1000);
     start = r.now().count();
     co_await rig::sleep();
@@ -390,15 +399,15 @@ TEST(ipi, flies_as_long_as_the_topology_says) {
     r.hw.run_until(cycles{20'000});
     const std::uint64_t flight = target == 0 ? 60 : target == 1 ? 480 : 900;
     EXPECT_EQ(r.seen, (std::vector<handled>{{sent + flight, 0xD0}})) << target;
-    const auto left = r.log.of<ipi_sent_fact>();
-    const auto came = r.log.of<ipi_arrived_fact>();
-    const auto taken = r.log.of<interrupt_fact>();
+    const expected_fact leaves = fact<ipi_sent_fact>(&ipi_sent_fact::destination, target).on(0);
+    const expected_fact arrives = arrival(0xD0).on(target);
+    expect_sequence(r.log, {leaves, arrives, interrupt_of(0xD0).on(target)});
+    expect_gap(r.log, leaves, arrives, cycles{flight});
+    const auto& left = r.log.of<ipi_sent_fact>();
+    const auto& came = r.log.of<ipi_arrived_fact>();
     ASSERT_EQ(left.size(), 1u);
-    EXPECT_EQ(left[0]->destination, target);
-    EXPECT_EQ(left[0].header.id.source, 0u);
     EXPECT_EQ(came.back().header.cause, left[0].header.id) << "an arrival names what was sent";
-    EXPECT_EQ(came.back().header.id.source, target);
-    EXPECT_EQ(taken.at(0).header.cause, came.back().header.id);
+    EXPECT_EQ(r.log.of<interrupt_fact>().at(0).header.cause, came.back().header.id);
   }
 }
 
@@ -413,11 +422,9 @@ TEST(ipi, messages_of_one_cycle_arrive_in_the_order_of_their_senders) {
   r.hw.post(0, cycles{5000}, 3, {apic::delivery_mode::fixed, 0x71, false});
   r.hw.post(0, cycles{4000}, 9, {apic::delivery_mode::fixed, 0x21, false});
   r.hw.run_until(cycles{20'000});
-  std::vector<int> arrived, taken;
-  for (const auto& f : r.log.of<ipi_arrived_fact>()) arrived.push_back(f->vector);
-  for (const handled& h : r.seen) taken.push_back(h.vector);
-  EXPECT_EQ(arrived, (std::vector<int>{0x21, 0x31, 0x71, 0x91}));
-  EXPECT_EQ(taken, (std::vector<int>{0x21, 0x91, 0x71, 0x31})) << "all of a cycle arrive before its boundary";
+  expect_exact_sequence(r.log, {arrival(0x21), arrival(0x31), arrival(0x71), arrival(0x91)});
+  // All of a cycle arrive before its boundary.
+  expect_exact_sequence(r.log, {interrupt_of(0x21), interrupt_of(0x91), interrupt_of(0x71), interrupt_of(0x31)});
 }
 
 TEST(ipi, of_two_senders_in_one_cycle_the_lower_number_comes_first_whoever_sent_first) {
@@ -450,7 +457,7 @@ TEST(ipi, without_flight_is_an_error) {
   rig s{c};
   s.run(0, []() -> program {
     co_await rig::enable_apic();
-    co_await isa::wrmsr(apic::msr::icr, 0x400D0);  // self
+    co_await isa::wrmsr(apic::msr::icr, icr_self | 0xD0);
     co_await rig::sleep();
   });
   EXPECT_THROW(s.hw.run_until(cycles{1000}), invariant_error);
@@ -475,12 +482,12 @@ TEST(startup, application_processors_wait_for_a_sipi_and_start_where_it_says) {
   r.run(0, [&]() -> program {
     co_await isa::compute(cycles{1000});
     co_await isa::wrmsr(apic::msr::svr, 0x1FF);
-    co_await isa::wrmsr(apic::msr::icr, std::uint64_t{2} << 32 | 0x4500);  // INIT: it waits already
+    co_await isa::wrmsr(apic::msr::icr, std::uint64_t{2} << 32 | icr_init);  // INIT: it waits already
     co_await isa::compute(cycles{1000});
-    co_await isa::wrmsr(apic::msr::icr, std::uint64_t{2} << 32 | 0x469A);
+    co_await isa::wrmsr(apic::msr::icr, std::uint64_t{2} << 32 | icr_startup | 0x9A);
     sent = r.now().count();
     co_await isa::compute(cycles{1000});
-    co_await isa::wrmsr(apic::msr::icr, std::uint64_t{2} << 32 | 0x4633);  // the second is dropped
+    co_await isa::wrmsr(apic::msr::icr, std::uint64_t{2} << 32 | icr_startup | 0x33);  // the second is dropped
     co_await rig::sleep();
   });
   r.hw.run_until(cycles{3000});
@@ -508,7 +515,7 @@ TEST(startup, init_stops_whatever_a_processor_does) {
       strand& victim = r.run(1, [&]() -> program {
         ++rounds;
         co_await rig::accept_interrupts();
-        co_await isa::wrmsr(apic::msr::lvt_timer, 0x400E0);
+        co_await isa::wrmsr(apic::msr::lvt_timer, lvt_tsc_deadline);
         co_await isa::wrmsr(apic::msr::tsc_deadline, 50'000);
         co_await isa::compute(cycles{1900 - r.now().count()});
         switch (what) {

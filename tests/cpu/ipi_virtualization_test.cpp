@@ -42,23 +42,20 @@ TEST(ipi_virtualization, posts_and_notifies_step_by_step) {
   r.send(sender_rig::command(1, 0x41));
   r.hw.run_until(cycles{40'000});
   EXPECT_TRUE(r.exits().empty());
-  const auto steps = r.log.of<ipi_step_fact>();
-  ASSERT_EQ(steps.size(), 4u);
-  const std::uint64_t costs[] = {write_cost + table_cost, pir_cost, announce_cost, send_cost};
-  const unsigned values[] = {0x41, 1, 1, guest_apic_rig::notification_vector};
   std::uint64_t at = 20'000;
-  for (std::size_t i = 0; i < 4; ++i) {
-    at += costs[i];
-    EXPECT_EQ(steps[i]->step, static_cast<ipi_step>(i));
-    EXPECT_EQ(steps[i].at().count(), at) << name_of(steps[i]->step);
-    EXPECT_EQ(steps[i]->value, values[i]);
-    EXPECT_EQ(steps[i]->descriptor, guest_apic_rig::descriptor_of(1));
-  }
+  const auto step = [&](std::uint64_t cost, ipi_step which, unsigned value) {
+    return fact<ipi_step_fact>(&ipi_step_fact::step, which, &ipi_step_fact::value, value, &ipi_step_fact::descriptor,
+                               guest_apic_rig::descriptor_of(1))
+        .at(cycles{at += cost});
+  };
+  constexpr std::uint8_t notification = guest_apic_rig::notification_vector;
+  expect_exact_sequence(r.log,
+                        {step(write_cost + table_cost, ipi_step::look_up, 0x41), step(pir_cost, ipi_step::set_pir, 1),
+                         step(announce_cost, ipi_step::announce, 1), step(send_cost, ipi_step::notify, notification),
+                         fact<ipi_sent_fact>(&ipi_sent_fact::destination, 1, &ipi_sent_fact::vector, notification)});
+  expect_gap(r.log, fact<ipi_sent_fact>(), arrival(notification).on(1), cycles{flight});
   EXPECT_EQ(r.finished, at);
-  const auto sent = r.log.of<ipi_sent_fact>();
-  ASSERT_EQ(sent.size(), 1u);
-  EXPECT_EQ(sent[0].header.cause, steps[3].header.id);
-  EXPECT_EQ(sent[0]->destination, 1u);
+  EXPECT_EQ(r.log.of<ipi_sent_fact>()[0].header.cause, r.log.of<ipi_step_fact>()[3].header.id);
   ASSERT_EQ(r.in_host.size(), 1u);
   EXPECT_EQ(r.in_host[0], (guest_apic_rig::seen{at + flight, guest_apic_rig::notification_vector}));
   EXPECT_TRUE(apic::is_posted(r.hw.physical(), guest_apic_rig::descriptor_of(1), 0x41));

@@ -17,6 +17,17 @@ constexpr std::uint64_t posting_cost =
     acknowledge_cost + clear_cost + eoi_cost + merge_cost + raise_cost + evaluate_cost;
 constexpr std::uint64_t wake_latency = 4600;
 
+expected_fact step(posting_step which) { return fact<posting_step_fact>(&posting_step_fact::step, which); }
+expected_fact step(posting_step which, unsigned value) {
+  return fact<posting_step_fact>(&posting_step_fact::step, which, &posting_step_fact::value, value);
+}
+/// All the steps, one after the other, and no other.
+void expect_processed_at(const guest_apic_rig& r, cycles began) {
+  using s = posting_step;
+  expect_exact_sequence(r.log, {step(s::acknowledge).at(began), step(s::clear_on), step(s::write_eoi),
+                                step(s::merge_pir), step(s::raise_rvi), step(s::evaluate)});
+}
+
 TEST(posting, brings_an_interrupt_into_a_computing_guest_without_an_exit) {
   guest_apic_rig r;
   r.run_guest([]() -> program { co_await rig::sleep(); });
@@ -30,26 +41,25 @@ TEST(posting, brings_an_interrupt_into_a_computing_guest_without_an_exit) {
   EXPECT_EQ(r.in_guest[0], (guest_apic_rig::seen{20'100 + posting_cost, 0x41}));
   EXPECT_TRUE(r.in_host.empty());
 
-  const auto steps = r.log.of<posting_step_fact>();
-  ASSERT_EQ(steps.size(), 6u);
-  const std::uint64_t ends[] = {0, acknowledge_cost + clear_cost, eoi_cost, merge_cost, raise_cost, evaluate_cost};
-  const unsigned values[] = {guest_apic_rig::notification_vector, 1, 0, 0x41, 0x41, 1};
   std::uint64_t at = 20'100;
-  for (std::size_t i = 0; i < 6; ++i) {
-    at += ends[i];
-    EXPECT_EQ(steps[i]->step, static_cast<posting_step>(i));
-    EXPECT_EQ(steps[i].at(), cycles{at}) << apic::name_of(steps[i]->step);
-    EXPECT_EQ(steps[i]->value, values[i]) << apic::name_of(steps[i]->step);
-    if (i != 0) EXPECT_EQ(steps[i].header.cause, steps[i - 1].header.id);
-  }
+  const auto after = [&](std::uint64_t cost, const expected_fact& f) { return f.at(cycles{at += cost}); };
+  using s = posting_step;
+  expect_exact_sequence(
+      r.log, {arrival(guest_apic_rig::notification_vector).at(cycles{at}),
+              after(0, step(s::acknowledge, guest_apic_rig::notification_vector)),
+              after(acknowledge_cost + clear_cost, step(s::clear_on, 1)), after(eoi_cost, step(s::write_eoi, 0)),
+              after(merge_cost, step(s::merge_pir, 0x41)), after(raise_cost, step(s::raise_rvi, 0x41)),
+              after(evaluate_cost, step(s::evaluate, 1)),
+              fact<virtual_interrupt_fact>(&virtual_interrupt_fact::vector, 0x41, &virtual_interrupt_fact::rvi, 0),
+              interrupt_of(0x41, world::non_root)});
+  const auto& steps = r.log.of<posting_step_fact>();
+  ASSERT_EQ(steps.size(), 6u);
+  for (std::size_t i = 1; i < 6; ++i) EXPECT_EQ(steps[i].header.cause, steps[i - 1].header.id);
   EXPECT_EQ(steps[0].header.cause, r.log.of<ipi_arrived_fact>().back().header.id);
   const auto delivered = r.log.of<virtual_interrupt_fact>();
   ASSERT_EQ(delivered.size(), 1u);
   EXPECT_EQ(delivered[0].header.cause, steps[5].header.id);
-  EXPECT_EQ(delivered[0]->vector, 0x41);
-  EXPECT_EQ(delivered[0]->rvi, 0);
   EXPECT_EQ(r.log.of<interrupt_fact>().back().header.cause, delivered[0].header.id);
-  EXPECT_EQ(r.log.of<interrupt_fact>().back()->non_root, 1);
 
   EXPECT_TRUE(r.hw.cpu(0).local_apic().in_service().empty()) << "the physical interrupt is over";
   EXPECT_FALSE(apic::read_descriptor_info(r.hw.physical(), guest_apic_rig::descriptor).outstanding);
@@ -77,11 +87,10 @@ TEST(posting, starts_at_the_boundary_at_which_an_exit_would) {
     r.start();
     r.notify_at(cycles{at});
     r.hw.run_until(cycles{40'000});
-    const auto steps = r.log.of<posting_step_fact>();
-    ASSERT_EQ(steps.size(), 6u);
-    ASSERT_EQ(steps[0].at().count(), at <= 20'000 ? at : std::max<std::uint64_t>(at, 20'110));
-    ASSERT_EQ(loaded, at <= 20'110 ? 20'110 + posting_cost : 20'110) << at;
-    EXPECT_EQ(steps[5]->value, 0) << "nothing was posted";
+    SCOPED_TRACE(at);
+    expect_processed_at(r, cycles{at <= 20'000 ? at : std::max<std::uint64_t>(at, 20'110)});
+    ASSERT_EQ(loaded, at <= 20'110 ? 20'110 + posting_cost : 20'110);
+    expect_none(r.log, step(posting_step::evaluate, 1));  // nothing was posted
     EXPECT_TRUE(r.exits().empty());
   }
 }
@@ -102,9 +111,7 @@ TEST(posting, around_an_entry_is_processed_at_the_first_boundary_of_the_guest) {
     r.post_at(cycles{1}, 0x41);
     r.notify_at(cycles{at});
     r.hw.run_until(cycles{40'000});
-    const auto steps = r.log.of<posting_step_fact>();
-    ASSERT_EQ(steps.size(), 6u) << at;
-    EXPECT_EQ(steps[0].at().count(), std::max(at, entered)) << "in flight, it waits in the local APIC";
+    expect_processed_at(r, cycles{std::max(at, entered)});  // in flight, it waits in the local APIC
     EXPECT_EQ(r.in_guest.size(), 1u);
     EXPECT_TRUE(r.exits().empty());
   }
@@ -193,7 +200,7 @@ TEST(posting, does_not_ask_for_if_but_the_virtual_interrupt_does) {
   r.post_at(cycles{20'000}, 0x41);
   r.notify_at(cycles{20'100});
   r.hw.run_until(cycles{60'000});
-  EXPECT_EQ(r.log.of<posting_step_fact>().at(0).at(), cycles{20'100});
+  expect_processed_at(r, cycles{20'100});
   EXPECT_EQ(r.in_guest, (std::vector<guest_apic_rig::seen>{{opened + 40, 0x41}}));
   EXPECT_EQ(opened, 30'000 + posting_cost + 4) << "the compute lost exactly the processing";
 }
@@ -210,7 +217,7 @@ TEST(posting, waits_for_the_shadow_of_an_sti) {
   r.start();
   r.notify_at(cycles{20'002});
   r.hw.run_until(cycles{40'000});
-  EXPECT_EQ(r.log.of<posting_step_fact>().at(0).at(), cycles{20'044});
+  expect_processed_at(r, cycles{20'044});
 }
 
 TEST(posting, is_interrupted_by_nothing) {
@@ -278,10 +285,8 @@ TEST(posting, wakes_a_halted_guest_only_for_an_interrupt_that_is_recognized) {
       r.notify_at(cycles{30'000});
       r.hw.run_until(cycles{80'000});
       EXPECT_TRUE(r.exits().empty());
-      const auto steps = r.log.of<posting_step_fact>();
-      ASSERT_EQ(steps.size(), 6u);
-      EXPECT_EQ(steps[0].at(), cycles{30'000 + wake_latency}) << "the core leaves its idle state for it";
-      EXPECT_EQ(steps[5]->value, posted);
+      expect_processed_at(r, cycles{30'000 + wake_latency});  // the core leaves its idle state for it
+      expect_sequence(r.log, {step(posting_step::evaluate, posted)});
       EXPECT_EQ(woken != 0, posted && open);
       EXPECT_EQ(r.in_guest.size(), posted && open ? 1u : 0u);
       EXPECT_EQ(r.hw.cpu(0).halted(), !(posted && open));
@@ -440,11 +445,11 @@ TEST(posting, pays_for_the_descriptors_line_where_others_share_it) {
   r.hw.run_until(cycles{60'000});
   EXPECT_TRUE(r.exits().empty());
   ASSERT_EQ(r.in_guest.size(), 1u);
-  const auto steps = r.log.of<posting_step_fact>();
   constexpr std::uint64_t transfer = 110;
-  EXPECT_EQ((steps[1].at() - steps[0].at()).count(), acknowledge_cost + clear_cost + transfer);
-  EXPECT_EQ((steps[3].at() - steps[2].at()).count(), merge_cost) << "it has the line now";
-  EXPECT_EQ((steps[5].at() - steps[0].at()).count(), posting_cost + transfer);
+  using s = posting_step;
+  expect_gap(r.log, step(s::acknowledge), step(s::clear_on), cycles{acknowledge_cost + clear_cost + transfer});
+  expect_gap(r.log, step(s::write_eoi), step(s::merge_pir), cycles{merge_cost});  // it has the line now
+  expect_gap(r.log, step(s::acknowledge), step(s::evaluate), cycles{posting_cost + transfer});
   EXPECT_EQ(request.peek(), 0u);
   EXPECT_EQ(information.peek() & pid::on, 0u);
 }

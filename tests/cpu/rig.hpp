@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <cstring>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -16,6 +15,7 @@
 #include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 #include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
 
+#include "fact_expectations.hpp"
 #include "random_numbers.hpp"
 
 // A machine whose CPUs run lambdas, and a record of everything it states.
@@ -27,76 +27,29 @@ inline constexpr code_location test_spin{"test_spin", 0xffffffff81101000, 0x13, 
 inline constexpr code_location test_guest{"guest", 0xffffffff82100000, 0x40, 0, bucket::kernel};
 inline constexpr code_location test_vmm{"vmm", 0xffffffff81200000, 0, 0, bucket::exit_handling};
 
+using vmxsys::testing::expect_exact_sequence;
+using vmxsys::testing::expect_first_at;
+using vmxsys::testing::expect_gap;
+using vmxsys::testing::expect_none;
+using vmxsys::testing::expect_sequence;
+using vmxsys::testing::expected_fact;
+using vmxsys::testing::fact;
+using vmxsys::testing::fact_log;
+using vmxsys::testing::fact_range;
 using vmxsys::testing::random_numbers;
+using vmxsys::testing::recorded;
 
-template <class F>
-struct stated {
-  fact_header header;
-  F fact;
-  cycles at() const { return header.at; }
-  const F* operator->() const { return &fact; }
-};
-
-/// Keeps every fact.
-class fact_log final : public fact_observer {
- public:
-  void observe(const fact_view& fact) override {
-    record r{fact.header(), {}};
-    std::uint64_t values[fact_kind::max_fields];
-    fact.header().kind->values(fact.payload(), values);
-    r.values.assign(values, values + fact.header().kind->field_count);
-    all_.push_back(std::move(r));
-    payloads_.emplace_back();
-    keep(fact, payloads_.back());
-  }
-  template <class F>
-  std::vector<stated<F>> of() const {
-    std::vector<stated<F>> found;
-    for (std::size_t i = 0; i < all_.size(); ++i)
-      if (all_[i].header.kind == &kind_of<F>) {
-        stated<F> s{all_[i].header, {}};
-        std::memcpy(&s.fact, payloads_[i].data(), sizeof(F));
-        found.push_back(s);
-      }
-    return found;
-  }
-  std::string text() const {
-    std::string out;
-    for (const record& r : all_) {
-      out +=
-          std::to_string(r.header.at.count()) + " [" + std::to_string(r.header.id.source) + "] " + r.header.kind->name;
-      for (std::uint64_t v : r.values) out += " " + std::to_string(v);
-      out += " <- " + std::to_string(r.header.cause.source) + ":" + std::to_string(r.header.cause.index) + "\n";
-    }
-    return out;
-  }
-  std::size_t size() const { return all_.size(); }
-
- private:
-  struct record {
-    fact_header header;
-    std::vector<std::uint64_t> values;
-  };
-  template <class F>
-  static bool keep_as(const fact_view& v, std::vector<unsigned char>& to) {
-    const F* f = v.as<F>();
-    if (f == nullptr) return false;
-    to.resize(sizeof(F));
-    std::memcpy(to.data(), f, sizeof(F));
-    return true;
-  }
-  static void keep(const fact_view& v, std::vector<unsigned char>& to) {
-    (void)(keep_as<vm_entry_fact>(v, to) || keep_as<vm_exit_fact>(v, to) || keep_as<micro_step_fact>(v, to) ||
-           keep_as<interrupt_fact>(v, to) || keep_as<ipi_sent_fact>(v, to) || keep_as<ipi_arrived_fact>(v, to) ||
-           keep_as<timer_fired_fact>(v, to) || keep_as<spin_fact>(v, to) || keep_as<spin_detected_fact>(v, to) ||
-           keep_as<halt_fact>(v, to) || keep_as<vmx_abort_fact>(v, to) || keep_as<switch_fact>(v, to) ||
-           keep_as<virtual_interrupt_fact>(v, to) || keep_as<posting_step_fact>(v, to) ||
-           keep_as<ipi_step_fact>(v, to) || keep_as<virtual_apic_access_fact>(v, to) ||
-           keep_as<eoi_broadcast_fact>(v, to) || keep_as<interrupt_lost_fact>(v, to));
-  }
-  std::vector<record> all_;
-  std::vector<std::vector<unsigned char>> payloads_;
-};
+// What tests expect most often.
+inline expected_fact arrival(std::uint8_t vector) { return fact<ipi_arrived_fact>(&ipi_arrived_fact::vector, vector); }
+inline expected_fact interrupt_of(std::uint8_t vector) { return fact<interrupt_fact>(&interrupt_fact::vector, vector); }
+inline expected_fact interrupt_of(std::uint8_t vector, world in) {
+  return fact<interrupt_fact>(&interrupt_fact::vector, vector, &interrupt_fact::non_root, in == world::non_root);
+}
+inline expected_fact exit_because(vmx::exit_reason why) { return fact<vm_exit_fact>(&vm_exit_fact::reason, why); }
+/// An exit that the guest leaves in cycle `began`; the fact follows when the hardware has finished it.
+inline expected_fact exit_because(vmx::exit_reason why, cycles began) {
+  return fact<vm_exit_fact>(&vm_exit_fact::reason, why, &vm_exit_fact::began, began);
+}
 
 inline machine_config bare_config(unsigned cpus, bool stepped = false) {
   machine_config c;
@@ -229,7 +182,7 @@ class vmx_rig : public rig {
         0, [this] { return whole(); }, test_vmm);
   }
   std::uint64_t field(vmx::field f) { return hw.cpu(0).vmx_state().current->read(f); }
-  std::vector<stated<vm_exit_fact>> exits() const { return log.of<vm_exit_fact>(); }
+  const std::deque<recorded<vm_exit_fact>>& exits() const { return log.of<vm_exit_fact>(); }
 
   vmcs_setup setup;
   strand* guest = nullptr;

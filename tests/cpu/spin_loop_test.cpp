@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <vmxsys/cpu/core/detail/spin_loop.hpp>
+#include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 
 #include "core_rig.hpp"
 
@@ -13,7 +14,7 @@ constexpr std::uint64_t gap = 128, window = 1000;
 
 struct spinner {
   explicit spinner(bool stepped, bool guest = false)
-      : rig{stepped}, loop{rig.core, [] { return vmx::make_spin_detector("pause_loop_exiting"); }, {}} {
+      : rig{stepped}, loop{rig.core, [] { return vmx::spin_detectors().select("pause_loop_exiting").make(); }, {}} {
     target.initialise(1);
     if (guest) {
       rig.enter_guest();

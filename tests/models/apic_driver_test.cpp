@@ -52,7 +52,7 @@ struct rig {
     return n / 10.0;
   }
 
-  kernel_facts log;
+  fact_log log;
   cpu::fact_hash hash;
   cpu::machine hw;
   std::unique_ptr<kernel> k;

@@ -4,7 +4,6 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include <vmxsys/cpu/core/logical_cpu.hpp>
@@ -20,6 +19,8 @@
 #include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 #include <vmxsys/vmx/vmcs/capability.hpp>
 
+#include "fact_expectations.hpp"
+
 // A bare machine with a kernel whose threads are lambdas, a record of what it states, and a spy between the kernel and
 // its scheduler. The TSC runs at 1 GHz: a cycle is a nanosecond.
 namespace vmxsys::models::testing {
@@ -31,36 +32,24 @@ inline constexpr cycles ms{1'000'000};
 inline constexpr cpu::code_location user_text{"user_work", 0x402000, 0, 3, cpu::bucket::user};
 inline constexpr cpu::code_location kernel_text{"kernel_work", 0xffffffff82001000, 0, 0, cpu::bucket::kernel};
 
-template <class F>
-struct recorded {
-  cpu::fact_header header;
-  F fact;
-  std::size_t order;  ///< among all facts of the run
-  cycles at() const { return header.at; }
-  const F* operator->() const { return &fact; }
-};
+using vmxsys::testing::expect_exact_sequence;
+using vmxsys::testing::expect_first_at;
+using vmxsys::testing::expect_gap;
+using vmxsys::testing::expect_none;
+using vmxsys::testing::expect_sequence;
+using vmxsys::testing::expected_fact;
+using vmxsys::testing::fact;
+using vmxsys::testing::fact_log;
+using vmxsys::testing::fact_range;
+using vmxsys::testing::overloaded;
+using vmxsys::testing::recorded;
 
-/// Keeps the facts of the kinds named.
-template <class... F>
-class fact_record : public cpu::fact_observer {
- public:
-  void observe(const cpu::fact_view& view) override {
-    ++order_;
-    (keep<F>(view), ...);
-  }
-  template <class T>
-  const std::deque<recorded<T>>& of() const {
-    return std::get<std::deque<recorded<T>>>(all_);
-  }
-
- private:
-  template <class T>
-  void keep(const cpu::fact_view& view) {
-    if (const T* fact = view.as<T>()) std::get<std::deque<recorded<T>>>(all_).push_back({view.header(), *fact, order_});
-  }
-  std::tuple<std::deque<recorded<F>>...> all_;
-  std::size_t order_ = 0;
-};
+// What tests expect most often.
+inline expected_fact switch_to(std::uint32_t pid) { return fact<sched_switch_fact>(&sched_switch_fact::next_pid, pid); }
+inline expected_fact switch_from(std::uint32_t pid, char state) {
+  return fact<sched_switch_fact>(&sched_switch_fact::prev_pid, pid, &sched_switch_fact::prev_state, state);
+}
+inline expected_fact wakeup_of(std::uint32_t pid) { return fact<sched_wakeup_fact>(&sched_wakeup_fact::pid, pid); }
 
 /// Passes every call on to the policy it watches, and notes it.
 class spying_scheduler final : public scheduler {
@@ -191,10 +180,6 @@ inline cpu::program compute_for_ever(cycles chunk = 10 * ms) {
   for (;;) co_await isa::compute(chunk);
 }
 
-using kernel_facts = fact_record<sched_switch_fact, sched_wakeup_fact, sched_migrate_fact, yield_to_fact, work_fact,
-                                 cpu::switch_fact, cpu::ipi_sent_fact, cpu::ipi_arrived_fact, cpu::interrupt_fact,
-                                 cpu::timer_fired_fact, cpu::halt_fact, cpu::spin_fact>;
-
 /// The machine with one kernel on it.
 class kernel_rig {
  public:
@@ -241,6 +226,13 @@ class kernel_rig {
       if (s->cpu == cpu) found.push_back({s.at(), s->prev_pid, s->next_pid, s->prev_state});
     return found;
   }
+  /// When the local APIC timer of a CPU fired.
+  std::vector<cycles> timer_interrupts(unsigned cpu, cycles since) const {
+    std::vector<cycles> found;
+    for (const auto& f : log.of<cpu::timer_fired_fact>())
+      if (f.header.id.source == cpu && f.at() >= since) found.push_back(f.at());
+    return found;
+  }
   /// Interrupts with this vector sent by the ICR.
   std::size_t sent(std::uint8_t vec, cycles since = cycles{0}) const {
     std::size_t n = 0;
@@ -248,7 +240,7 @@ class kernel_rig {
     return n;
   }
 
-  kernel_facts log;
+  fact_log log;
   cpu::fact_hash hash;
   cpu::machine hw;
   spying_scheduler* spy = nullptr;

@@ -1,17 +1,16 @@
 #include <algorithm>
 #include <gtest/gtest.h>
-#include <map>
 #include <set>
 
-#include "kernel_rig.hpp"
+#include <vmxsys/models/schedulers/balancer.hpp>
 
-// The kernel over the instruction set, on bare machines: bring-up, sharing a CPU, waking, timers, balancing, directed
-// yields.
+#include "sleeper.hpp"
+
+// The kernel over the instruction set, on bare machines: bring-up, sharing a CPU, ticks, balancing, its queue lock.
 namespace vmxsys::models::testing {
 namespace {
 
 using kind = spying_scheduler::call_kind;
-using outcome = yield_to_outcome;
 
 constexpr unsigned init_mode = 5, startup_mode = 6;
 
@@ -189,419 +188,30 @@ TEST(kernel_preemption, a_tick_switches_away_from_user_mode_but_never_from_kerne
   EXPECT_GT(preempted, 5u);
 }
 
-// -- sleeping and waking ----------------------------------------------------------------------------------------------
+// -- the address space ------------------------------------------------------------------------------------------------
 
-/// A thread that sleeps until a flag is set, as often as the flag is.
-struct sleeper {
-  bool flag = false;
-  unsigned wakes = 0;
-  std::vector<cycles> woken_at;
-
-  kernel_rig::body body(kernel_rig& r, cycles first = cycles{0}) {
-    return [this, &r, first](thread& self) -> cpu::program {
-      co_await until(first);
-      for (;;) {
-        co_await isa::cli();
-        while (!flag) {
-          r.k().prepare_to_sleep(self);
-          if (flag) {
-            r.k().cancel_sleep(self);
-            break;
-          }
-          co_await r.k().schedule();
-        }
-        flag = false;
-        ++wakes;
-        woken_at.push_back(r.now());
-        co_await isa::sti();
-        co_await isa::compute(10 * us);
-      }
-    };
-  }
-};
-
-/// Sets the flag and wakes the sleeper at a cycle.
-kernel_rig::body waker(kernel_rig& r, sleeper& s, thread& t, std::vector<cycles> at,
-                       std::vector<bool>* answers = nullptr) {
-  return [&r, &s, &t, at, answers](thread&) -> cpu::program {
-    for (const cycles when : at) {
-      co_await until(when);
-      s.flag = true;
-      const bool woken = co_await r.k().wake_up(t);
-      if (answers != nullptr) answers->push_back(woken);
-    }
+// Kernel threads have none of their own (0) and borrow the one that is loaded.
+TEST(kernel_switch, pays_for_another_address_space_only) {
+  struct row {
+    std::uint32_t a, b;
+    bool into_b_pays, into_a_pays;
   };
-}
-
-TEST(kernel_wake, a_thread_on_an_idle_cpu_takes_one_reschedule_interrupt) {
-  sleeper s;
-  std::vector<bool> answers;
-  kernel_rig r{2};
-  thread& t = r.add("sleeper", {1}, s.body(r));
-  r.add("waker", {0}, waker(r, s, t, {3 * ms, 5 * ms}, &answers));
-  r.run_until(2 * ms);
-  EXPECT_TRUE(r.hw.cpu(1).halted());
-  r.run_until(8 * ms);
-  EXPECT_EQ(s.wakes, 2u);
-  EXPECT_EQ(answers, (std::vector<bool>{true, true}));
-  EXPECT_EQ(r.sent(vector::reschedule, 2 * ms), 2u);
-  EXPECT_LT(s.woken_at[0] - 3 * ms, 10 * us);
-  ASSERT_EQ(r.log.of<sched_wakeup_fact>().size(), 2u);
-  EXPECT_EQ(r.log.of<sched_wakeup_fact>()[0]->target_cpu, 1u);
-}
-
-TEST(kernel_wake, one_that_is_awake_is_not_woken) {
-  std::vector<bool> answers;
-  sleeper s;
-  kernel_rig r{2};
-  thread& hog = r.hog("hog", {1});
-  r.add("waker", {0}, waker(r, s, hog, {3 * ms, 4 * ms}, &answers));
-  r.run_until(8 * ms);
-  EXPECT_EQ(answers, (std::vector<bool>{false, false}));
-  EXPECT_EQ(r.sent(vector::reschedule, 2 * ms), 0u);
-  EXPECT_TRUE(r.log.of<sched_wakeup_fact>().empty());
-}
-
-TEST(kernel_wake, a_thread_that_does_not_preempt_sends_no_interrupt) {
-  sleeper s;
-  kernel_rig r{2, round_robin(10'000'000)};  // a wakee never preempts
-  thread& t = r.add("sleeper", {1}, s.body(r));
-  r.hog("hog", {1});
-  r.add("waker", {0}, waker(r, s, t, {31 * ms}));
-  r.run_until(30 * ms);
-  const std::size_t before = s.wakes;
-  r.run_until(80 * ms);
-  EXPECT_EQ(s.wakes, before + 1);
-  EXPECT_EQ(r.sent(vector::reschedule, 30 * ms), 0u);
-  EXPECT_GT(s.woken_at.back(), 32 * ms) << "at a tick";
-}
-
-TEST(kernel_wake, CFS_55_a_sleeper_with_credit_preempts_user_mode_at_once) {
-  sleeper s;
-  kernel_rig r{2};
-  thread& t = r.add("sleeper", {1}, s.body(r));
-  thread& hog = r.hog("hog", {1});
-  r.add("waker", {0}, waker(r, s, t, {101 * ms}));
-  r.run_until(120 * ms);
-  ASSERT_EQ(s.wakes, 1u);
-  EXPECT_LT(s.woken_at[0] - 101 * ms, 10 * us);
-  EXPECT_EQ(r.sent(vector::reschedule, 100 * ms), 1u);
-  const auto all = r.switches(1);
-  const auto to = std::find_if(all.begin(), all.end(), [&](const auto& w) { return w.at > 100 * ms; });
-  ASSERT_NE(to, all.end());
-  EXPECT_EQ(to->from, hog.pid);
-  EXPECT_EQ(to->to, t.pid);
-  EXPECT_EQ(to->state, 'P');
-}
-
-TEST(kernel_wake, KK_07_no_second_interrupt_while_a_reschedule_is_pending) {
-  sleeper first, second;
-  kernel_rig r{2};
-  thread& a = r.add("a", {1}, first.body(r));
-  thread& b = r.add("b", {1}, second.body(r));
-  r.add("stubborn", {1}, [](thread&) -> cpu::program {  // interrupts off, so the first one is not taken yet
-    co_await until(29 * ms);
-    auto here = co_await isa::in(kernel_text);
-    co_await isa::cli();
-    co_await isa::compute(2 * ms);
-    co_await isa::sti();
-  });
-  r.add("waker", {0}, [&](thread&) -> cpu::program {
-    co_await until(30 * ms);
-    first.flag = second.flag = true;
-    co_await r.k().wake_up(a);
-    co_await r.k().wake_up(b);
-  });
-  r.run_until(40 * ms);
-  EXPECT_EQ(first.wakes, 1u);
-  EXPECT_EQ(second.wakes, 1u);
-  EXPECT_EQ(r.sent(vector::reschedule, 28 * ms), 1u);
-}
-
-// The sleeper begins to go to sleep at a fixed cycle; the waker comes at every cycle around it: before the mark,
-// between mark and queue lock, while the CPU looks for something else, in the switch, in idle. None may be lost.
-struct race_counts {
-  std::map<unsigned, unsigned> wakes;  // how many runs had this many wakes
-  unsigned switched = 0, kept = 0;     // the sleeper left its CPU, or was caught before
-  unsigned taken_back = 0;             // of these: it had the mark already, and was still queued
-};
-
-constexpr cycles goes_to_sleep{2'300'000};  // no tick is near
-
-race_counts sweep(cycles from, cycles to, cycles schedule_cost) {
-  race_counts counts;
-  for (cycles at = from; at < to; at += cycles{1}) {
-    sleeper s;
-    std::vector<bool> answers;
-    kernel_rig r{2, fair(), [&](kernel_config& c) { c.costs.schedule = schedule_cost; }};
-    thread& t = r.add("sleeper", {1}, s.body(r, goes_to_sleep));
-    r.add("waker", {0}, waker(r, s, t, {at}, &answers));
-    r.run_until(goes_to_sleep + cycles{60'000});
-    ++counts.wakes[s.wakes];
-    bool left = false;
-    for (const auto& w : r.switches(1)) left = left || (w.from == t.pid && w.at < s.woken_at.at(0) && w.state == 'S');
-    ++(left ? counts.switched : counts.kept);
-    counts.taken_back += !left && answers.at(0);
-    if (s.wakes != 1) ADD_FAILURE() << "woken at " << at.count() << ": " << s.wakes << " wakes";
+  for (const row& c :
+       {row{1, 1, false, false}, row{1, 2, true, true}, row{1, 0, false, true}, row{0, 0, false, false}}) {
+    SCOPED_TRACE(std::to_string(c.a) + " and " + std::to_string(c.b));
+    kernel_rig r{1, round_robin(4'000'000)};
+    thread& a = r.hog("a", {0});
+    thread& b = r.hog("b", {0});
+    a.address_space = c.a;
+    b.address_space = c.b;
+    r.run_until(60 * ms);
+    const kernel_costs& costs = r.k().costs();
+    const cycles stacks = costs.switch_to + r.hw.config().costs.instruction.stack_switch;
+    const fact_range both_run{r.log, 20 * ms};
+    const auto switched = fact<cpu::switch_fact>();
+    expect_gap(both_run, switch_to(b.pid), switched, stacks + (c.into_b_pays ? costs.switch_mm : cycles{0}));
+    expect_gap(both_run, switch_to(a.pid), switched, stacks + (c.into_a_pays ? costs.switch_mm : cycles{0}));
   }
-  return counts;
-}
-
-TEST(kernel_wake, is_never_lost_on_the_way_to_sleep) {
-  for (const cycles schedule_cost : {cycles{250}, cycles{1'500}}) {  // quicker and slower than the waker
-    const race_counts c = sweep(goes_to_sleep - cycles{1'500}, goes_to_sleep + cycles{2'500}, schedule_cost);
-    EXPECT_EQ(c.wakes.size(), 1u);
-    EXPECT_GT(c.switched, 500u);
-    EXPECT_GT(c.kept, 500u);
-    if (schedule_cost > cycles{1'000}) EXPECT_GT(c.taken_back, 500u);
-  }
-}
-
-TEST(kernel_wake, is_never_lost_while_switching_to_another_thread) {
-  // The hog is in kernel code, so the sleeper waits behind it if it does not catch the CPU on its way out.
-  unsigned kept = 0, queued = 0;
-  for (cycles at = goes_to_sleep - cycles{1'500}; at < goes_to_sleep + cycles{2'500}; at += cycles{3}) {
-    sleeper s;
-    kernel_rig r{2};
-    thread& t = r.add("sleeper", {1}, s.body(r, goes_to_sleep));
-    r.add(
-        "brief", {1},
-        [](thread&) -> cpu::program {
-          for (int i = 0; i < 20; ++i) co_await isa::compute(cycles{100'000});
-        },
-        kernel_text);
-    r.add("waker", {0}, waker(r, s, t, {at}));
-    r.run_until(14 * ms);
-    EXPECT_EQ(s.wakes, 1u) << at.count();
-    EXPECT_NE(t.state == thread_state::sleeping, t.entity->on_rq) << at.count();
-    bool left = false;
-    for (const auto& w : r.switches(1)) left = left || (w.from == t.pid && w.at < s.woken_at.at(0) && w.state == 'S');
-    ++(left ? queued : kept);
-  }
-  EXPECT_GT(kept, 100u);
-  EXPECT_GT(queued, 100u);
-}
-
-class slow_leaver final : public switch_notifier {
- public:
-  cpu::program sched_out(thread&) override { co_await isa::compute(30 * us); }
-  cpu::program sched_in(thread&) override { co_return; }
-};
-
-TEST(kernel_wake, is_never_lost_when_the_thread_wakes_up_on_another_cpu) {
-  // The thread takes long to leave CPU 1: CPU 2 could have it before. A strand is never on two CPUs.
-  unsigned stayed = 0, moved = 0;
-  for (cycles at = goes_to_sleep - cycles{1'500}; at < goes_to_sleep + cycles{2'500}; at += cycles{7}) {
-    sleeper s;
-    slow_leaver slow;
-    kernel_rig r{3};
-    r.hog("hog", {1});  // behind the sleeper, which starts further left
-    thread& t = r.add("sleeper", {1, 2}, s.body(r, goes_to_sleep));
-    t.notifier = &slow;
-    r.add("waker", {0}, waker(r, s, t, {at}));
-    r.run_until(goes_to_sleep + 300 * us);
-    ASSERT_EQ(s.wakes, 1u) << at.count();
-    ++(t.entity->cpu == 2 ? moved : stayed);
-  }
-  EXPECT_GT(stayed, 50u);
-  EXPECT_GT(moved, 100u);
-}
-
-TEST(kernel_wake, two_wakers_wake_once) {
-  for (std::uint64_t offset = 0; offset < 1'500; offset += 7) {
-    sleeper s;
-    std::vector<bool> answers;
-    kernel_rig r{3};
-    thread& t = r.add("sleeper", {1}, s.body(r));
-    for (unsigned i : {0u, 2u}) r.add("waker", {i}, waker(r, s, t, {2 * ms + cycles{i == 0 ? 0 : offset}}, &answers));
-    r.run_until(2 * ms + 8 * us);
-    EXPECT_EQ(s.wakes, 1u) << offset;
-    EXPECT_EQ(std::count(answers.begin(), answers.end(), true), 1) << offset;
-    EXPECT_EQ(r.log.of<sched_wakeup_fact>().size(), 1u) << offset;
-  }
-}
-
-TEST(kernel_wake, a_thread_without_affinity_goes_where_it_is_idle) {
-  sleeper s;
-  kernel_rig r{3};
-  r.hog("hog0", {0});
-  thread& t = r.add("sleeper", {}, s.body(r));
-  r.run_until(2 * ms);
-  const unsigned home = t.entity->cpu;
-  ASSERT_NE(home, 0u);
-  r.run_until(3 * ms);
-  kernel_rig busy{3};
-  sleeper s2;
-  thread& t2 = busy.add("sleeper", {0, 1, 2}, s2.body(busy));  // starts on CPU 0
-  busy.hog("hog0", {0});
-  busy.hog("hog1", {1});
-  busy.add("waker", {1}, waker(busy, s2, t2, {60 * ms}));
-  busy.run_until(100 * ms);
-  ASSERT_EQ(s2.wakes, 1u);
-  EXPECT_EQ(t2.entity->cpu, 2u);
-  ASSERT_EQ(busy.log.of<sched_migrate_fact>().size(), 1u);
-  EXPECT_EQ(busy.log.of<sched_migrate_fact>()[0]->from, 0u);
-  EXPECT_EQ(busy.log.of<sched_migrate_fact>()[0]->to, 2u);
-}
-
-// -- timers -----------------------------------------------------------------------------------------------------------
-
-class test_timer final : public timer_event {
- public:
-  explicit test_timer(kernel_rig& r, std::function<cpu::program()> then = nothing) : r_{r}, then_{std::move(then)} {}
-  cpu::program expire() override {
-    fired.push_back(r_.now());
-    on.push_back(r_.k().index_of(co_await isa::this_cpu()));
-    co_await then_();
-  }
-  std::vector<cycles> fired;
-  std::vector<unsigned> on;
-
- private:
-  kernel_rig& r_;
-  std::function<cpu::program()> then_;
-};
-
-std::vector<cycles> timer_interrupts(const kernel_rig& r, unsigned cpu, cycles since) {
-  std::vector<cycles> found;
-  for (const auto& f : r.log.of<cpu::timer_fired_fact>())
-    if (f.header.id.source == cpu && f.at() >= since) found.push_back(f.at());
-  return found;
-}
-
-TEST(kernel_timer, interrupts_at_its_cycle_and_not_before) {
-  for (const std::uint64_t extra : {0u, 1u, 31u, 32u, 33u}) {
-    kernel_rig r{1};
-    test_timer t{r};
-    const cycles due = 3 * ms + cycles{extra};
-    r.add("armer", {0}, [&](thread&) -> cpu::program {
-      co_await until(2 * ms);
-      co_await isa::cli();
-      co_await r.k().arm(t, due);
-      co_await isa::sti();
-    });
-    r.run_until(due);
-    EXPECT_TRUE(timer_interrupts(r, 0, 2 * ms).empty()) << extra;
-    EXPECT_TRUE(t.armed());
-    EXPECT_EQ(t.due(), due);
-    r.run_until(due + cycles{1});
-    EXPECT_EQ(timer_interrupts(r, 0, 2 * ms), std::vector<cycles>{due}) << extra;
-    r.run_until(due + 20 * us);
-    ASSERT_EQ(t.fired.size(), 1u);
-    EXPECT_FALSE(t.armed());
-    EXPECT_LT(t.fired[0] - due, 10 * us) << "out of an idle state";
-  }
-}
-
-TEST(kernel_timer, the_earliest_of_several_is_programmed) {
-  kernel_rig r{1};
-  test_timer a{r}, b{r}, c{r};
-  r.add("armer", {0}, [&](thread&) -> cpu::program {
-    co_await until(2 * ms);
-    co_await isa::cli();
-    co_await r.k().arm(a, 3 * ms);
-    co_await r.k().arm(b, 2 * ms + 500 * us);
-    co_await r.k().arm(c, 3 * ms);
-    co_await isa::sti();
-  });
-  r.run_until(3 * ms + 100 * us);
-  ASSERT_EQ(a.fired.size(), 1u);
-  ASSERT_EQ(b.fired.size(), 1u);
-  ASSERT_EQ(c.fired.size(), 1u);
-  EXPECT_LT(b.fired[0], 2 * ms + 510 * us);
-  EXPECT_GE(a.fired[0], 3 * ms);
-  EXPECT_LT(c.fired[0], 3 * ms + 10 * us) << "in the same interrupt";
-  EXPECT_EQ(timer_interrupts(r, 0, 2 * ms), (std::vector<cycles>{2 * ms + 500 * us, 3 * ms}));
-}
-
-TEST(kernel_timer, moves_when_armed_again_and_fires_at_once_when_its_time_is_past) {
-  kernel_rig r{1};
-  test_timer moved{r}, past{r};
-  r.add("armer", {0}, [&](thread&) -> cpu::program {
-    co_await until(2 * ms);
-    co_await isa::cli();
-    co_await r.k().arm(moved, 3 * ms);
-    co_await r.k().arm(moved, 5 * ms);
-    co_await r.k().arm(past, ms);
-    co_await isa::sti();
-  });
-  r.run_until(4 * ms - us);
-  EXPECT_TRUE(moved.fired.empty());
-  ASSERT_EQ(past.fired.size(), 1u);
-  EXPECT_LT(past.fired[0], 2 * ms + 5 * us);
-  r.run_until(6 * ms);
-  ASSERT_EQ(moved.fired.size(), 1u);
-  EXPECT_GE(moved.fired[0], 5 * ms);
-}
-
-// Cancelled from another CPU at every cycle around its due time: up to some cycle it never fires, from then on always.
-TEST(kernel_timer, can_be_cancelled_up_to_the_cycle_at_which_its_handler_takes_it) {
-  const cycles due = 3 * ms;
-  std::uint64_t first_too_late = 0;
-  for (std::uint64_t offset = 0; offset < 1'200; offset += 1) {
-    kernel_rig r{2};
-    test_timer t{r};
-    r.add("armer", {0}, [&](thread&) -> cpu::program {
-      co_await until(2 * ms);
-      co_await isa::cli();
-      co_await r.k().arm(t, due);
-      co_await isa::sti();
-      co_await isa::compute(2 * ms);
-    });
-    r.add("canceller", {1}, [&](thread&) -> cpu::program {
-      co_await until(due - cycles{100} + cycles{offset});
-      r.k().cancel(t);
-    });
-    r.run_until(due + 10 * us);
-    if (t.fired.empty()) {
-      ASSERT_EQ(first_too_late, 0u) << "not monotone at " << offset;
-    } else if (first_too_late == 0) {
-      first_too_late = offset;
-      EXPECT_GT(due - cycles{100} + cycles{offset}, due);
-      EXPECT_LE(due - cycles{100} + cycles{offset}, t.fired[0]);
-    }
-  }
-  EXPECT_GT(first_too_late, 100u);
-}
-
-TEST(kernel_timer, belongs_to_the_cpu_that_armed_it) {
-  kernel_rig r{2};
-  test_timer t{r};
-  r.add("armer", {1}, [&](thread&) -> cpu::program {
-    co_await until(2 * ms);
-    co_await isa::cli();
-    co_await r.k().arm(t, 3 * ms);
-    co_await isa::sti();
-  });
-  r.run_until(4 * ms);
-  EXPECT_EQ(t.on, std::vector<unsigned>{1});
-}
-
-TEST(kernel_timer, a_handler_may_wake_the_thread_that_sleeps_for_it) {
-  kernel_rig r{1};
-  sleeper s;
-  thread* sleeping = nullptr;
-  test_timer t{r, [&]() -> cpu::program {
-                 s.flag = true;
-                 co_await r.k().wake_up(*sleeping);
-               }};
-  sleeping = &r.add("sleeper", {0}, [&](thread& self) -> cpu::program {
-    for (int i = 0; i < 3; ++i) {
-      co_await isa::cli();
-      co_await r.k().arm(t, r.now() + 300 * us);
-      while (!s.flag) {
-        r.k().prepare_to_sleep(self);
-        co_await r.k().schedule();
-      }
-      s.flag = false;
-      s.woken_at.push_back(r.now());
-      co_await isa::sti();
-    }
-  });
-  r.run_until(3 * ms);
-  ASSERT_EQ(s.woken_at.size(), 3u);
-  EXPECT_GT(s.woken_at[2] - s.woken_at[0], 600 * us);
-  EXPECT_LT(s.woken_at[2] - s.woken_at[0], 620 * us);
 }
 
 // -- ticks ------------------------------------------------------------------------------------------------------------
@@ -612,9 +222,9 @@ TEST(kernel_tick, comes_every_period_on_every_busy_cpu_at_its_own_offset) {
     for (unsigned i = 0; i < 4; ++i) r.hog("hog", {i});
     r.run_until(100 * ms);
     const std::uint64_t period = 1'000'000'000 / hz;
-    const std::uint64_t phase = timer_interrupts(r, 0, cycles{0}).at(0).count();  // of this kernel
+    const std::uint64_t phase = r.timer_interrupts(0, cycles{0}).at(0).count();  // of this kernel
     for (unsigned i = 0; i < 4; ++i) {
-      const auto at = timer_interrupts(r, i, cycles{0});
+      const auto at = r.timer_interrupts(i, cycles{0});
       EXPECT_NEAR(static_cast<double>(at.size()), 0.1 * hz, 1.01);
       for (const cycles c : at) EXPECT_EQ(c.count() % period, (phase + period / 4 * i) % period) << "CPU " << i;
     }
@@ -627,12 +237,12 @@ TEST(kernel_tick, stops_on_an_idle_cpu_and_starts_with_the_next_thread) {
   thread& t = r.add("sleeper", {1}, s.body(r));
   r.add("waker", {0}, waker(r, s, t, {100 * ms}));
   r.run_until(99 * ms);
-  EXPECT_TRUE(timer_interrupts(r, 1, 3 * ms).empty());
-  EXPECT_EQ(timer_interrupts(r, 0, 3 * ms).size(), 24u) << "the waker computes";
+  EXPECT_TRUE(r.timer_interrupts(1, 3 * ms).empty());
+  EXPECT_EQ(r.timer_interrupts(0, 3 * ms).size(), 24u) << "the waker computes";
   r.run_until(300 * ms);
   EXPECT_EQ(s.wakes, 1u);
-  EXPECT_TRUE(timer_interrupts(r, 1, 105 * ms).empty());
-  EXPECT_TRUE(timer_interrupts(r, 0, 105 * ms).empty());
+  EXPECT_TRUE(r.timer_interrupts(1, 105 * ms).empty());
+  EXPECT_TRUE(r.timer_interrupts(0, 105 * ms).empty());
 }
 
 TEST(kernel_idle, every_cycle_of_an_idle_cpu_is_booked_as_idle) {
@@ -681,6 +291,32 @@ TEST(kernel_balance, a_busy_cpu_pulls_in_its_periodic_balance) {
   EXPECT_EQ(r.k().nr_running(1), 2u);
 }
 
+// For this policy every thread is cache-hot. The third attempt no longer asks, because two have failed; what it pulls
+// makes the count and the interval begin anew.
+TEST(kernel_balance, counts_each_failed_pull_once) {
+  const auto always_hot = [](unsigned cpus) {
+    cfs_tunables t = cfs_tunables::of(cfs_version::v6_1, 8);
+    t.migration_cost = 1'000'000'000;
+    return std::make_unique<cfs_scheduler>(cpus, t);
+  };
+  kernel_rig r{2, always_hot};
+  r.hog("own", {1});
+  for (const char* name : {"a", "b", "c", "d", "e", "f"}) r.hog(name, {0, 1});
+  r.run_until(400 * ms);
+  const auto& moves = r.log.of<sched_migrate_fact>();
+  ASSERT_EQ(moves.size(), 2u) << "then 4 against 3 is no imbalance";
+  const auto ticks = r.spy->calls(kind::tick, 1);
+  const auto until_move = [&](std::size_t i) {
+    return static_cast<unsigned>(
+        std::count_if(ticks.begin(), ticks.end(), [&](const auto& t) { return cycles{t.now} <= moves[i].at(); }));
+  };
+  const auto interval = [](unsigned ms) { return balance_interval_jiffies(ms, true, 2, {.hz = 250}); };
+  // In milliseconds: the number of CPUs, and twice that where nothing was pulled.
+  const unsigned soon = interval(2), later = interval(4);
+  EXPECT_EQ(until_move(0), 1 + 2 * later) << "the first tick balances";
+  EXPECT_EQ(until_move(1), 1 + 2 * later + soon + 2 * later);
+}
+
 TEST(kernel_balance, respects_affinity) {
   kernel_rig r{2};
   r.add("brief", {1}, [](thread&) { return until(10 * ms); });
@@ -689,191 +325,6 @@ TEST(kernel_balance, respects_affinity) {
   EXPECT_TRUE(r.log.of<sched_migrate_fact>().empty());
   EXPECT_EQ(r.k().nr_running(0), 3u);
   EXPECT_TRUE(r.k().current(1).idle());
-}
-
-// -- directed yield ---------------------------------------------------------------------------------------------------
-
-struct yield_case {
-  std::vector<int> results;
-  std::vector<outcome> outcomes(const kernel_rig& r) const {
-    std::vector<outcome> all;
-    for (const auto& y : r.log.of<yield_to_fact>()) all.push_back(static_cast<outcome>(y->outcome));
-    return all;
-  }
-};
-
-kernel_rig::body yielder(kernel_rig& r, thread*& target, cycles at, yield_case& c, unsigned times = 1,
-                         yield_to_rules rules = {}) {
-  return [&r, &target, at, &c, times, rules](thread&) -> cpu::program {
-    co_await until(at);
-    for (unsigned i = 0; i < times; ++i) c.results.push_back(co_await r.k().yield_to(*target, true, rules));
-    co_await compute_for_ever();
-  };
-}
-
-TEST(kernel_yield_to, ESRCH_when_both_queues_hold_one_thread) {
-  yield_case c;
-  thread* target = nullptr;
-  kernel_rig r{2};
-  r.add("y", {0}, yielder(r, target, 2 * ms, c));
-  target = &r.hog("t", {1});
-  r.run_until(3 * ms);
-  EXPECT_EQ(c.results, std::vector<int>{-3});
-  EXPECT_EQ(c.outcomes(r), std::vector<outcome>{outcome::nobody_to_switch});
-  EXPECT_EQ(r.sent(vector::reschedule, ms), 0u);
-  EXPECT_TRUE(r.spy->calls(kind::yield_to, 0).empty()) << "no buddy is touched";
-}
-
-TEST(kernel_yield_to, without_the_test_a_running_target_refuses) {
-  yield_case c;
-  thread* target = nullptr;
-  kernel_rig r{2};
-  r.add("y", {0}, yielder(r, target, 2 * ms, c, 1, {.esrch_test = false}));
-  target = &r.hog("t", {1});
-  r.run_until(3 * ms);
-  EXPECT_EQ(c.results, std::vector<int>{0});
-  EXPECT_EQ(c.outcomes(r), std::vector<outcome>{outcome::target_running});
-}
-
-TEST(kernel_yield_to, a_running_target_refuses) {
-  yield_case c;
-  thread* target = nullptr;
-  kernel_rig r{2};
-  r.add("y", {0}, yielder(r, target, 2 * ms, c));
-  r.hog("company", {0});
-  target = &r.hog("t", {1});
-  r.run_until(60 * ms);
-  EXPECT_EQ(c.outcomes(r), std::vector<outcome>{outcome::target_running});
-}
-
-TEST(kernel_yield_to, a_sleeping_target_refuses) {
-  yield_case c;
-  sleeper s;
-  thread* target = nullptr;
-  kernel_rig r{2};
-  r.add("y", {0}, yielder(r, target, 40 * ms, c));
-  r.hog("company", {0});
-  target = &r.add("t", {1}, s.body(r));
-  r.run_until(100 * ms);
-  EXPECT_EQ(c.results, std::vector<int>{0});
-  EXPECT_EQ(c.outcomes(r), std::vector<outcome>{outcome::target_not_runnable});
-}
-
-// Three threads on one queue; the virtual times are set so that the yielder, the target and the third are in a known
-// order. The target is honoured when it is at most the wakeup granularity behind the leftmost.
-struct same_queue {
-  outcome what{};
-  std::string next;
-};
-same_queue yield_on_one_queue(double target_ms, double other_ms) {
-  yield_case c;
-  thread* target = nullptr;
-  kernel_rig r{1};
-  thread& y = r.add("y", {0}, [&](thread& self) -> cpu::program {
-    co_await until(50 * ms);
-    fair_entity(self).queue()->update_current(r.k().now_ns());
-    const virtual_time base = fair_entity(self).vruntime();
-    fair_entity(*target).set_vruntime(base + static_cast<virtual_time>(target_ms * 1e6));
-    for (auto& t : r.k().threads())
-      if (t->name() == "z") fair_entity(*t).set_vruntime(base + static_cast<virtual_time>(other_ms * 1e6));
-    c.results.push_back(co_await r.k().yield_to(*target, true));
-    co_await compute_for_ever();
-  });
-  target = &r.hog("t", {0});
-  r.hog("z", {0});
-  while (c.results.empty() && r.now() < 300 * ms && r.log.of<yield_to_fact>().empty()) r.run_until(r.now() + 100 * us);
-  r.run_until(r.now() + 50 * us);
-  same_queue result;
-  if (r.log.of<yield_to_fact>().empty()) return result;
-  result.what = static_cast<outcome>(r.log.of<yield_to_fact>()[0]->outcome);
-  result.next = "y";
-  const cycles at = r.log.of<yield_to_fact>()[0].at();
-  for (const auto& w : r.switches(0))
-    if (w.from == y.pid && w.at >= at && w.at < at + 20 * us) {
-      for (auto& t : r.k().threads())
-        if (t->pid == w.to) result.next = t->name();
-      EXPECT_EQ(w.state, 'R') << "yielded, not preempted";
-    }
-  return result;
-}
-
-TEST(kernel_yield_to, on_the_same_queue_the_target_runs_next_if_it_is_close_enough) {
-  EXPECT_EQ(yield_on_one_queue(0, 20).next, "t");
-  EXPECT_EQ(yield_on_one_queue(-3, 20).next, "t");
-  EXPECT_EQ(yield_on_one_queue(3.9, 20).next, "t");
-  EXPECT_EQ(yield_on_one_queue(6, 20).next, "y") << "the hint is accepted and ignored";
-  EXPECT_EQ(yield_on_one_queue(6, 20).what, outcome::yielded);
-  EXPECT_EQ(yield_on_one_queue(6, 2).next, "z") << "the yielder skips, somebody else is close";
-  EXPECT_EQ(yield_on_one_queue(2, -3.5).next, "z") << "further than the granularity behind the leftmost";
-  EXPECT_EQ(yield_on_one_queue(0, -3.5).next, "t");
-}
-
-TEST(kernel_yield_to, on_another_queue_the_target_replaces_what_runs_there) {
-  yield_case c;
-  thread* target = nullptr;
-  kernel_rig r{2};
-  r.add("y", {0}, yielder(r, target, 51 * ms, c));
-  r.hog("company", {0});
-  thread& hog = r.hog("hog", {1});
-  target = &r.hog("t", {1});
-  while (r.log.of<yield_to_fact>().empty() && r.now() < 300 * ms) r.run_until(r.now() + 10 * us);
-  ASSERT_EQ(r.log.of<yield_to_fact>().size(), 1u);
-  r.run_until(r.now() + 50 * us);
-  const auto& y = r.log.of<yield_to_fact>()[0];
-  const auto first = static_cast<outcome>(y->outcome);
-  if (first == outcome::target_running) GTEST_SKIP() << "the target was on its CPU just then";
-  EXPECT_EQ(first, outcome::yielded);
-  EXPECT_EQ(r.sent(vector::reschedule, y.at() - 2 * us), 1u);
-  bool replaced = false;
-  for (const auto& w : r.switches(1))
-    replaced = replaced || (w.at > y.at() && w.from == hog.pid && w.to == target->pid);
-  EXPECT_TRUE(replaced);
-}
-
-// A yielder far to the left of its target burns its lead: every yield is accepted, and the next pick is the yielder
-// again, until the target is no more than 4 ms behind. 12 ms of lead, 25 us a round: 8 ms, some 319 rounds in vain.
-TEST(kernel_yield_to, S0_4_a_lead_beyond_the_granularity_is_burnt_in_futile_yields) {
-  constexpr cycles round{25'000};
-  thread *target = nullptr, *third = nullptr;
-  bool stop = false;
-  kernel_rig r{1};
-  thread& y = r.add(
-      "y", {0},
-      [&](thread& self) -> cpu::program {
-        auto here = co_await isa::in(kernel_text);
-        co_await until(40 * ms);
-        fair_entity(self).queue()->update_current(r.k().now_ns());
-        fair_entity(*target).set_vruntime(fair_entity(self).vruntime() + 12'000'000);
-        fair_entity(*third).set_vruntime(fair_entity(self).vruntime() + 40'000'000);
-        cycles next = r.now();
-        while (!stop) {
-          next += round;
-          co_await until(next);
-          co_await r.k().yield_to(*target, true);
-        }
-        co_await compute_for_ever();
-      },
-      kernel_text);
-  target = &r.add("t", {0}, [&](thread&) -> cpu::program {
-    co_await until(41 * ms);
-    stop = true;
-    co_await compute_for_ever();
-  });
-  third = &r.hog("z", {0});
-  r.run_until(40 * ms);
-  ASSERT_EQ(&r.k().current(0), &y) << "it is in kernel code and was not preempted";
-  r.run_until(80 * ms);
-  const auto& yields = r.log.of<yield_to_fact>();
-  cycles left{0};
-  for (const auto& w : r.switches(0))
-    if (w.from == y.pid && w.at > 40 * ms && left == cycles{0}) left = w.at;
-  ASSERT_NE(left, cycles{0});
-  std::size_t before = 0;
-  for (const auto& f : yields) before += f.at() < left;
-  EXPECT_GE(before, 316u);
-  EXPECT_LE(before, 321u);
-  for (const auto& f : yields)
-    if (f.at() < left) EXPECT_EQ(static_cast<outcome>(f->outcome), outcome::yielded);
 }
 
 // -- the run queue's lock ---------------------------------------------------------------------------------------------

@@ -68,14 +68,11 @@ vm_setup guest_of(const variant& v, unsigned vcpus, bool pinned) {
 /// A guest that does what it is given, or nothing, on a machine with one vCPU on each CPU unless told otherwise.
 struct bench {
   bench(const variant& v, unsigned cpus, unsigned vcpus, bool pinned = true, bool stepped = false, unsigned vms = 1)
-      : r{setup_of(v, cpus, stepped), std::vector<vm_setup>(vms, guest_of(v, vcpus, pinned))} {
-    r.hw.facts().attach(work);
-  }
+      : r{setup_of(v, cpus, stepped), std::vector<vm_setup>(vms, guest_of(v, vcpus, pinned))} {}
   ~bench() {
     for (auto& vm : r.hypervisor().vms()) r.guest(vm->number()).abandon_threads();
   }
 
-  fact_record<work_fact> work;
   kvm_rig r;
   std::vector<std::unique_ptr<workload>> loads;
 };
@@ -102,7 +99,7 @@ TEST(interrupt_path, every_virtual_cpu_comes_up_by_init_and_sipi_and_works) {
     b.loads.push_back(add_tlb_shootdown(b.r.guest(), duration::us(100)));
     b.r.run_until(60 * ms);
     std::map<unsigned, unsigned> units;
-    for (const auto& w : b.work.of<work_fact>()) ++units[w->pid];
+    for (const auto& w : b.r.log.of<work_fact>()) ++units[w->pid];
     EXPECT_EQ(units.size(), 8u) << "threads that have done something";
     for (unsigned i = 0; i < 4; ++i) EXPECT_EQ(b.r.exits(reason::cpuid, i).size(), 4u);
   }

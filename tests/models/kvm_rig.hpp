@@ -11,12 +11,16 @@
 // checker looks at every entry and exit of every run.
 namespace vmxsys::models::testing {
 
-using kvm_facts =
-    fact_record<sched_switch_fact, sched_wakeup_fact, sched_migrate_fact, yield_to_fact, kvm_entry_fact, kvm_exit_fact,
-                ple_window_fact, inject_fact, post_fact, wait_lapic_expire_fact, on_spin_fact, vcpu_block_fact,
-                cpu::virtual_interrupt_fact, cpu::posting_step_fact, cpu::ipi_step_fact, cpu::timer_fired_fact,
-                cpu::vm_entry_fact, cpu::vm_exit_fact, cpu::ipi_sent_fact, cpu::ipi_arrived_fact, cpu::interrupt_fact,
-                cpu::spin_fact, cpu::switch_fact>;
+// What tests of one virtual machine expect most often.
+inline expected_fact exit_of(unsigned vcpu, vmx::exit_reason why, unsigned vm = 0) {
+  return fact<kvm_exit_fact>(&kvm_exit_fact::vm, vm, &kvm_exit_fact::vcpu, vcpu, &kvm_exit_fact::reason, why);
+}
+inline expected_fact entry_of(unsigned vcpu, unsigned vm = 0) {
+  return fact<kvm_entry_fact>(&kvm_entry_fact::vm, vm, &kvm_entry_fact::vcpu, vcpu);
+}
+inline expected_fact injection_of(unsigned vcpu, std::uint8_t vector, unsigned vm = 0) {
+  return fact<inject_fact>(&inject_fact::vm, vm, &inject_fact::vcpu, vcpu, &inject_fact::vector, vector);
+}
 
 /// What must hold at each entry and exit.
 class transition_checker final : public cpu::fact_observer {
@@ -97,6 +101,13 @@ class transition_checker final : public cpu::fact_observer {
     state& s = of(f.vm, f.vcpu);
     EXPECT_FALSE(s.waiting.has_value()) << "vector " << unsigned{f.vector} << " replaces " << unsigned{*s.waiting};
     s.waiting = f.vector;
+    // SDM Vol. 3C §27.3.1.5: neither with IF = 0 nor in a shadow.
+    const models::vcpu& v = real(f.vm, f.vcpu);
+    const vmx::vmcs& fields = *of_.host().hardware().active_vmcs().find(v.vmcs());
+    EXPECT_NE(fields.read(vmx::field::guest_rflags) & vmx::rflags_bits::interrupt_flag, 0u);
+    EXPECT_EQ(fields.read(vmx::field::guest_interruptibility_state) &
+                  (vmx::interruptibility::sti | vmx::interruptibility::mov_ss),
+              0u);
   }
   void switched(const sched_switch_fact& f) {
     if (f.kernel != of_.host().id()) return;
@@ -230,7 +241,7 @@ class kvm_rig {
     return found;
   }
 
-  kvm_facts log;
+  fact_log log;
   cpu::fact_hash hash;
   cpu::machine hw;
   spying_scheduler* spy = nullptr;

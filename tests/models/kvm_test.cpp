@@ -4,9 +4,9 @@
 #include <vmxsys/models/kvm/spin/ple_window.hpp>
 #include <vmxsys/vmx/vmcs/control.hpp>
 
-#include "kvm_rig.hpp"
+#include "contention.hpp"
 
-// KVM with small guests: bring-up, the virtual timer, interrupts, halts, PAUSE exits and the window, migration.
+// KVM with small guests: bring-up, the virtual timer, interrupts, halts, migration.
 namespace vmxsys::models::testing {
 namespace {
 
@@ -372,6 +372,42 @@ TEST(kvm_inject, is_not_lost_when_the_entry_is_called_off) {
   EXPECT_GE(met, 4u) << "too few runs met the case";
 }
 
+// A preempted vCPU in a shadow is sent an interrupt, which waits for the window behind one instruction.
+TEST(kvm_inject, nothing_in_the_shadow_of_sti_or_mov_ss) {
+  for (const std::uint64_t shadow :
+       {std::uint64_t{vmx::interruptibility::sti}, std::uint64_t{vmx::interruptibility::mov_ss}}) {
+    kvm_rig r{{.cpus = 2}, {{.vcpus = 2, .on = {{0}, {1}}, .hz = 10}}};
+    r.hog(0);
+    r.add_to_host("rival", {0}, [](thread&) { return compute_for_ever(); });
+    bool go = false;
+    r.add("caller", {1}, [&](thread&) -> cpu::program {
+      while (!go) co_await isa::compute(10 * us);
+      auto here = co_await isa::in(kernel_text);
+      co_await r.guest().call_on(0, []() -> cpu::program { co_return; });
+      co_await compute_for_ever();
+    });
+    const auto off = [&] {  // and no tick is near: its exit would come first
+      return r.vcpu(0).preempted() && !r.vcpu(0).thread().on_cpu && r.vcpu(0).timer_deadline() > r.now() + 40 * ms;
+    };
+    r.run_until(50 * ms);
+    while (!off() && r.now() < 400 * ms) r.run_until(r.now() + 100 * us);
+    ASSERT_TRUE(off());
+    vmx::vmcs& fields = *r.hw.active_vmcs().find(r.vcpu(0).vmcs());
+    ASSERT_NE(fields.read(vmx::field::guest_rflags) & vmx::rflags_bits::interrupt_flag, 0u);
+    fields.write(vmx::field::guest_interruptibility_state, shadow);
+    go = true;
+    const cycles from = r.now();
+    r.run_until(from + 30 * ms);
+
+    const expected_fact window = exit_of(0, reason::interrupt_window);
+    const expected_fact injection = injection_of(0, vector::call_function_single);
+    expect_sequence({r.log, from}, {entry_of(0), window, injection, entry_of(0)});
+    const auto windows = r.exits(reason::interrupt_window, 0, 0, {from, r.now()});
+    ASSERT_FALSE(windows.empty());
+    expect_none({r.log, from, windows[0].at()}, injection);
+  }
+}
+
 // -- what spin handlers see -------------------------------------------------------------------------------------------
 
 /// Looks at every vCPU at many instants.
@@ -444,319 +480,6 @@ TEST(kvm_flags, a_vcpu_woken_from_its_halt_is_ready_and_blocking_until_it_runs) 
   EXPECT_FALSE(r.vcpu(1).preempted());
   r.run_until(90 * ms);
   EXPECT_EQ(s.woken_at.size(), 1u);
-}
-
-// -- PAUSE exits ------------------------------------------------------------------------------------------------------
-
-/// Two or more vCPUs fight for one lock of their guest's kernel.
-struct contention {
-  std::unique_ptr<spinlock> lock;
-  std::vector<std::uint64_t> rounds;
-
-  contention(kvm_rig& r, unsigned vcpus, cycles work, cycles hold, unsigned vm = 0)
-      : lock{spinlocks().select("queued").make(r.guest(vm).locks(), lock_user::kernel)}, rounds(vcpus) {
-    for (unsigned i = 0; i < vcpus; ++i)
-      r.add(
-          "worker", {i},
-          [this, i, work, hold](thread&) -> cpu::program {
-            for (;;) {
-              co_await isa::compute(work);
-              auto here = co_await isa::in(kernel_text);
-              co_await lock->acquire();
-              co_await isa::compute(hold);
-              co_await lock->release();
-              ++rounds[i];
-            }
-          },
-          user_text, vm);
-  }
-};
-
-struct storm {
-  kvm_rig r;
-  contention c;
-  storm(const kvm_setup& setup, const std::vector<vm_setup>& vms, cycles work = 20 * us, cycles hold = 60 * us)
-      : r{setup, vms}, c{r, vms[0].vcpus, work, hold} {
-    for (std::size_t vm = 1; vm < vms.size(); ++vm)
-      for (unsigned i = 0; i < vms[vm].vcpus; ++i) r.hog(i, user_text, static_cast<unsigned>(vm));
-  }
-};
-
-const std::vector<vm_setup> stacked_pair{{.vcpus = 4, .on = {{0}, {0}, {1}, {1}}}, {.vcpus = 2, .on = {{0}, {1}}}};
-const std::vector<vm_setup> spread_pair{{.vcpus = 2, .on = {{0}, {1}}}, {.vcpus = 2, .on = {{0}, {1}}}};
-
-/// Follows the rule of the window from the exits and switches, and compares with what each entry gave the hardware.
-struct window_follower {
-  std::uint32_t value;
-  std::vector<std::uint32_t> written;
-  std::size_t pauses = 0, switched_in = 0;
-};
-
-window_follower follow_window(const kvm_rig& r, kvm_rig& rig, unsigned v, const ple_window_parameters& p) {
-  enum class what { pause, in, entry };
-  struct event {
-    std::size_t order;
-    what kind;
-    std::uint64_t window;
-  };
-  std::vector<event> events;
-  const std::uint32_t pid = rig.vcpu(v).thread().pid;
-  for (const auto& x : r.exits(reason::pause, v)) events.push_back({x.order, what::pause, 0});
-  for (const auto& s : r.facts<sched_switch_fact>())
-    if (s->kernel == 0 && s->next_pid == pid) events.push_back({s.order, what::in, 0});
-  for (const auto& e : r.facts<cpu::vm_entry_fact>())
-    if (e->vmcs == rig.vcpu(v).vmcs()) events.push_back({e.order, what::entry, e->ple_window});
-  std::sort(events.begin(), events.end(), [](const event& a, const event& b) { return a.order < b.order; });
-  window_follower f{p.window, {}};
-  for (const event& e : events) {
-    if (e.kind == what::pause) {
-      f.value = grown_ple_window(ple_window_era::vmx, p, f.value);
-      ++f.pauses;
-    } else if (e.kind == what::in) {
-      f.value = shrunk_ple_window(ple_window_era::vmx, p, f.value);
-      ++f.switched_in;
-    } else {
-      EXPECT_EQ(e.window, f.value) << "entry " << f.written.size() << " of vCPU " << v;
-      f.written.push_back(static_cast<std::uint32_t>(e.window));
-    }
-  }
-  return f;
-}
-
-TEST(kvm_pause, WIN_18_every_entry_has_the_window_that_exits_and_switches_made) {
-  for (const ple_window_parameters& p :
-       {ple_window_parameters{}, ple_window_parameters{.grow = 0}, ple_window_parameters{.grow = 1},
-        ple_window_parameters{.grow = 2, .shrink = 2}, ple_window_parameters{.grow = 4096, .max = 16384}})
-    for (const auto* vms : {&stacked_pair, &spread_pair}) {
-      storm s{{.cpus = 2, .window = p}, *vms};
-      s.r.run_until(60 * ms);
-      std::size_t pauses = 0;
-      std::set<std::uint32_t> values;
-      for (unsigned v = 0; v < (*vms)[0].vcpus; ++v) {
-        const window_follower f = follow_window(s.r, s.r, v, p);
-        pauses += f.pauses;
-        values.insert(f.written.begin(), f.written.end());
-      }
-      EXPECT_GT(pauses, 8u);
-      if (p.grow > 1)
-        EXPECT_TRUE(values.count(grown_ple_window(ple_window_era::vmx, p, p.window)) || vms == &stacked_pair);
-      if (p.grow < 2) EXPECT_EQ(values, std::set<std::uint32_t>{4096});
-    }
-}
-
-TEST(kvm_pause, WIN_20_no_window_fact_when_nothing_changes) {
-  storm s{{.cpus = 2}, spread_pair};
-  s.r.run_until(60 * ms);
-  EXPECT_FALSE(s.r.log.of<ple_window_fact>().empty());
-  for (const auto& w : s.r.log.of<ple_window_fact>()) EXPECT_NE(w->from, w->to);
-}
-
-// The guest slice is flat over consecutive PAUSE exits if and only if the vCPU was switched out and in between; else
-// it doubles with the window.
-TEST(kvm_pause, a_flat_slice_means_a_switch_and_a_doubled_one_means_none) {
-  std::size_t flat = 0, doubled = 0;
-  for (const auto* vms : {&stacked_pair, &spread_pair}) {
-    storm s{{.cpus = 2}, *vms, 20 * us, 100 * us};
-    s.r.run_until(120 * ms);
-    for (unsigned v = 0; v < (*vms)[0].vcpus; ++v) {
-      const std::uint32_t pid = s.r.vcpu(v).thread().pid;
-      const std::uint64_t vmcs = s.r.vcpu(v).vmcs();
-      std::optional<cycles> entered, slice;
-      std::uint64_t window = 0;
-      bool switched = false;
-      // Merge the three kinds of facts by order.
-      std::map<std::size_t, std::function<void()>> events;
-      for (const auto& f : s.r.facts<sched_switch_fact>())
-        if (f->kernel == 0 && f->next_pid == pid) events[f.order] = [&] { switched = true; };
-      for (const auto& f : s.r.facts<cpu::vm_entry_fact>())
-        if (f->vmcs == vmcs)
-          events[f.order] = [&, f] {
-            entered = f.at();
-            window = f->ple_window;
-          };
-      for (const auto& f : s.r.facts<cpu::vm_exit_fact>())
-        if (f->vmcs == vmcs)
-          events[f.order] = [&, f] {
-            if (f->reason != reason::pause || !entered) {
-              slice.reset();
-              switched = false;
-              return;
-            }
-            const cycles now_slice = f->began - *entered;
-            EXPECT_GT(now_slice.count(), window);
-            if (now_slice.count() > window + 1'000) {  // it did not spin from the entry on
-              slice.reset();
-            } else {
-              if (slice && switched) {
-                EXPECT_NEAR(static_cast<double>(now_slice.count()), 4'096, 1'000) << f.at().count();
-                ++flat;
-              } else if (slice) {
-                EXPECT_NEAR(static_cast<double>(now_slice.count()), 2.0 * static_cast<double>(slice->count()), 2'100)
-                    << f.at().count();
-                ++doubled;
-              }
-              slice = now_slice;
-            }
-            switched = false;
-          };
-      for (auto& [order, act] : events) act();
-    }
-  }
-  EXPECT_GT(flat, 100u);
-  EXPECT_GT(doubled, 20u);
-}
-
-TEST(kvm_pause, policy_none_and_a_gap_of_zero_turn_the_control_off) {
-  for (const bool by_gap : {false, true}) {
-    kvm_setup setup{.cpus = 2, .policy = by_gap ? "ipi_receivers" : "none"};
-    if (by_gap) setup.ple_gap = 0;
-    setup.window.shrink = 8192;  // would wrap (WIN-13): the window is left alone
-    storm s{setup, spread_pair};
-    s.r.run_until(60 * ms);
-    for (unsigned v : {0u, 1u}) {
-      EXPECT_EQ(s.r.vmcs(v)->read(vmx::field::secondary_processor_based_controls) & vmx::secondary::pause_loop_exiting,
-                0u);
-      EXPECT_EQ(count(s.r.exits(reason::pause, v)), 0u);
-      EXPECT_EQ(s.r.vcpu(v).ple_window(), 4096u);
-    }
-    EXPECT_TRUE(s.r.log.of<ple_window_fact>().empty());
-    EXPECT_GT(s.c.rounds[0] + s.c.rounds[1], 100u);
-  }
-}
-
-TEST(kvm_pause, sleep_takes_the_spinner_off_its_cpu_for_100_us) {
-  storm s{{.cpus = 2, .policy = "sleep"}, {{.vcpus = 2, .on = {{0}, {1}}}}, 20 * us, 500 * us};
-  s.r.run_until(60 * ms);
-  std::size_t slept = 0;
-  for (unsigned v : {0u, 1u}) {
-    const std::uint32_t pid = s.r.vcpu(v).thread().pid;
-    const auto pauses = s.r.exits(reason::pause, v);
-    ASSERT_GT(pauses.size(), 20u);
-    for (const auto& x : pauses) {
-      cycles out{0}, in{0};
-      for (const auto& w : s.r.facts<sched_switch_fact>({x.at(), x.at() + 200 * us})) {
-        if (w->prev_pid == pid && out == cycles{0}) {
-          out = w.at();
-          EXPECT_EQ(w->prev_state, 'S');
-        }
-        if (w->next_pid == pid && in == cycles{0}) in = w.at();
-      }
-      if (in == cycles{0}) continue;
-      ++slept;
-      ASSERT_NE(out, cycles{0});
-      EXPECT_LT(out - x.at(), 5 * us);
-      EXPECT_LT(in - x.at(), 125 * us);
-      const bool early = !s.r.injections(vector::local_timer, v, 0, {in, in + 10 * us}).empty();
-      if (!early) EXPECT_GE(in - x.at(), 100 * us) << x.at().count();
-    }
-  }
-  EXPECT_GT(slept, 40u);
-}
-
-TEST(kvm_pause, an_interrupt_ends_the_sleep_early) {
-  kvm_rig r{{.cpus = 3, .policy = "sleep"}, {{.vcpus = 3, .on = {{0}, {1}, {2}}}}};
-  auto lock = spinlocks().select("ticket").make(r.guest().locks(), lock_user::kernel);
-  r.add("holder", {0}, [&](thread&) -> cpu::program {
-    auto here = co_await isa::in(kernel_text);
-    co_await lock->acquire();
-    co_await compute_for_ever();
-  });
-  r.add("spinner", {1}, [&](thread&) -> cpu::program {
-    co_await until(5 * ms);
-    auto here = co_await isa::in(kernel_text);
-    co_await lock->acquire();
-  });
-  cycles called{0}, ran{0};
-  r.add("caller", {2}, [&](thread&) -> cpu::program {
-    co_await until(6 * ms);
-    auto here = co_await isa::in(kernel_text);
-    while (!r.vcpu(1).blocking()) co_await isa::compute(cycles{100});
-    co_await isa::compute(10 * us);
-    called = r.now();
-    co_await r.guest().call_on(1, [&]() -> cpu::program {
-      ran = r.now();
-      co_return;
-    });
-    co_await compute_for_ever();
-  });
-  r.run_until(8 * ms);
-  ASSERT_NE(ran, cycles{0});
-  EXPECT_LT(ran - called, 40 * us);
-}
-
-// The yielder is 12 ms left of its target on one queue of a host with 8 CPUs (granularity 4 ms). It burns 8 ms in PAUSE
-// exits whose yields are accepted and change nothing; the first pick at or after that takes the target.
-struct mismatch {
-  std::size_t futile = 0;
-  cycles period{0};
-  std::vector<std::uint32_t> windows;
-};
-mismatch run_mismatch(const ple_window_parameters& window) {
-  mismatch m;
-  kvm_rig r{{.cpus = 1, .window = window}, {{.vcpus = 2, .on = {{0}, {0}}}}};
-  auto lock = spinlocks().select("ticket").make(r.guest().locks(), lock_user::kernel);
-  r.add(
-      "holder", {1},
-      [&](thread&) -> cpu::program {
-        auto here = co_await isa::in(kernel_text);
-        co_await lock->acquire();
-        co_await compute_for_ever();
-      },
-      kernel_text);
-  r.add("spinner", {0}, [&](thread&) -> cpu::program {
-    while (lock->holder() == nullptr) co_await isa::compute(50 * us);
-    auto here = co_await isa::in(kernel_text);
-    co_await lock->acquire();
-  });
-  thread& y = r.vcpu(0).thread();
-  thread& t = r.vcpu(1).thread();
-  r.run_until(50 * ms);
-  while ((&r.host().current(0) != &y || !r.vcpu(0).in_guest_mode() || !r.vcpu(1).preempted()) && r.now() < 200 * ms)
-    r.run_until(r.now() + cycles{700});
-  EXPECT_LT(r.now(), 200 * ms);
-  const cycles from = r.now();
-  fair_entity(y).queue()->update_current(r.host().now_ns());
-  fair_entity(t).set_vruntime(fair_entity(y).vruntime() + 12'000'000);
-  r.run_until(from + 40 * ms);
-  cycles left{0};
-  for (const auto& s : r.facts<sched_switch_fact>({from, r.now()}))
-    if (s->kernel == 0 && s->prev_pid == y.pid && left == cycles{0}) {
-      left = s.at();
-      EXPECT_EQ(s->next_pid, t.pid);
-    }
-  EXPECT_NE(left, cycles{0});
-  for (const auto& p : r.spy->calls(spying_scheduler::call_kind::pick_next, 0)) {
-    if (p.now < from.count() || p.now > left.count()) continue;
-    // Virtual and wall time advance alike for nice 0; what was accounted before `from` is not burnt.
-    EXPECT_EQ(p.entity == y.entity.get(), p.now < from.count() + 8'000'000) << p.now - from.count();
-  }
-  for (const auto& f : r.facts<yield_to_fact>({from, left}))
-    if (f->pid == y.pid) {
-      EXPECT_EQ(static_cast<yield_to_outcome>(f->outcome), yield_to_outcome::yielded);
-      ++m.futile;
-    }
-  --m.futile;  // the last one was honoured
-  const auto pauses = r.exits(reason::pause, 0, 0, {from, left});
-  if (pauses.size() > 2) m.period = cycles{(pauses.back().at() - pauses.front().at()).count() / (pauses.size() - 1)};
-  for (const auto& e : r.facts<cpu::vm_entry_fact>({from, left}))
-    if (e->vmcs == r.vcpu(0).vmcs()) m.windows.push_back(static_cast<std::uint32_t>(e->ple_window));
-  return m;
-}
-
-TEST(kvm_pause, S0_4_futile_yields_burn_the_lead_of_the_yielder) {
-  const mismatch fixed = run_mismatch({.grow = 1});
-  ASSERT_NE(fixed.period, cycles{0});
-  const double expected = 8e6 / static_cast<double>(fixed.period.count());
-  EXPECT_NEAR(static_cast<double>(fixed.futile), expected, 0.03 * expected);
-  EXPECT_GT(fixed.futile, 300u);
-  for (const std::uint32_t w : fixed.windows) EXPECT_EQ(w, 4096u);
-}
-
-TEST(kvm_pause, S0_4_with_a_doubling_window_a_futile_yield_leaves_it_doubled) {
-  const mismatch doubling = run_mismatch({});
-  EXPECT_LT(doubling.futile, 12u);
-  ASSERT_FALSE(doubling.windows.empty());
-  EXPECT_GT(*std::max_element(doubling.windows.begin(), doubling.windows.end()), 1'000'000u);
 }
 
 // -- migration --------------------------------------------------------------------------------------------------------

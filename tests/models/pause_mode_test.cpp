@@ -1,4 +1,4 @@
-#include <vmxsys/vmx/spin_detectors/spin_detector.hpp>
+#include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 
 #include "kvm_rig.hpp"
 
@@ -41,7 +41,7 @@ struct spinner {
                },
            .change_hardware =
                [detector](cpu::machine_config& c) {
-                 c.make_detector = [detector] { return vmx::make_spin_detector(detector); };
+                 c.make_detector = [detector] { return vmx::spin_detectors().select(detector).make(); };
                }},
           {{.vcpus = 1}}} {
     cpu::word& w = r.hw.physical().word_at(r.guest().memory().take(64, 64));

@@ -109,11 +109,11 @@ TEST_P(queued_word, takes_these_values) {
   }
   rig.hw.run_until(cycles{200'000});
   EXPECT_EQ(log.values(), r.expected);
-  ASSERT_EQ(rig.log.spins.size(), r.spins.size());
+  ASSERT_EQ(rig.log.of<cpu::spin_fact>().size(), r.spins.size());
   for (std::size_t i = 0; i < r.spins.size(); ++i) {
-    EXPECT_EQ(rig.log.spins[i].fact.rip, r.spins[i].first->rip()) << "spin " << i;
+    EXPECT_EQ(rig.log.of<cpu::spin_fact>()[i].fact.rip, r.spins[i].first->rip()) << "spin " << i;
     if (r.spins[i].second != 0) {
-      EXPECT_EQ(rig.log.spins[i].fact.iterations, r.spins[i].second);
+      EXPECT_EQ(rig.log.of<cpu::spin_fact>()[i].fact.iterations, r.spins[i].second);
     }
   }
 }
@@ -143,10 +143,10 @@ TEST(queued_lock, QS_07_waits_512_pauses_and_not_one_more) {
     rig.hw.physical().word_at(lock->address()).initialise(0x100);
     rig.run(0, rig.visitor(*lock, cycles{0}, cycles{700}));
     rig.hw.run_until(cycles{100'000});
-    ASSERT_EQ(rig.log.spins.size(), 1u);
-    const cpu::spin_fact& spin = rig.log.spins[0].fact;
+    ASSERT_EQ(rig.log.of<cpu::spin_fact>().size(), 1u);
+    const cpu::spin_fact& spin = rig.log.of<cpu::spin_fact>()[0].fact;
     EXPECT_EQ(spin.iterations, 512u);
-    EXPECT_EQ(rig.log.spins[0].at - spin.began, cycles{512 * 46 + 6});
+    EXPECT_EQ(rig.log.of<cpu::spin_fact>()[0].at() - spin.began, cycles{512 * 46 + 6});
   }
 }
 
@@ -165,8 +165,8 @@ TEST(queued_lock, QS_08_fifth_level_spins_on_the_word) {
   rig.hw.physical().write<std::uint32_t>(lock->address(), 0);
   rig.hw.run_until(cycles{50'000});
   EXPECT_EQ(log.values(), (values{0x100, 0x0, 0x1, 0x0}));
-  ASSERT_EQ(rig.log.spins.size(), 1u);
-  EXPECT_EQ(rig.log.spins[0].fact.rip, queued_lock::no_node_spin.rip());
+  ASSERT_EQ(rig.log.of<cpu::spin_fact>().size(), 1u);
+  EXPECT_EQ(rig.log.of<cpu::spin_fact>()[0].fact.rip, queued_lock::no_node_spin.rip());
   EXPECT_EQ(rig.locks.nodes_of(5).depth, queue_nodes::levels);
 }
 

@@ -269,6 +269,38 @@ TEST(smp_call_queue, one_interrupt_brings_all_that_is_queued) {
   }
 }
 
+// A call to several CPUs interrupts only those on which nothing is queued yet.
+TEST(smp_call_queue, a_call_to_many_interrupts_none_that_will_look_anyway) {
+  kernel_rig r{4};
+  std::vector<visit> visits;
+  r.add("deaf", {0}, [&](thread&) -> cpu::program {
+    co_await until(2 * ms);
+    auto here = co_await isa::in(kernel_text);
+    co_await isa::cli();
+    co_await isa::compute(100 * us);
+    co_await isa::sti();
+    co_await compute_for_ever();
+  });
+  r.hog("hog", {1});
+  r.add("calls one", {2}, [&](thread&) -> cpu::program {
+    co_await until(2 * ms + 10 * us);
+    auto here = co_await isa::in(kernel_text);
+    co_await r.k().call_on(0u, visitor(r.k(), visits));
+  });
+  r.add("calls two", {3}, [&](thread&) -> cpu::program {
+    co_await until(2 * ms + 20 * us);
+    auto here = co_await isa::in(kernel_text);
+    co_await r.k().call_on(set_of(0u, 1u), visitor(r.k(), visits));
+  });
+  r.run_until(3 * ms);
+  EXPECT_EQ(cpus_of(visits), (std::vector<unsigned>{0, 0, 1}));
+  const auto to = [](unsigned cpu, std::uint8_t vector) {
+    return fact<cpu::ipi_sent_fact>(&cpu::ipi_sent_fact::destination, cpu, &cpu::ipi_sent_fact::vector, vector);
+  };
+  expect_exact_sequence({r.log, 2 * ms, 2 * ms + 90 * us},
+                        {to(0, vector::call_function_single).on(2), to(1, vector::call_function_single).on(3)});
+}
+
 // The handler takes what is there when it starts; a call that comes while it runs brings an interrupt of its own.
 TEST(smp_call_queue, what_comes_while_the_handler_runs_interrupts_again) {
   kernel_rig r{3};

@@ -18,6 +18,7 @@
 #include <vmxsys/models/kernel/locks/ticket_lock.hpp>
 #include <vmxsys/vmx/vmcs/capability.hpp>
 
+#include "fact_log.hpp"
 #include "random_numbers.hpp"
 
 // A bare machine whose CPUs run programs that share spinlocks, and observers of what happens to them.
@@ -69,31 +70,7 @@ class word_log final : public cpu::line_watcher {
   std::uint64_t last_;
 };
 
-template <class F>
-struct stated {
-  cycles at;
-  std::uint32_t source;
-  F fact;
-};
-
-/// Keeps the facts that tests look at.
-class fact_log final : public cpu::fact_observer {
- public:
-  void observe(const cpu::fact_view& view) override {
-    keep(view, waits);
-    keep(view, spins);
-    keep(view, switches);
-  }
-  std::vector<stated<lock_wait_fact>> waits;
-  std::vector<stated<cpu::spin_fact>> spins;
-  std::vector<stated<cpu::switch_fact>> switches;
-
- private:
-  template <class F>
-  static void keep(const cpu::fact_view& view, std::vector<stated<F>>& in) {
-    if (const F* fact = view.as<F>()) in.push_back({view.header().at, view.header().id.source, *fact});
-  }
-};
+using vmxsys::testing::fact_log;
 
 /// The machine. Give each CPU its strand with `run`, then call hw.run_until.
 class lock_rig : public cpu::boot_if, public cpu::interrupt_table {

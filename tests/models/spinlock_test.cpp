@@ -135,7 +135,7 @@ TEST_P(every_spinlock, fast_and_stepped_machines_state_the_same_facts) {
       ASSERT_EQ(fast.hash.value(), stepped.hash.value()) << "seed " << seed << " until cycle " << end;
       if (r.below(2) == 0) fast.hw.materialise();
     }
-    waits += fast.log.waits.size();
+    waits += fast.log.of<lock_wait_fact>().size();
   }
   EXPECT_GT(waits, 2000u);
 }
@@ -165,10 +165,10 @@ std::vector<unsigned> order_of_acquires(const std::string& kind, std::uint64_t s
     at += r.between(1500, 4000);
   }
   rig.hw.run_until(cycles{200'000});
-  EXPECT_EQ(rig.log.waits.size(), 7u);
-  auto waits = rig.log.waits;
+  EXPECT_EQ(rig.log.of<lock_wait_fact>().size(), 7u);
+  auto waits = rig.log.of<lock_wait_fact>();
   // A fact is stated when the waiter goes on, which is the order in which it was let in.
-  std::sort(waits.begin(), waits.end(), [](const auto& a, const auto& b) { return a.at < b.at; });
+  std::sort(waits.begin(), waits.end(), [](const auto& a, const auto& b) { return a.at() < b.at(); });
   std::vector<unsigned> order;
   for (const auto& w : waits)
     for (unsigned cpu : arrivals)
@@ -220,8 +220,8 @@ TEST_P(every_spinlock, uncontended_is_one_locked_instruction_and_one_store) {
   EXPECT_EQ(times[4] - times[3], cost.instruction.locked);
   EXPECT_EQ(times[5] - times[4], cost.instruction.store);
   EXPECT_EQ(rig.hw.time().events(), 5u) << "the start, and two times two instructions";
-  EXPECT_TRUE(rig.log.waits.empty());
-  EXPECT_TRUE(rig.log.spins.empty());
+  EXPECT_TRUE(rig.log.of<lock_wait_fact>().empty());
+  EXPECT_TRUE(rig.log.of<cpu::spin_fact>().empty());
   EXPECT_EQ(lock->subject().awaited(), nullptr);
 }
 

@@ -21,9 +21,9 @@ cycles overlap(interval a, interval b) {
 /// When the strand was switched out, from the switches.
 std::vector<interval> absences(const fact_log& log, std::uint32_t strand, cycles end) {
   std::vector<interval> all;
-  for (const auto& s : log.switches) {
-    if (s.fact.from == strand) all.push_back({s.at, end});
-    if (s.fact.to == strand && !all.empty()) all.back().to = s.at;
+  for (const auto& s : log.of<cpu::switch_fact>()) {
+    if (s.fact.from == strand) all.push_back({s.at(), end});
+    if (s.fact.to == strand && !all.empty()) all.back().to = s.at();
   }
   return all;
 }
@@ -83,15 +83,16 @@ TEST_P(every_truth, futile_cycles_are_those_in_which_a_holder_was_switched_out) 
       for (const interval& a : away) sum += overlap(a, {from, to});
       return sum;
     };
-    ASSERT_FALSE(rig.log.waits.empty());
-    for (const auto& w : rig.log.waits) {
-      ASSERT_EQ(w.at, w.fact.began + w.fact.waited) << "the programs run with interrupts disabled";
-      ASSERT_EQ(w.fact.futile, expected(w.fact.began, w.at)) << "seed " << seed << ", wait until " << w.at.count();
+    ASSERT_FALSE(rig.log.of<lock_wait_fact>().empty());
+    for (const auto& w : rig.log.of<lock_wait_fact>()) {
+      ASSERT_EQ(w.at(), w.fact.began + w.fact.waited) << "the programs run with interrupts disabled";
+      ASSERT_EQ(w.fact.futile, expected(w.fact.began, w.at())) << "seed " << seed << ", wait until " << w.at().count();
       futile += w.fact.futile;
     }
-    for (const auto& s : rig.log.spins)
+    for (const auto& s : rig.log.of<cpu::spin_fact>())
       if (s.fact.rip != queued_lock::link_spin.rip()) {
-        ASSERT_EQ(s.fact.futile, expected(s.fact.began, s.at)) << "seed " << seed << ", spin until " << s.at.count();
+        ASSERT_EQ(s.fact.futile, expected(s.fact.began, s.at()))
+            << "seed " << seed << ", spin until " << s.at().count();
       }
   }
   EXPECT_GT(futile, cycles{100'000});
@@ -145,9 +146,9 @@ TEST_P(every_truth, is_exact_when_the_holder_is_preempted_before_it_resumes) {
     const std::vector<interval> away = absences(rig.log, rig.strand(1).id(), end);
     ASSERT_EQ(away.size(), 1u);
     ASSERT_GE(word.changes.size(), 2u);
-    if (rig.log.waits.empty()) continue;  // preempted before it took the lock: CPU 0 came and went
-    ASSERT_EQ(rig.log.waits.size(), 1u);
-    const lock_wait_fact& wait = rig.log.waits[0].fact;
+    if (rig.log.of<lock_wait_fact>().empty()) continue;  // preempted before it took the lock: CPU 0 came and went
+    ASSERT_EQ(rig.log.of<lock_wait_fact>().size(), 1u);
+    const lock_wait_fact& wait = rig.log.of<lock_wait_fact>()[0].fact;
     if (wait.waiter != rig.strand(0).id()) continue;
     ASSERT_EQ(wait.holder, rig.strand(1).id());
     ASSERT_EQ(wait.futile, overlap(away[0], {wait.began, wait.began + wait.waited})) << "interrupt at " << at;
@@ -168,13 +169,13 @@ TEST_P(every_truth, a_preempted_next_owner_is_awaited_where_there_is_one) {
   rig.interrupt(1, cycles{8000});
   const cycles end{100'000};
   rig.hw.run_until(end);
-  ASSERT_EQ(rig.log.waits.size(), 2u);
-  const auto second = std::find_if(rig.log.waits.begin(), rig.log.waits.end(),
+  ASSERT_EQ(rig.log.of<lock_wait_fact>().size(), 2u);
+  const auto second = std::find_if(rig.log.of<lock_wait_fact>().begin(), rig.log.of<lock_wait_fact>().end(),
                                    [&](const auto& w) { return w.fact.waiter == rig.strand(2).id(); });
-  ASSERT_NE(second, rig.log.waits.end());
+  ASSERT_NE(second, rig.log.of<lock_wait_fact>().end());
   if (GetParam() == "test_and_set") {
     EXPECT_EQ(second->fact.futile, cycles{0});
-    EXPECT_LT(second->at, cycles{14'000});
+    EXPECT_LT((*second).at(), cycles{14'000});
     return;
   }
   const auto released =
@@ -182,7 +183,7 @@ TEST_P(every_truth, a_preempted_next_owner_is_awaited_where_there_is_one) {
   const cycles back = absences(rig.log, rig.strand(1).id(), end).at(0).to;
   EXPECT_EQ(second->fact.futile, back - released->at);
   EXPECT_GT(second->fact.futile, cycles{30'000});
-  EXPECT_GT(second->at, back);
+  EXPECT_GT((*second).at(), back);
 }
 
 // In the queue of three: the holder releases, the head of the queue is off its CPU.
@@ -196,8 +197,8 @@ TEST(spinlock_truth, a_preempted_head_of_the_queue_is_awaited) {
   rig.interrupt(2, cycles{8000});
   const cycles end{100'000};
   rig.hw.run_until(end);
-  ASSERT_EQ(rig.log.waits.size(), 3u);
-  const lock_wait_fact& last = rig.log.waits[2].fact;
+  ASSERT_EQ(rig.log.of<lock_wait_fact>().size(), 3u);
+  const lock_wait_fact& last = rig.log.of<lock_wait_fact>()[2].fact;
   ASSERT_EQ(last.waiter, rig.strand(3).id());
   // From the release by CPU 1, the second owner, until CPU 2 is back.
   const auto released = std::find_if(word.changes.begin(), word.changes.end(), [](const auto& c) {
@@ -220,9 +221,9 @@ TEST(spinlock_truth, a_successor_preempted_before_it_links_itself_is_awaited) {
     rig.hw.run_until(end);
     const std::vector<interval> away = absences(rig.log, rig.strand(3).id(), end);
     ASSERT_EQ(away.size(), 1u);
-    for (const auto& s : rig.log.spins) {
+    for (const auto& s : rig.log.of<cpu::spin_fact>()) {
       if (s.fact.rip != queued_lock::link_spin.rip()) continue;
-      ASSERT_EQ(s.fact.futile, overlap(away[0], {s.fact.began, s.at})) << "interrupt at " << at;
+      ASSERT_EQ(s.fact.futile, overlap(away[0], {s.fact.began, s.at()})) << "interrupt at " << at;
       met += s.fact.futile > cycles{20'000};
     }
   }
@@ -252,9 +253,10 @@ TEST_P(every_truth, changes_hands_at_a_strand_switch) {
   rig.run(1, rig.visitor(*lock, cycles{2000}, cycles{100}));
   rig.hw.run_until(cycles{50'000});
   EXPECT_TRUE(held);
-  ASSERT_EQ(rig.log.waits.size(), 1u);
-  EXPECT_EQ(rig.log.waits[0].fact.holder, next.id());
-  EXPECT_EQ(rig.log.waits[0].fact.futile, cycles{0}) << "the first strand is gone, the lock's holder is not";
+  ASSERT_EQ(rig.log.of<lock_wait_fact>().size(), 1u);
+  EXPECT_EQ(rig.log.of<lock_wait_fact>()[0].fact.holder, next.id());
+  EXPECT_EQ(rig.log.of<lock_wait_fact>()[0].fact.futile, cycles{0})
+      << "the first strand is gone, the lock's holder is not";
   EXPECT_EQ(lock->holder(), nullptr);
 }
 

@@ -32,7 +32,6 @@ struct bare_run {
   bare_run(unsigned cpus, const workload_maker& make, std::function<void(kernel_config&)> change = {},
            bool stepped = false)
       : r{cpus, fair(), std::move(change), stepped} {
-    r.hw.facts().attach(waits);
     load = make(r.k());
   }
   ~bare_run() { r.k().abandon_threads(); }
@@ -46,7 +45,6 @@ struct bare_run {
     return found;
   }
 
-  fact_record<lock_wait_fact> waits;
   kernel_rig r;
   std::unique_ptr<workload> load;
 };
@@ -106,7 +104,7 @@ TEST(lock_bound, holds_are_as_short_or_as_long_as_stated) {
     w.r.run_until(50 * ms);
     EXPECT_GT(w.units(), 200u);
     cycles sum{0};
-    for (const auto& f : w.waits.of<lock_wait_fact>()) sum += f->waited;
+    for (const auto& f : w.r.log.of<lock_wait_fact>()) sum += f->waited;
     return static_cast<double>(sum.count()) / static_cast<double>(w.units());
   };
   const double brief = mean_wait(distribution::uniform(lasting(cycles{200}), lasting(cycles{600})));
@@ -198,9 +196,9 @@ TEST_P(every_user_lock, spins_in_the_program_and_never_enters_the_kernel_for_it)
   std::size_t in_user = 0;
   for (const auto& s : w.r.log.of<cpu::spin_fact>()) in_user += s->rip < user_half;
   EXPECT_GT(in_user, 1'000u);
-  ASSERT_FALSE(w.waits.of<lock_wait_fact>().empty());
+  ASSERT_FALSE(w.r.log.of<lock_wait_fact>().empty());
   std::size_t of_the_program = 0;
-  for (const auto& f : w.waits.of<lock_wait_fact>())
+  for (const auto& f : w.r.log.of<lock_wait_fact>())
     if (f->kind == fact_kind_of(GetParam())) {  // run queues have queued locks
       ++of_the_program;
       EXPECT_EQ(f->futile, cycles{0}) << "everybody has a CPU of his own";
@@ -234,7 +232,7 @@ TEST_P(every_user_lock, a_wait_is_futile_while_the_holder_is_preempted) {
   const std::uint32_t alone = w.r.k().threads()[1]->strand.id();
   const std::vector<interval> away = absences(w.r, sharing);
   unsigned futile = 0;
-  for (const auto& f : w.waits.of<lock_wait_fact>()) {
+  for (const auto& f : w.r.log.of<lock_wait_fact>()) {
     if (f->kind != fact_kind_of(kind) || f->waiter != alone) continue;
     cycles expected{0};
     bool at_the_end = false;  // preempted behind its release, while the lock is changing hands
@@ -269,7 +267,6 @@ TEST_P(every_user_lock, a_waiter_is_preempted_like_any_user_code) {
 struct guest_run {
   guest_run(const workload_maker& make, bool stepped = false)
       : r{{.cpus = 2, .stepped = stepped}, {{.vcpus = 4, .on = {{0}, {0}, {1}, {1}}}}} {
-    r.hw.facts().attach(work);
     load = make(r.guest());
   }
   ~guest_run() {
@@ -287,7 +284,6 @@ struct guest_run {
     return sum;
   }
 
-  fact_record<work_fact> work;
   kvm_rig r;
   std::unique_ptr<workload> load;
 };
@@ -297,7 +293,7 @@ struct guest_run {
 TEST(tlb_shootdown, in_an_overcommitted_guest_spins_in_vain_and_exits) {
   guest_run g{[](kernel& k) { return unmapping(k); }};
   g.r.run_until(200 * ms);
-  EXPECT_GT(g.work.of<work_fact>().size(), 50u);
+  EXPECT_GT(g.r.log.of<work_fact>().size(), 50u);
   EXPECT_GT(g.booked(cpu::bucket::spin_futile), g.booked(cpu::bucket::spin));
   std::size_t there = 0;
   for (unsigned v = 0; v < 4; ++v)
@@ -309,7 +305,7 @@ TEST(tlb_shootdown, in_an_overcommitted_guest_spins_in_vain_and_exits) {
 TEST(user_spin, in_an_overcommitted_guest_spins_in_vain_and_does_not_exit) {
   guest_run g{spinning("ticket", 0, 20 * us)};
   g.r.run_until(200 * ms);
-  EXPECT_GT(g.work.of<work_fact>().size(), 50u);
+  EXPECT_GT(g.r.log.of<work_fact>().size(), 50u);
   EXPECT_GT(g.booked(cpu::bucket::spin_futile), 20 * ms);
   for (unsigned v = 0; v < 4; ++v)
     for (const auto& x : g.r.exits(vmx::exit_reason::pause, v)) EXPECT_GT(x->rip, user_half);
@@ -328,14 +324,12 @@ TEST(ipi, every_round_reaches_each_target_once_in_order) {
   for (const std::string how : {"interrupt", "shorthand", "call"}) {
     for (const unsigned targets : {1u, 2u, 3u}) {
       for (const bool halted : {false, true}) {
-        fact_record<ipi_bench_fact> steps;
         bare_run w{4, [&](kernel& k) { return sending(k, how.c_str(), targets, halted); }};
-        w.r.hw.facts().attach(steps);
         w.r.run_until(5 * ms);
         const unsigned reached = how == "shorthand" ? 3 : targets;
         std::map<std::uint64_t, std::map<std::pair<ipi_step, unsigned>, unsigned>> rounds;
         std::map<std::uint64_t, std::pair<cycles, cycles>> issued;  // and the last handled
-        for (const auto& f : steps.of<ipi_bench_fact>()) {
+        for (const auto& f : w.r.log.of<ipi_bench_fact>()) {
           ++rounds[f->round][{f->step, f->cpu}];
           EXPECT_EQ(f->on, f->cpu) << "on bare metal";
           if (f->step == ipi_step::issued) issued[f->round].first = f.at();
@@ -361,12 +355,10 @@ TEST(ipi, every_round_reaches_each_target_once_in_order) {
 
 TEST(timer, never_fires_early_and_fires_once_a_round) {
   for (const bool halted : {false, true}) {
-    fact_record<timer_bench_fact> steps;
     bare_run w{2, [&](kernel& k) { return arming(k, halted); }};
-    w.r.hw.facts().attach(steps);
     w.r.run_until(5 * ms);
     std::map<std::uint64_t, std::map<timer_step, unsigned>> rounds;
-    for (const auto& f : steps.of<timer_bench_fact>()) {
+    for (const auto& f : w.r.log.of<timer_bench_fact>()) {
       ++rounds[f->round][f->step];
       if (f->step == timer_step::entered || f->step == timer_step::expired) EXPECT_GE(f.at(), f->due);
       if (f->step == timer_step::arming) EXPECT_EQ(f.at() + cycles{5'000}, f->due);

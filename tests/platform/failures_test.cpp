@@ -96,7 +96,7 @@ TEST_F(failures, broken_json) {
 }
 
 TEST_F(failures, a_full_disk_is_status_3_and_leaves_nothing) {
-  if (!fs::exists("/dev/full")) GTEST_SKIP();
+  if (!fs::exists("/dev/full")) GTEST_SKIP() << "this system has no /dev/full";
   expect_failure({"run", file, "--trace", "kvm=/dev/full"}, exit_files, {"/dev/full"});
 }
 
