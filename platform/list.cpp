@@ -8,6 +8,7 @@
 #include <vmxsys/platform/list_rules.hpp>
 #include <vmxsys/platform/preset.hpp>
 #include <vmxsys/platform/study.hpp>
+#include <vmxsys/platform/trace_catalogue.hpp>
 
 namespace vmxsys::platform {
 
@@ -39,6 +40,8 @@ constexpr topic topics[] = {
     {"user_locks", "spinlocks of a program in a guest (vms[].workload.lock)", user_lock_choices},
     {"workloads", "what the threads of a VM do (vms[].workload)", workload_choices},
     {"distributions", "random lengths of time (workload.work, workload.hold, workload.unmap)", distribution_choices},
+    {"traces", "formats of run --trace NAME=FILE", trace_format_choices},
+    {"tracepoints", "what -e chooses for the traces that have tracepoints", tracepoint_choices},
     {"studies", "experiments to re-run (vmxsys study NAME)", study_choices},
     {"explorations", "protocols to run through every order of their steps (vmxsys explore NAME)", exploration_choices},
     {"orders", "orders of the posting protocol's steps: the shipped one and planted mistakes (explore --order)",

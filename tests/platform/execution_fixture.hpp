@@ -1,9 +1,8 @@
 #pragma once
+#include <gtest/gtest.h>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 #include <vmxsys/platform/config_loader.hpp>
 #include <vmxsys/platform/execution.hpp>
@@ -20,11 +19,12 @@ inline run_config short_study(const std::vector<std::string>& more = {}) {
   return c.config;
 }
 
-inline run_result run_bare(const run_config& config, cpu::fact_observer* observer = nullptr, std::ostream* trace = nullptr) {
+inline run_result run_bare(const run_config& config, cpu::fact_observer* observer = nullptr,
+                           std::vector<trace_output> traces = {}) {
   execution_options how;
   how.bare = true;
   how.observer = observer;
-  how.kvm_trace = trace;
+  how.traces = std::move(traces);
   return execute(config, how);
 }
 
