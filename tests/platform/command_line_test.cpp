@@ -56,8 +56,8 @@ TEST(command_line, all_options) {
 }
 
 TEST(command_line, traces) {
-  const command_line line = parse_command_line({"run", "a.json", "--trace", "kvm_stat=s", "-e", "kvm_exit,sched:*",
-                                                "--trace", "kvm=-", "--event", "kvm_entry"});
+  const command_line line = parse_command_line(
+      {"run", "a.json", "--trace", "kvm_stat=s", "-e", "kvm_exit,sched:*", "--trace", "kvm=-", "--event", "kvm_entry"});
   ASSERT_TRUE(line.to_do) << line.text;
   ASSERT_EQ(line.to_do->traces.size(), 2u);
   EXPECT_EQ(line.to_do->traces[0].format->name, "kvm_stat");
