@@ -129,6 +129,8 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   void state(unsigned cpu, const F& fact, cpu::fact_id cause = {}) {
     hw_.facts().state(cpus_[cpu].source, hw_.time().now(), fact, cause);
   }
+  /// The source of the facts that one of its CPUs states.
+  std::uint32_t fact_source(unsigned cpu) const { return cpus_[cpu].source; }
   unsigned nr_running(unsigned cpu) const override { return policy_->nr_running(cpu); }
 
   // -- what its programs call ----------------------------------------------------------------------------------------

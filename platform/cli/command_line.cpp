@@ -12,6 +12,7 @@
 #include <vmxsys/platform/machine/shared_object.hpp>
 #include <vmxsys/platform/run/interruption.hpp>
 #include <vmxsys/platform/run/output_file.hpp>
+#include <vmxsys/platform/run/trace_options.hpp>
 #include <vmxsys/vmx/base/nearest.hpp>
 
 #include "explore_command.hpp"
@@ -50,6 +51,7 @@ const std::vector<restricted> restricted_options{
     {"stepped", {"run", "check", "study"}},
     {"out", {"run", "study"}},
     {"trace", {"run"}},
+    {"event", {"run"}},
     {"jobs", {"study"}},
     {"with", {"run", "check", "list"}},
 };
@@ -63,11 +65,13 @@ po::options_description described() {
       "seed", po::value<std::string>()->value_name("N"), "random seed, as -p seed=N")(
       "stepped", po::bool_switch(), "execute every PAUSE and poll one by one, as -p machine.stepped=true")(
       "out,o", po::value<std::string>()->value_name("DIR"), "write results into DIR (run, study)")(
-      "trace", po::value<std::vector<std::string>>()->value_name("kvm=FILE"),
-      "write a trace in the kernel's KVM trace format (run)")(
-      "with", po::value<std::vector<std::string>>()->value_name("FILE"),
-      "a shared object with schedulers, policies, detectors, ... of its own (repeatable)")(
-      "jobs,j", po::value<std::string>()->value_name("N"), "worker processes of a study")(
+      "trace", po::value<std::vector<std::string>>()->value_name("NAME=FILE"),
+      "write a trace, e.g. --trace kvm=FILE; names: vmxsys list traces. FILE - is standard output, and the report then "
+      "goes to standard error (run, repeatable)")(
+      "event,e", po::value<std::vector<std::string>>()->value_name("EVENTS"),
+      "tracepoints of --trace kvm, separated by commas: kvm_exit, sched:sched_switch, 'kvm:*', sched; all: vmxsys list "
+      "tracepoints (run, repeatable)")("jobs,j", po::value<std::string>()->value_name("N"),
+                                       "worker processes of a study")(
       "order", po::value<std::string>()->value_name("NAME"),
       "order of a protocol's steps (explore), as -p order=NAME; all: each of them")(
       "json", po::bool_switch(), "one JSON document on standard output")("quiet,q", po::bool_switch(),
@@ -89,9 +93,6 @@ std::vector<std::string> option_names() {
   return names;
 }
 
-std::string like(const std::string& name, const std::vector<std::string>& candidates) {
-  const std::string guess = nearest(name, candidates);
-  return guess.empty() ? "" : " (did you mean \"" + guess + "\"?)";
 }
 
 command_line wrong(std::string text, int status = exit_usage) {
@@ -145,7 +146,6 @@ int load_and_run(const options& what, const catalogues& names, std::ostream& out
   }
   std::optional<output_directory> directory;
   if (what.out) directory.emplace(*what.out);
-  if (what.kvm_trace) const output_file writable{*what.kvm_trace};  // before the run rather than after it
   return run_command(what, loaded.config, names, directory ? &*directory : nullptr, out, err);
 }
 
@@ -163,13 +163,13 @@ int act(const options& what, std::ostream& out, std::ostream& err) {
   if (what.command == "explore") {
     const auto names = names_of(exploration_choices());
     if (std::find(names.begin(), names.end(), what.argument) != names.end()) return explore_command(what, out, err);
-    err << "vmxsys: explore: nothing called \"" << what.argument << '"' << like(what.argument, names)
+    err << "vmxsys: explore: nothing called \"" << what.argument << '"' << did_you_mean(what.argument, names)
         << "; see vmxsys list explorations\n";
     return exit_usage;
   }
   const auto studies = names_of(study_choices());
   if (std::find(studies.begin(), studies.end(), what.argument) == studies.end()) {
-    err << "vmxsys: no study \"" << what.argument << '"' << like(what.argument, studies)
+    err << "vmxsys: no study \"" << what.argument << '"' << did_you_mean(what.argument, studies)
         << "; see vmxsys list studies\n";
     return exit_usage;
   }
@@ -199,7 +199,7 @@ command_line parse_command_line(const std::vector<std::string>& arguments) {
     std::string name = e.get_option_name();
     name.resize(std::min(name.find('='), name.size()));
     if (name.empty()) name = "?";
-    return wrong("unknown option " + name + like(name, option_names()));
+    return wrong("unknown option " + name + did_you_mean(name, option_names()));
   } catch (const po::error& e) {
     return wrong(e.what());
   }
@@ -207,13 +207,16 @@ command_line parse_command_line(const std::vector<std::string>& arguments) {
   if (values.count("help") != 0) return {std::nullopt, exit_ok, help()};
   if (values.count("version") != 0) return {std::nullopt, exit_ok, "vmxsys " VMXSYS_VERSION "\n"};
 
-  const std::vector<std::string> given =
-      values.count("word") != 0 ? values["word"].as<std::vector<std::string>>() : std::vector<std::string>{};
+  const auto all_of = [&](const char* name) {
+    return values.count(name) != 0 ? values[name].as<std::vector<std::string>>() : std::vector<std::string>{};
+  };
+  const std::vector<std::string> given = all_of("word");
   if (given.empty()) return {std::nullopt, exit_usage, help()};
   options o;
   o.command = given[0];
   if (std::find(commands.begin(), commands.end(), o.command) == commands.end()) {
-    return wrong("no command \"" + o.command + '"' + like(o.command, commands) + "; commands: " + joined(commands));
+    return wrong("no command \"" + o.command + '"' + did_you_mean(o.command, commands) +
+                 "; commands: " + joined(commands));
   }
   const std::size_t most = o.command == "list" ? 3 : 2;
   if (given.size() > most) return wrong(o.command + ": unexpected \"" + given[most] + '"');
@@ -239,18 +242,10 @@ command_line parse_command_line(const std::vector<std::string>& arguments) {
   if (values["stepped"].as<bool>()) o.overrides.emplace_back("machine.stepped=true");
   if (values.count("out") != 0) o.out = values["out"].as<std::string>();
   if (o.out && o.out->empty()) return wrong("--out needs a directory");
-  if (values.count("trace") != 0) {
-    for (const std::string& trace : values["trace"].as<std::vector<std::string>>()) {
-      const std::size_t equals = trace.find('=');
-      const std::string kind = trace.substr(0, equals);
-      if (kind != "kvm") return wrong("no trace format \"" + kind + '"' + like(kind, {"kvm"}) + "; formats: kvm");
-      if (equals == std::string::npos || equals + 1 == trace.size()) return wrong("--trace takes kvm=FILE");
-      if (o.kvm_trace) return wrong("--trace kvm= is given twice");
-      o.kvm_trace = trace.substr(equals + 1);
-    }
-  }
   if (values.count("with") != 0)
     for (const std::string& file : values["with"].as<std::vector<std::string>>()) o.with.emplace_back(file);
+  o.json = values["json"].as<bool>();
+  o.quiet = values["quiet"].as<bool>();
   if (values.count("jobs") != 0) {
     const std::string& n = values["jobs"].as<std::string>();
     if (n.empty() || n.size() > 4 || n.find_first_not_of("0123456789") != std::string::npos || std::stoul(n) == 0 ||
@@ -265,8 +260,8 @@ command_line parse_command_line(const std::vector<std::string>& arguments) {
     if (given_here && std::find(of.begin(), of.end(), o.command) == of.end())
       return wrong(o.command + " has no use for --" + option.name + "; it is for " + joined(of));
   }
-  o.json = values["json"].as<bool>();
-  o.quiet = values["quiet"].as<bool>();
+  if (std::string fault = read_trace_options(all_of("trace"), all_of("event"), o); !fault.empty())
+    return wrong(std::move(fault));
   return {std::move(o), exit_ok, ""};
 }
 

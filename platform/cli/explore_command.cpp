@@ -61,11 +61,6 @@ std::optional<unsigned> number(std::string_view text) {
   return value;
 }
 
-std::string like(const std::string& name, const std::vector<std::string>& candidates) {
-  const std::string guess = nearest(name, candidates);
-  return guess.empty() ? "" : " (did you mean \"" + guess + "\"?)";
-}
-
 // What the command line asks for.
 struct request {
   posting_scenario scenario;
@@ -88,7 +83,7 @@ std::string read(const options& what, request& to) {
     if (parameter == std::end(scenario_parameters)) {
       std::vector<std::string> names{"order"};
       for (const scenario_parameter& p : scenario_parameters) names.emplace_back(p.name);
-      return "no parameter \"" + name + '"' + like(name, names) + "; see vmxsys list exploration_parameters";
+      return "no parameter \"" + name + '"' + did_you_mean(name, names) + "; see vmxsys list exploration_parameters";
     }
     const std::optional<unsigned> value = number(text);
     if (!value || *value < parameter->lowest || *value > parameter->highest) {
@@ -103,7 +98,7 @@ std::string read(const options& what, request& to) {
     names.emplace_back(info.name);
     if (order == "all" || order == info.name) to.orders.push_back(&info);
   }
-  if (to.orders.empty()) return "no order \"" + order + '"' + like(order, names) + "; see vmxsys list orders";
+  if (to.orders.empty()) return "no order \"" + order + '"' + did_you_mean(order, names) + "; see vmxsys list orders";
   return "";
 }
 

@@ -6,6 +6,7 @@
 
 #include <vmxsys/platform/experiments/study.hpp>
 #include <vmxsys/platform/machine/config.hpp>
+#include <vmxsys/platform/observe/trace/trace_catalogue.hpp>
 #include <vmxsys/platform/presets/preset.hpp>
 #include <vmxsys/vmx/base/nearest.hpp>
 
@@ -58,6 +59,8 @@ constexpr topic topics[] = {
     {"locks", "spinlocks of the guest kernel and of programs (vms[].guest.lock)", nullptr,
      entries_of<&catalogues::locks>},
     {"workloads", "what the threads of a VM do (vms[].workload)", nullptr, entries_of<&catalogues::workloads>},
+    {"traces", "formats of run --trace NAME=FILE", trace_format_choices},
+    {"tracepoints", "what -e chooses for the traces that have tracepoints", tracepoint_choices},
     {"studies", "experiments to re-run (vmxsys study NAME)", study_choices},
     {"explorations", "protocols to run through every order of their steps (vmxsys explore NAME)", exploration_choices},
     {"orders", "orders of the posting protocol's steps: the shipped one and planted mistakes (explore --order)",
@@ -163,11 +166,6 @@ std::vector<std::string> names_in(const std::vector<choice>& rows) {
   return names;
 }
 
-std::string like(const std::string& name, const std::vector<std::string>& known) {
-  const std::string guess = nearest(name, known);
-  return guess.empty() ? "" : " (did you mean \"" + guess + "\"?)";
-}
-
 void print_rows(const std::vector<choice>& rows, bool as_json, json::array& array, std::ostream& out) {
   std::size_t width = 0;
   for (const choice& c : rows) width = std::max(width, c.name.size());
@@ -199,7 +197,7 @@ std::string list(const std::string& wanted, const std::string& name, bool as_jso
     std::vector<std::string> known;
     for (const topic& t : topics) known.emplace_back(t.name);
     if (found == std::end(topics))
-      return "no topic \"" + wanted + '"' + like(wanted, known) + "; topics: " + joined(known);
+      return "no topic \"" + wanted + '"' + did_you_mean(wanted, known) + "; topics: " + joined(known);
     if (!found->choices && !found->entries) {
       if (!name.empty()) return wanted + " takes no name";
       found->name == "costs" ? costs(as_json, array, out) : parameters(as_json, array, out);
@@ -207,7 +205,7 @@ std::string list(const std::string& wanted, const std::string& name, bool as_jso
       print_rows(rows_of(*found, from), as_json, array, out);
     } else if (const std::vector<std::string> names = names_in(rows_of(*found, from));
                std::find(names.begin(), names.end(), name) == names.end()) {
-      return "no \"" + name + "\" among " + wanted + like(name, names) + "; known: " + joined(names);
+      return "no \"" + name + "\" among " + wanted + did_you_mean(name, names) + "; known: " + joined(names);
     } else if (found->entries == nullptr) {
       for (const choice& c : rows_of(*found, from))
         if (c.name == name) print_rows({c}, as_json, array, out);

@@ -1,9 +1,11 @@
 #include "runner.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <ostream>
 #include <unistd.h>
+#include <vector>
 
 #include <vmxsys/platform/observe/report/report.hpp>
 #include <vmxsys/platform/run/execution.hpp>
@@ -42,15 +44,49 @@ class progress_line {
   bool shown_ = false;
 };
 
+/// Where the traces of a run go: files that are whole or not there, and standard output.
+class trace_outputs {
+ public:
+  /// Opens all of them. Throws file_error.
+  trace_outputs(const options& what, std::ostream& out) : out_{out} {
+    files_.reserve(what.traces.size());
+    for (const trace_request& t : what.traces) {
+      uses_out_ |= t.to_standard_output();
+      std::ostream& to = t.to_standard_output() ? out : files_.emplace_back(t.file).stream();
+      outputs_.push_back({t.format, &to, what.tracepoints});
+    }
+  }
+
+  const std::vector<trace_output>& outputs() const { return outputs_; }
+  bool use_standard_output() const { return uses_out_; }
+  /// A disk or pipe does not take any more: the run need not go on.
+  bool failed() const {
+    return std::any_of(outputs_.begin(), outputs_.end(), [](const trace_output& o) { return !*o.to; });
+  }
+  /// Throws file_error if one could not be written; one that is known to be incomplete before any gets its name.
+  void commit() {
+    if (uses_out_ && !out_) throw file_error{"cannot write to standard output"};
+    for (output_file& f : files_)
+      if (!f.stream()) f.commit();
+    for (output_file& f : files_) f.commit();
+  }
+
+ private:
+  std::ostream& out_;
+  std::vector<output_file> files_;
+  std::vector<trace_output> outputs_;
+  bool uses_out_ = false;
+};
+
 }  // namespace
 
 int run_command(const options& what, const run_config& config, const catalogues& names,
                 const output_directory* directory, std::ostream& out, std::ostream& err) {
-  std::optional<output_file> trace;
+  trace_outputs traces{what, out};
   execution_options how;
-  how.stop = interrupted;
+  how.stop = [&] { return interrupted() || traces.failed(); };
   how.names = names;
-  if (what.kvm_trace) how.kvm_trace = &trace.emplace(*what.kvm_trace).stream();
+  how.traces = traces.outputs();
 
   const clock::time_point start = clock::now();
   run_result result;
@@ -61,7 +97,8 @@ int run_command(const options& what, const run_config& config, const catalogues&
       how.progress = [&](double done, cycles now) { line.show(done, static_cast<double>(now.count()) * ns_per_cycle); };
     result = execute(config, how);
   } catch (const execution_interrupted&) {
-    err << "vmxsys: interrupted; nothing was written\n";
+    if (traces.failed()) traces.commit();  // says which, and why
+    err << "vmxsys: interrupted; no file was written\n";
     return exit_interrupted;
   }
   const double wall = seconds_since(start);
@@ -70,11 +107,11 @@ int run_command(const options& what, const run_config& config, const catalogues&
     directory->write("effective.json", to_json_text(config, names));
     directory->write("stats.json", to_json(result));
   }
-  if (trace) trace->commit();
+  traces.commit();
   if (what.json) {
     out << to_json(result);
   } else {
-    print_report(out, result);
+    print_report(traces.use_standard_output() ? err : out, result);
   }
   if (!what.quiet) {
     char text[160];

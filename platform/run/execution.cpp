@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <memory>
+#include <vector>
 
 #include <vmxsys/cpu/facts/fact_hash.hpp>
 #include <vmxsys/platform/machine/driver.hpp>
 #include <vmxsys/platform/observe/run_statistics.hpp>
-#include <vmxsys/platform/observe/trace/kvm_trace.hpp>
 
 namespace vmxsys::platform {
 
@@ -42,15 +43,20 @@ run_result execute(const run_config& config, const execution_options& options) {
   cpu::fact_bus& facts = s.hardware().facts();
   facts.attach(hash);
   facts.attach(statistics);
-  std::optional<kvm_trace> trace;
-  if (options.kvm_trace != nullptr) facts.attach(trace.emplace(s, *options.kvm_trace));
+  std::vector<std::unique_ptr<trace_sink>> traces;
+  for (const trace_output& t : options.traces) {
+    traces.push_back(t.format->make({s, *t.to, t.tracepoints}));
+    facts.attach(*traces.back());
+  }
   if (options.observer != nullptr) facts.attach(*options.observer);
 
   const std::unique_ptr<driver> d = options.bare ? make_bare_driver(s) : make_driver(s);
   if (s.measure_from() != cycles{0}) run_to(s, *d, s.measure_from(), options);
   statistics.begin();
+  for (const auto& t : traces) t->begin(s.measure_from());
   run_to(s, *d, s.end(), options);
   s.hardware().check_accounting();
+  for (const auto& t : traces) t->finish(s.end());
 
   run_result result = statistics.finish();
   result.version = VMXSYS_VERSION;

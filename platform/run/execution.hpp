@@ -1,15 +1,24 @@
 #pragma once
 #include <functional>
 #include <iosfwd>
+#include <vector>
 
 #include <vmxsys/platform/machine/simulation.hpp>
 #include <vmxsys/platform/observe/run_result.hpp>
+#include <vmxsys/platform/observe/trace/trace_sink.hpp>
 
 namespace vmxsys::platform {
 
+/// A trace of the run: one of the formats of trace_catalogue.hpp, or a program's own.
+struct trace_output {
+  const trace_format_entry* format = nullptr;
+  std::ostream* to = nullptr;
+  std::vector<std::string> tracepoints;  ///< as trace_environment::tracepoints
+};
+
 /// What to do besides running.
 struct execution_options {
-  std::ostream* kvm_trace = nullptr;       ///< where kvm_entry and kvm_exit go
+  std::vector<trace_output> traces;
   cpu::fact_observer* observer = nullptr;  ///< one more observer
   /// Called now and then with the share of the run that is done.
   std::function<void(double done, cycles now)> progress;

@@ -64,9 +64,12 @@ output_file::~output_file() {
 
 void output_file::commit() {
   if (!pending_) return;
+  // A write that failed earlier is tried once more: the reason is no longer known.
+  const bool failed = !stream_;
+  stream_.clear();
   errno = 0;
   stream_.close();
-  if (!stream_) fail(path_, reason_of(errno ? errno : EIO));
+  if (failed || !stream_) fail(path_, reason_of(errno ? errno : EIO));
   std::error_code error;
   fs::rename(temporary_, path_, error);
   if (error) fail(path_, error.message());

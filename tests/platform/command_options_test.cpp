@@ -28,6 +28,7 @@ TEST(command_options, what_a_command_has_no_use_for_is_refused) {
       {"study", "ple_storm", "--trace", "kvm=t"},
       {"check", "f", "--trace", "kvm=t"},
       {"list", "--trace", "kvm=t"},
+      {"study", "ple_storm", "-e", "kvm_exit"},
       {"run", "f", "--jobs", "2"},
       {"check", "f", "--jobs", "2"},
       {"list", "--jobs", "2"},

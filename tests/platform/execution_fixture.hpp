@@ -20,11 +20,11 @@ inline run_config short_study(const std::vector<std::string>& more = {}) {
 }
 
 inline run_result run_bare(const run_config& config, cpu::fact_observer* observer = nullptr,
-                           std::ostream* trace = nullptr) {
+                           std::vector<trace_output> traces = {}) {
   execution_options how;
   how.bare = true;
   how.observer = observer;
-  how.kvm_trace = trace;
+  how.traces = std::move(traces);
   return execute(config, how);
 }
 

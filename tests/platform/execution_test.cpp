@@ -10,6 +10,7 @@
 #include <vmxsys/models/kvm/kvm_facts.hpp>
 #include <vmxsys/platform/machine/driver.hpp>
 #include <vmxsys/platform/observe/report/report.hpp>
+#include <vmxsys/platform/observe/trace/trace_catalogue.hpp>
 #include <vmxsys/platform/presets/preset.hpp>
 
 #include "execution_fixture.hpp"
@@ -229,9 +230,9 @@ struct trace_line {
 };
 
 std::vector<trace_line> parse_trace(const std::string& text) {
-  static const std::regex entry{R"(^ *(CPU \d+/KVM) +(\d+) \[(\d+)\] +(\d+)\.(\d{6}): kvm:kvm_entry: vcpu (\d+)$)"};
+  static const std::regex entry{R"(^ *(CPU \d+/KVM/\w+) +(\d+) \[(\d+)\] +(\d+)\.(\d{6}): kvm:kvm_entry: vcpu (\d+)$)"};
   static const std::regex exit{
-      R"(^ *(CPU \d+/KVM) +(\d+) \[(\d+)\] +(\d+)\.(\d{6}):  kvm:kvm_exit: vcpu (\d+) reason (\S+) rip (0x[0-9a-f]+) info \S+ \S+$)"};
+      R"(^ *(CPU \d+/KVM/\w+) +(\d+) \[(\d+)\] +(\d+)\.(\d{6}):  kvm:kvm_exit: vcpu (\d+) reason (\S+) rip (0x[0-9a-f]+) info \S+ \S+$)"};
   std::vector<trace_line> lines;
   std::istringstream in{text};
   for (std::string line; std::getline(in, line);) {
@@ -248,6 +249,9 @@ std::vector<trace_line> parse_trace(const std::string& text) {
   return lines;
 }
 
+/// The two tracepoints of published excerpts.
+trace_output entries_and_exits(std::ostream& to) { return {find_trace_format("kvm"), &to, {"kvm_entry", "kvm_exit"}}; }
+
 /// Writes the lines with printf alone.
 class plain_trace final : public cpu::fact_observer {
  public:
@@ -258,14 +262,15 @@ class plain_trace final : public cpu::fact_observer {
     std::snprintf(time, sizeof time, "%lu.%06lu", static_cast<unsigned long>(ns / 1'000'000'000),
                   static_cast<unsigned long>(ns / 1000 % 1'000'000));
     if (const auto* e = view.as<models::kvm_entry_fact>()) {
-      std::snprintf(comm, sizeof comm, "CPU %u/KVM", unsigned{e->vcpu});
+      std::snprintf(comm, sizeof comm, "CPU %u/KVM/%s", unsigned{e->vcpu}, e->vm == 0 ? "lock_" : "cpu_b");
       std::snprintf(line, sizeof line, "%16s %5u [%03u] %12s: kvm:kvm_entry: vcpu %u\n", comm, e->pid, unsigned{e->cpu},
                     time, unsigned{e->vcpu});
     } else if (const auto* x = view.as<models::kvm_exit_fact>()) {
-      std::snprintf(comm, sizeof comm, "CPU %u/KVM", unsigned{x->vcpu});
+      std::snprintf(comm, sizeof comm, "CPU %u/KVM/%s", unsigned{x->vcpu}, x->vm == 0 ? "lock_" : "cpu_b");
       std::snprintf(line, sizeof line, "%16s %5u [%03u] %12s:  kvm:kvm_exit: vcpu %u reason %s rip 0x%lx info %lx %x\n",
                     comm, x->pid, unsigned{x->cpu}, time, unsigned{x->vcpu}, vmx::kvm_name_of(x->reason),
-                    static_cast<unsigned long>(x->rip), static_cast<unsigned long>(x->qualification), 0u);
+                    static_cast<unsigned long>(x->rip), static_cast<unsigned long>(x->qualification),
+                    x->interruption_information);
     } else {
       return;
     }
@@ -281,7 +286,7 @@ TEST(execution, TR_43_the_kvm_trace_byte_for_byte) {
   const run_config config = short_study({"until=25ms", "measure_from=0"});
   plain_trace plain{find_preset(config.machine.preset)->tsc_khz};
   std::ostringstream trace;
-  run_bare(config, &plain, &trace);
+  run_bare(config, &plain, {entries_and_exits(trace)});
   EXPECT_GT(plain.text.size(), 10'000u);
   EXPECT_EQ(trace.str(), plain.text);
   const auto lines = parse_trace(trace.str());
@@ -297,7 +302,8 @@ TEST(execution, the_longest_run_is_the_one_in_the_trace) {
   for (const char* grow : {"host.ple_window_grow=2", "host.ple_window_grow=0"})
     for (const char* placement : {"host.vcpu_affinity=stacked", "host.vcpu_affinity=spread"}) {
       std::ostringstream trace;
-      const run_result r = run_bare(short_study({"measure_from=0", grow, placement}), nullptr, &trace);
+      const run_result r =
+          run_bare(short_study({"measure_from=0", grow, placement}), nullptr, {entries_and_exits(trace)});
       std::map<int, std::pair<std::string, std::uint64_t>> runs;
       std::uint64_t longest = 0, ple = 0, over_100 = 0;
       const auto ended = [&](std::uint64_t n) { over_100 += n > 100; };

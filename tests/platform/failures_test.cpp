@@ -9,8 +9,7 @@
 #include <unistd.h>
 #include <vector>
 
-#include <vmxsys/platform/cli/command_line.hpp>
-#include <vmxsys/platform/run/workers.hpp>
+#include "command_line_call.hpp"
 
 // The command line as its users meet it: what goes wrong, and what is left behind. Each call is a process of its own,
 // because a run may elaborate SystemC.
@@ -20,20 +19,9 @@ namespace {
 namespace fs = std::filesystem;
 namespace json = boost::json;
 
-struct outcome {
-  int status;
-  std::string out, err;
-};
+using platform_tests::outcome;
 
-outcome call(const std::vector<std::string>& arguments) {
-  const std::string text = run_in_workers(1, 1, [&](std::size_t) {
-    std::ostringstream out, err;
-    const int status = command_line_main(arguments, out, err);
-    return json::serialize(json::array{status, out.str(), err.str()});
-  })[0];
-  const json::value v = json::parse(text);
-  return {static_cast<int>(v.at(0).as_int64()), std::string{v.at(1).as_string()}, std::string{v.at(2).as_string()}};
-}
+outcome call(const std::vector<std::string>& arguments) { return platform_tests::call_in_a_process(arguments); }
 
 class failures : public ::testing::Test {
  protected:

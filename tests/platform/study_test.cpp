@@ -40,8 +40,9 @@ struct fixture {
 };
 
 TEST(study, what_it_sweeps_cannot_be_set) {
-  for (const std::string& assignment : std::vector<std::string>{"host.spin_policy=sleep", "host.spin_policy.name=sleep",
-                                                                "host.vcpu_affinity=spread", "host.ple_window_grow=4"}) {
+  for (const std::string& assignment :
+       std::vector<std::string>{"host.spin_policy=sleep", "host.spin_policy.name=sleep", "host.vcpu_affinity=spread",
+                                "host.ple_window_grow=4"}) {
     std::ostringstream out, err;
     EXPECT_EQ(command_line_main({"study", "ple_storm", "-q", "-p", assignment}, out, err), exit_usage);
     EXPECT_TRUE(has(err.str(), assignment + ": host.")) << err.str();

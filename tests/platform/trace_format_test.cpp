@@ -76,6 +76,15 @@ TEST(kvm_exit_text, TR_10) {
   EXPECT_EQ(kvm_exit(v4_19, exit_of(3, 32)), "reason MSR_WRITE rip 0xffffffff810b29e3 info 0 0");
   EXPECT_EQ(kvm_exit(v3_4, exit_of(3, 32)), "reason MSR_WRITE rip 0xffffffff810b29e3 info 0 0");
 }
+TEST(kvm_exit_text, before_5_10_the_second_number_is_the_interruption_information) {
+  kvm_exit_event e = exit_of(0, 1);
+  e.info1 = 0x181;
+  e.info2 = 0x800000fb;
+  e.intr_info = 0x800000ec;
+  EXPECT_EQ(kvm_exit(v5_6, e), "vcpu 0 reason EXTERNAL_INTERRUPT rip 0xffffffff810b29e3 info 181 800000ec");
+  EXPECT_EQ(kvm_exit(v3_4, e), "reason EXTERNAL_INTERRUPT rip 0xffffffff810b29e3 info 181 800000ec");
+  EXPECT_NE(kvm_exit(v5_10, e).find("info2 0x00000000800000fb intr_info 0x800000ec"), std::string::npos);
+}
 TEST(kvm_exit_text, TR_11) {
   EXPECT_EQ(kvm_exit(v6_1, exit_of(0, 0x80000021)),
             "vcpu 0 reason INVALID_STATE FAILED_VMENTRY rip 0xffffffff810b29e3 info1 0x0000000000000000 info2 "

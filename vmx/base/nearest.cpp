@@ -44,4 +44,9 @@ std::string nearest(std::string_view name, const std::vector<std::string>& candi
   return result;
 }
 
+std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates) {
+  const std::string guess = nearest(name, candidates);
+  return guess.empty() ? "" : " (did you mean \"" + guess + "\"?)";
+}
+
 }  // namespace vmxsys

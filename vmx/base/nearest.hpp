@@ -14,4 +14,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b);
 /// would have to change). The first of equals wins.
 std::string nearest(std::string_view name, const std::vector<std::string>& candidates);
 
+/// The same for the end of a message: ` (did you mean "..."?)`, or "" when none is like it.
+std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates);
+
 }  // namespace vmxsys

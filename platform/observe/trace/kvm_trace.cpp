@@ -1,39 +1,36 @@
-#include "kvm_trace.hpp"
-
 #include <ostream>
 
-#include <vmxsys/models/kvm/kvm_facts.hpp>
-
-#include "trace_format.hpp"
+#include "trace_sink.hpp"
+#include "tracepoints.hpp"
 
 namespace vmxsys::platform {
 
-namespace trace = models::trace;
+namespace {
 
-void kvm_trace::observe(const cpu::fact_view& fact) {
-  constexpr auto version = trace::trace_version::v5_6;
-  constexpr std::size_t event_width = std::string_view{"kvm:kvm_entry"}.size();
-  const std::uint64_t time = of_.host().to_ns(fact.header().at);
-  if (const auto* f = fact.as<models::kvm_entry_fact>()) {
-    trace::kvm_entry_event e;
-    e.vcpu = f->vcpu;
-    e.rip = f->rip;
-    to_ << trace::perf_script_line(version, "CPU " + std::to_string(f->vcpu) + "/KVM", static_cast<int>(f->pid), f->cpu,
-                                   time, "kvm:kvm_entry", event_width, trace::kvm_entry(version, e))
+/// The tracepoints of a run as `perf script` prints them (tools/perf/builtin-script.c, v5.6), in the order of time.
+class kvm_trace final : public trace_sink {
+ public:
+  explicit kvm_trace(const trace_environment& e)
+      : events_{e.machine, e.tracepoints.empty() ? std::vector<std::string>{"kvm:*"} : e.tracepoints}, to_{e.to} {}
+
+  void observe(const cpu::fact_view& fact) override {
+    const std::optional<tracepoint_event> event = events_.next(fact);
+    if (!event) return;
+    to_ << models::trace::perf_script_line(models::trace::trace_version::v5_6, event->current.comm, event->current.pid,
+                                           event->cpu, event->ns, event->name, events_.width(), event->payload)
         << '\n';
-    ++lines_;
-  } else if (const auto* x = fact.as<models::kvm_exit_fact>()) {
-    trace::kvm_exit_event e;
-    e.vcpu = x->vcpu;
-    e.reason = static_cast<std::uint32_t>(x->reason);
-    e.rip = x->rip;
-    e.info1 = x->qualification;
-    e.intr_info = x->interruption_information;
-    to_ << trace::perf_script_line(version, "CPU " + std::to_string(x->vcpu) + "/KVM", static_cast<int>(x->pid), x->cpu,
-                                   time, "kvm:kvm_exit", event_width, trace::kvm_exit(version, e))
-        << '\n';
-    ++lines_;
   }
-}
+
+ private:
+  tracepoint_stream events_;
+  std::ostream& to_;
+};
+
+}  // namespace
+
+extern constinit const trace_format_entry kvm_trace_format{
+    "kvm", "tracepoints of the host as `perf script` prints them: those of KVM, or those that -e chooses",
+    [](const trace_environment& e) -> std::unique_ptr<trace_sink> { return std::make_unique<kvm_trace>(e); },
+    known_tracepoints};
 
 }  // namespace vmxsys::platform

@@ -93,7 +93,7 @@ std::string kvm_exit(trace_version version, const kvm_exit_event& e) {
   const std::string reason = exit_reason_text(version, e.reason);
   if (version < trace_version::v5_10) {
     const std::string tail =
-        print("reason %s rip 0x%" PRIx64 " info %" PRIx64 " %" PRIx64, reason.c_str(), e.rip, e.info1, e.info2);
+        print("reason %s rip 0x%" PRIx64 " info %" PRIx64 " %" PRIx32, reason.c_str(), e.rip, e.info1, e.intr_info);
     return version >= trace_version::v5_6 ? print("vcpu %u ", e.vcpu) + tail : tail;
   }
   std::string text = print("vcpu %u reason %s rip 0x%" PRIx64 " info1 0x%016" PRIx64 " info2 0x%016" PRIx64

@@ -31,8 +31,8 @@ struct kvm_exit_event {
   std::uint32_t reason = 0;     ///< the whole VMCS field, flags included
   std::uint64_t rip = 0;        ///< of the instruction that exited
   std::uint64_t info1 = 0;      ///< exit qualification
-  std::uint64_t info2 = 0;      ///< IDT-vectoring information
-  std::uint32_t intr_info = 0;  ///< VM-exit interruption information
+  std::uint64_t info2 = 0;      ///< IDT-vectoring information; not printed before v5.10
+  std::uint32_t intr_info = 0;  ///< VM-exit interruption information; before v5.10 the second number after "info"
   std::uint32_t error_code = 0;
   std::uint64_t requests = 0;  ///< pending KVM requests of the vCPU
 };
