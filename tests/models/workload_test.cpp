@@ -288,6 +288,18 @@ struct guest_run {
   std::unique_ptr<workload> load;
 };
 
+TEST(tlb_shootdown, changes_page_tables_before_it_flushes) {
+  const auto units = [](cycles unmap) {
+    bare_run w{1,
+               [&](kernel& k) { return add_tlb_shootdown(k, {.work = fixed(10 * us), .unmap = fixed(unmap)}, seed); }};
+    w.r.run_until(20 * ms);
+    return w.units();
+  };
+  const std::size_t quick = units(cycles{0}), slow = units(10 * us);
+  EXPECT_GT(slow, 500u);
+  EXPECT_LT(3 * slow, 2 * quick) << "a unit takes twice as long";
+}
+
 // The loop that waits for the others runs at CPL 0: it exits. Most of it is in vain, since half of the vCPUs are always
 // off their CPU.
 TEST(tlb_shootdown, in_an_overcommitted_guest_spins_in_vain_and_exits) {

@@ -161,13 +161,14 @@ class Tree:
         command = [os.path.join(self.build, "tests", f"vmxsys_{room}_test"), "--gtest_brief=1", "--gtest_fail_fast"]
         try:
             run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=limit,
-                                 timeout=self.limits.get(room), errors="replace")
+                                 timeout=self.limits.get(room), errors="replace",
+                                 cwd=os.path.join(self.build, "tests"))
         except subprocess.TimeoutExpired:
             return f"{room}: time limit"
         if run.returncode == 0:
             return ""
         failed = re.search(r"^\[  FAILED  \] (\S+)", run.stdout, re.M)
-        return f"{room}: " + (failed.group(1) if failed else f"exit status {run.returncode}")
+        return f"{room}: " + (failed.group(1).rstrip(",") if failed else f"exit status {run.returncode}")
 
     def check_unchanged(self, rooms):
         for room in rooms:

@@ -576,6 +576,7 @@ TEST(parameters, every_default_is_legal) {
 TEST(nearest, distance) {
   EXPECT_EQ(edit_distance("ticket", "ticket"), 0u);
   EXPECT_EQ(edit_distance("ticket", "tikcet"), 1u);
+  EXPECT_EQ(edit_distance("ticket", "tacket"), 1u);
   EXPECT_EQ(edit_distance("", "abc"), 3u);
   EXPECT_EQ(nearest("xyz", {"ticket", "queued"}), "");
   EXPECT_LT(edit_distance(std::string(100000, 'a'), "b"), 100u);
