@@ -47,11 +47,29 @@ class catalogue_error : public std::invalid_argument {
 };
 
 /// A thing and how it is to be made, before there is one: what a configuration holds.
-template <class Entry>
-struct component {
+struct named_options {
   std::string name;  ///< empty: the catalogue's first entry
   settings options;
-  friend bool operator==(const component& a, const component& b) { return a.name == b.name && a.options == b.options; }
+  friend bool operator==(const named_options& a, const named_options& b) {
+    return a.name == b.name && a.options == b.options;
+  }
+};
+/// The same for one kind of entry.
+template <class Entry>
+struct component : named_options {
+  component() = default;
+  component(const char* of, settings given = {}) : named_options{of, std::move(given)} {}
+  component(std::string of, settings given = {}) : named_options{std::move(of), std::move(given)} {}
+  /// Gives an option a value, whether it has one or not.
+  component& set(const std::string& option, parameter_value value) {
+    for (setting& s : options) {
+      if (s.name != option) continue;
+      s.value = std::move(value);
+      return *this;
+    }
+    options.push_back({option, std::move(value)});
+    return *this;
+  }
 };
 
 /// An entry with its options.
