@@ -13,7 +13,7 @@ using namespace vmxsys;
 using namespace vmxsys::platform;
 
 TEST(preset, all_are_there) {
-  EXPECT_EQ(preset_names(), (std::vector<std::string>{"apic_timer", "cascade_lake_sp", "flat", "haswell_ep",
+  EXPECT_EQ(preset_names(), (std::vector<std::string>{"cascade_lake_sp", "flat", "haswell_ep", "hypothetical_apic_timer",
                                                       "sapphire_rapids_sp", "skylake_sp"}));
   EXPECT_EQ(find_preset("pentium"), nullptr);
 }
@@ -33,7 +33,7 @@ TEST(preset, every_number_has_a_source_and_lies_in_its_range) {
       EXPECT_FALSE(q.source.empty()) << p.name << ' ' << q.path;
       EXPECT_LE(q.lowest, q.value) << p.name << ' ' << q.path;
       EXPECT_GE(q.highest, q.value) << p.name << ' ' << q.path;
-      if (q.status == knowledge::assumed) {
+      if (q.status == provenance::assumed) {
         EXPECT_LT(q.lowest, q.highest) << p.name << ' ' << q.path << ": assumed, but not to be swept";
       }
     }
