@@ -133,6 +133,7 @@ class chain_loader {
 
   void lay_over(const json::object& own, const std::string& origin) {
     result_.content.erase("name");  // each has its own
+    result_.origins.erase("name");
     for (const auto& [key_string, value] : own) {
       const std::string key{key_string.data(), key_string.size()};
       if (key == "base") continue;

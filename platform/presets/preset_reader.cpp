@@ -94,7 +94,7 @@ class preset_reader {
       if (value >= lowest && value <= highest) return value;
       const path_part part{reading_, key};
       const path_part inner{reading_, "value"};
-      fault(json::value(value), std::string{"out of range: must be "} + range);
+      fault(content_.at(key).at("value"), std::string{"out of range: must be "} + range);
       return 0.0;
     };
     // A faulty one leaves a clock by which the rest can be read.
