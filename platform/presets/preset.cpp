@@ -7,8 +7,8 @@
 #include <vmxsys/platform/config/embedded_file.hpp>
 #include <vmxsys/vmx/base/nearest.hpp>
 
-#include "preset_document.hpp"
-#include "preset_reader.hpp"
+#include "detail/preset_document.hpp"
+#include "detail/preset_reader.hpp"
 
 namespace vmxsys::platform {
 

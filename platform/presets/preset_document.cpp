@@ -1,4 +1,4 @@
-#include "preset_document.hpp"
+#include "detail/preset_document.hpp"
 
 #include <algorithm>
 #include <filesystem>

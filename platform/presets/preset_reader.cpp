@@ -1,4 +1,4 @@
-#include "preset_reader.hpp"
+#include "detail/preset_reader.hpp"
 
 #include <algorithm>
 #include <cmath>

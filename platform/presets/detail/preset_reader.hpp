@@ -1,8 +1,9 @@
 #pragma once
-// A preset out of its document. Internal to platform/presets.
+// A preset out of its document.
 #include <vector>
 
-#include "preset.hpp"
+#include <vmxsys/platform/presets/preset.hpp>
+
 #include "preset_document.hpp"
 
 namespace vmxsys::platform {

@@ -1,5 +1,5 @@
 #pragma once
-// A preset's file together with its bases. Internal to platform/presets.
+// A preset's file together with its bases.
 #include <boost/json.hpp>
 #include <map>
 #include <optional>
