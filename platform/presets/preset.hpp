@@ -8,25 +8,30 @@
 #include <vmxsys/models/kernel/kernel_costs.hpp>
 #include <vmxsys/models/kvm/kvm_costs.hpp>
 
+#include "cost_overrides.hpp"
+
 namespace vmxsys::platform {
 
 /// How well a number is known.
-enum class knowledge {
+enum class provenance {
   published,  ///< printed in the source
   derived,    ///< calculated from printed numbers
   assumed     ///< published by nobody; a guess inside `range`, to be swept
 };
-std::string_view to_string(knowledge k) noexcept;
+std::string_view to_string(provenance p) noexcept;
 
 /// One number of a preset as its file has it.
 struct preset_quantity {
-  std::string path;    ///< "instruction.pause"
+  std::string path;    ///< "instruction.pause"; an idle state stands by its name: "idle_states.C1.exit_latency"
   double value;        ///< in `unit`
   std::string unit;    ///< "cycles" (TSC), "core_cycles", "ns", "us", "kHz" or "ratio"
   cycles converted;    ///< what the model uses; 0 for kHz and ratio
   std::string source;  ///< publication, manual or public data set
-  knowledge status;
+  provenance status;
   double lowest, highest;  ///< plausible range, in `unit`
+
+  /// A cost of its own, which a configuration may set; not a clock, and not round_trip, which is a sum.
+  bool is_cost() const { return path.find('.') != std::string::npos; }
 };
 
 /// A microarchitecture: a capability row of vmx/, clocks, and what everything costs. platform/presets/<name>.json.
@@ -40,7 +45,7 @@ struct preset {
   models::kernel_costs kernel;              ///< paths of a Linux kernel, host or guest
   models::kvm_costs kvm;                    ///< paths of the hypervisor
   cycles round_trip;                        ///< published VM exit + VM entry; the micro-steps add up to it
-  std::vector<preset_quantity> quantities;  ///< every number with its source, in the order of the file
+  std::vector<preset_quantity> quantities;  ///< every number with its source
 };
 
 /// What a machine is unless told otherwise.
@@ -49,15 +54,21 @@ inline constexpr const char* default_preset_name = "haswell_ep";
 /// The presets compiled into the library, by name. A broken one is a defect of the library: std::logic_error.
 const std::vector<preset>& presets();
 std::vector<std::string> preset_names();
-/// nullptr when there is none of that name.
+/// A shipped one; nullptr when there is none of that name.
 const preset* find_preset(std::string_view name);
 
-/// The same preset with its core clock at `percent` of the TSC's: costs in core_cycles are converted anew, whatever is
-/// in TSC cycles or in time stays. 0: as the file says. std::invalid_argument for a name that is none.
-preset preset_at_core_clock(std::string_view name, unsigned percent);
+struct preset_request {
+  std::string name_or_file;         ///< of a shipped preset; a file when it ends in ".json" or holds a '/'
+  unsigned core_clock_percent = 0;  ///< core clock in percent of the TSC's, 10 .. 1000; 0: as the file says
+  std::vector<cost_override> costs{};
+};
 
-/// Reads a preset from JSON text. Every key of the cost structs must be there and nothing else; std::invalid_argument
-/// names all faults. `core_clock_percent` as above.
-preset parse_preset(std::string_view json_text, unsigned core_clock_percent = 0);
+/// A preset, shipped or from a file, with what the request sets. Costs in core_cycles follow the core clock; costs in
+/// TSC cycles or in time do not. A number that the request sets has the source "set in the configuration", and
+/// round_trip is then the sum of the micro-steps. std::invalid_argument with all faults, one a line.
+preset make_preset(const preset_request& request);
+
+/// make_preset without costs of its own.
+preset preset_at_core_clock(std::string_view name, unsigned percent);
 
 }  // namespace vmxsys::platform
