@@ -216,9 +216,7 @@ detectors_output run(const run_config& base, const options& what, std::ostream& 
   for (const detector_case& c : clock_sweep(base)) configs.push_back(c.config);
   std::vector<run_result> all = run_study_cases(configs, what, err);
 
-  const auto pause_of = [](const run_config& c) {
-    return preset_at_core_clock(c.machine.preset, c.machine.core_clock_percent).costs.instruction.pause.count();
-  };
+  const auto pause_of = [](const run_config& c) { return preset_of(c).costs.instruction.pause.count(); };
   const std::size_t sweep = s.cases.size();
   for (const detector_row& d : all[sweep].detection.detectors)
     s.gaps.push_back({static_cast<double>(d.gap), pause_of(gaps.config), d.recall});

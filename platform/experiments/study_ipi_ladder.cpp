@@ -145,7 +145,7 @@ std::vector<ipi_call_case> ipi_call_cases(const run_config& base) {
 }
 
 ipi_timing_result run_ipi(const run_config& config, bool bare) {
-  const preset hardware = preset_at_core_clock(config.machine.preset, config.machine.core_clock_percent);
+  const preset hardware = preset_of(config);
   ipi_timing timing{config.measure_from.to_cycles(hardware.tsc_khz)};
   execution_options how;
   how.stop = interrupted;

@@ -197,7 +197,7 @@ class excerpt_writer final : public cpu::fact_observer {
         if (&v - config.vms.data() == vm_ && i == vcpu_) me_ = pid;
         names_.push_back(v.name + "/" + std::to_string(i));
       }
-    tsc_khz_ = find_preset(config.machine.preset)->tsc_khz;
+    tsc_khz_ = tsc_khz_of(config);
   }
 
   ple_storm_excerpt take() {
@@ -334,7 +334,7 @@ std::optional<traced_means> traced_means_of(const run_result& result) {
 
 ple_storm_excerpt take_ple_storm_excerpt(const run_config& config, const run_result& result, unsigned rounds) {
   run_config again = config;
-  const std::uint64_t tsc_khz = find_preset(config.machine.preset)->tsc_khz;
+  const std::uint64_t tsc_khz = tsc_khz_of(config);
   const std::uint64_t end = result.longest_run_began_cycle + tsc_khz;  // a millisecond is plenty
   again.until = duration::from_cycles(std::min(end, config.until.to_cycles(tsc_khz).count()));
   again.measure_from = duration{};

@@ -84,7 +84,7 @@ std::vector<timer_publication> timer_publications(const run_config& base) {
 }
 
 timer_timing_result run_timer(const run_config& config, bool bare) {
-  const preset hardware = preset_at_core_clock(config.machine.preset, config.machine.core_clock_percent);
+  const preset hardware = preset_of(config);
   timer_timing timing{config.measure_from.to_cycles(hardware.tsc_khz)};
   execution_options how;
   how.stop = interrupted;
@@ -217,7 +217,7 @@ std::vector<std::string> timer_ladder_findings(const timer_ladder_output& s) {
   }
   const timer_rung_results *local = results("hrtimer, APICv"), *posted = results("posted from another CPU");
   if (local != nullptr && posted != nullptr) {
-    const preset& hardware = *find_preset(s.rungs.front().config.machine.preset);
+    const preset hardware = preset_of(s.rungs.front().config);
     all.push_back("A timer on another CPU spares the guest the exit of its expiry (" +
                   exits(local->computing.firing.usual) + " against " + std::to_string(posted->computing.firing.usual) +
                   "); the one that arms it stays. It is later by " +

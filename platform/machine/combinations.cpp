@@ -1,7 +1,10 @@
 #include "combinations.hpp"
 
 #include <algorithm>
+#include <optional>
+#include <stdexcept>
 
+#include <vmxsys/vmx/base/nearest.hpp>
 #include <vmxsys/vmx/vmcs/capability.hpp>
 
 namespace vmxsys::platform {
@@ -95,13 +98,12 @@ void check_options(const component<Entry>& c, const catalogue<Entry>& from, cons
 }
 
 /// What a choice needs of the processor, and which presets would have it.
-void check_controls(vmx::required_controls needed, const run_config& config, const std::string& path,
+void check_controls(vmx::required_controls needed, const preset* hardware, const std::string& path,
                     const std::string& value, combinations& found) {
   const auto missing_from = [&](const preset& p) -> const vmx::control_info* {
     const vmx::capability_row* row = vmx::find_capability_row(p.capabilities);
     return row == nullptr ? nullptr : vmx::first_missing(needed, row->values);
   };
-  const preset* hardware = find_preset(config.machine.preset);
   const vmx::control_info* missing = hardware == nullptr ? nullptr : missing_from(*hardware);
   if (missing == nullptr) return;
   std::string others;
@@ -123,13 +125,13 @@ void check_apic(const component<models::apic_driver_entry>& driver, const catalo
 }
 
 /// Interrupt path and timer backend: of each other, of the processor and of the machines' shape.
-void check_interrupts(const run_config& config, const catalogues& from, combinations& found) {
+void check_interrupts(const run_config& config, const catalogues& from, const preset* hardware, combinations& found) {
   const host_config& host = config.host;
   const models::interrupt_path_entry& path = entry_of(host.interrupt_path, from.interrupt_paths);
   const models::timer_backend_entry& timers = entry_of(host.timer_backend, from.timer_backends);
   const std::string path_name = quoted(host.interrupt_path, from.interrupt_paths);
-  check_controls(path.needs, config, "host.interrupt_path", path_name, found);
-  check_controls(timers.needs, config, "host.timer_backend", quoted(host.timer_backend, from.timer_backends), found);
+  check_controls(path.needs, hardware, "host.interrupt_path", path_name, found);
+  check_controls(timers.needs, hardware, "host.timer_backend", quoted(host.timer_backend, from.timer_backends), found);
   std::string posting;
   for (const models::interrupt_path_entry* p : from.interrupt_paths)
     if (p->posts) posting += (posting.empty() ? "" : ", ") + std::string{p->name};
@@ -168,6 +170,25 @@ void check_interrupts(const run_config& config, const catalogues& from, combinat
   }
 }
 
+/// The machine's preset, if it is one.
+std::optional<preset> check_preset(const machine_config& machine, combinations& found) {
+  const std::string& name = machine.preset;
+  const bool file = name.find('/') != std::string::npos || (name.size() > 5 && name.substr(name.size() - 5) == ".json");
+  if (!file && find_preset(name) == nullptr) {
+    const std::vector<std::string> known = preset_names();
+    found.fault("machine.preset", '"' + name + '"',
+                "not known here; must be one of: " + joined(known) + ", or a file" + did_you_mean(name, known));
+    return std::nullopt;
+  }
+  try {
+    return make_preset({name, machine.core_clock_percent, machine.costs});
+  } catch (const std::invalid_argument& e) {
+    found.fault(machine.costs.empty() ? "machine.preset" : "machine.costs", '"' + name + '"', e.what(),
+                {"machine.core_clock_percent"});
+    return std::nullopt;
+  }
+}
+
 }  // namespace
 
 void check_combinations(const run_config& config, const catalogues& from, const std::vector<config_error>& already,
@@ -175,8 +196,9 @@ void check_combinations(const run_config& config, const catalogues& from, const 
   combinations found{already, errors};
   const machine_config& machine = config.machine;
 
-  const preset* hardware = find_preset(machine.preset);
-  const std::uint64_t tsc_khz = tsc_khz_of(config);
+  const std::optional<preset> made = check_preset(machine, found);
+  const preset* hardware = made ? &*made : nullptr;
+  const std::uint64_t tsc_khz = made ? made->tsc_khz : tsc_khz_of(config);
   const clock_and_cpus on{tsc_khz, logical_cpus(machine)};
 
   if (config.until.to_cycles(tsc_khz) == cycles{0}) {
@@ -215,7 +237,7 @@ void check_combinations(const run_config& config, const catalogues& from, const 
                   on, found);
 
   check_apic(config.host.apic, from.apic_drivers, cpus, "host.apic", {"machine"}, found);
-  check_interrupts(config, from, found);
+  check_interrupts(config, from, hardware, found);
 
   if (config.host.ple_window_max < config.host.ple_window) {
     found.fault("host.ple_window_max", std::to_string(config.host.ple_window_max),

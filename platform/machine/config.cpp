@@ -1,6 +1,7 @@
 #include "config.hpp"
 
 #include <boost/json.hpp>
+#include <stdexcept>
 
 #include <vmxsys/platform/config/json_text.hpp>
 
@@ -134,10 +135,18 @@ std::string to_json_text(const run_config& config, const catalogues& from) {
   return pretty_json(value);
 }
 
+preset preset_of(const run_config& config) {
+  return make_preset({config.machine.preset, config.machine.core_clock_percent, config.machine.costs});
+}
+
 std::uint64_t tsc_khz_of(const run_config& config) {
-  const preset* hardware = find_preset(config.machine.preset);
+  if (const preset* shipped = find_preset(config.machine.preset)) return shipped->tsc_khz;
   constexpr std::uint64_t unknown = 2500000;
-  return hardware == nullptr ? unknown : hardware->tsc_khz;
+  try {
+    return make_preset({config.machine.preset}).tsc_khz;
+  } catch (const std::invalid_argument&) {
+    return unknown;
+  }
 }
 
 }  // namespace vmxsys::platform

@@ -7,6 +7,7 @@
 
 #include <vmxsys/models/kvm/spin/ple_window.hpp>
 #include <vmxsys/platform/config/record.hpp>
+#include <vmxsys/platform/presets/cost_overrides.hpp>
 #include <vmxsys/platform/presets/preset.hpp>
 
 #include "catalogues.hpp"
@@ -22,7 +23,8 @@ struct observer_config {
 
 /// The hardware. Logical CPUs: sockets * cores * threads.
 struct machine_config {
-  std::string preset = default_preset_name;
+  std::string preset = default_preset_name;  ///< a shipped one, or a file: make_preset
+  std::vector<cost_override> costs;          ///< single costs that replace the preset's
   std::uint32_t sockets = 1;
   std::uint32_t cores = 4;
   std::uint32_t threads = 1;
@@ -106,7 +108,9 @@ const record_type& run_config_type();
 /// Every value, as JSON text that load_config() reads back as the same configuration ("effective.json").
 std::string to_json_text(const run_config& config, const catalogues& from = catalogues::shipped());
 
-/// The TSC frequency of a configuration's machine, in kHz.
+/// The preset that a configuration asks for, with its core clock and costs. std::invalid_argument with all faults.
+preset preset_of(const run_config& config);
+/// The TSC frequency of a configuration's machine, in kHz; 2.5 GHz where the preset is none.
 std::uint64_t tsc_khz_of(const run_config& config);
 
 }  // namespace vmxsys::platform
