@@ -177,6 +177,17 @@ void check_distribution(const distribution& d, const std::string& path, std::uin
   }
 }
 
+/// What takes time takes a cycle at least.
+void check_lengths(const run_config& config, std::uint64_t tsc_khz, combinations& found) {
+  for (const duration_in_force& d : durations_of(run_config_type(), &config))
+    if (d.about->lowest != 0 && d.value.to_cycles(tsc_khz) == cycles{0})
+      found.fault(d.path, d.value.to_string(),
+                  "shorter than one cycle, which takes " +
+                      duration::from_picoseconds((1'000'000'000 + tsc_khz - 1) / tsc_khz).to_string() +
+                      " on preset \"" + config.machine.preset + '"',
+                  {"machine.preset"});
+}
+
 /// What a choice needs of the processor, and which presets would have it.
 void check_controls(const std::vector<models::required_control>& needed, const run_config& config,
                     const std::string& path, const std::string& value, combinations& found) {
@@ -264,9 +275,9 @@ void check_combinations(const run_config& config, const std::vector<config_error
   const preset* hardware = find_preset(machine.preset);
   const std::uint64_t tsc_khz = hardware ? hardware->tsc_khz : 2500000;
 
-  if (config.until.to_cycles(tsc_khz) == cycles{0}) {
-    found.fault("until", config.until.to_string(), "shorter than one cycle", {"machine.preset"});
-  } else if (config.measure_from.to_cycles(tsc_khz) >= config.until.to_cycles(tsc_khz)) {
+  check_lengths(config, tsc_khz, found);
+  const cycles end = config.until.to_cycles(tsc_khz);
+  if (end != cycles{0} && config.measure_from.to_cycles(tsc_khz) >= end) {
     found.fault("measure_from", config.measure_from.to_string(),
                 "nothing would be measured: it must be before the end of the run, until = " + config.until.to_string(),
                 {"until", "machine.preset"});

@@ -224,7 +224,7 @@ inline constexpr auto parameters_of<timer_advance_config> = std::array{
               .unit = "duration",
               .description = "time by which every timer expires early, as lapic_timer_advance_ns in KVM",
               .lowest = 1000,
-              .highest = ten_seconds,
+              .highest = 4294967295000,  // KVM has 32 bits of nanoseconds
               .only_for = "fixed"},
 };
 

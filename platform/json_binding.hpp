@@ -214,6 +214,16 @@ struct parameter_row {
 /// Every parameter of a document type, depth first, in declaration order.
 std::vector<parameter_row> parameter_rows(const record_type& document);
 
+/// A duration of a document.
+struct duration_in_force {
+  std::string path;  ///< "vms[0].workload.work.mean"
+  const parameter* about;
+  duration value;
+};
+
+/// Every duration that `object` of this type holds and that is read: not those of other policies, nor absent ones.
+std::vector<duration_in_force> durations_of(const record_type& document, const void* object);
+
 /// Parses JSON text; a fault (with line and column) goes to r, and nothing is returned. A key that an object holds
 /// twice goes to r too; the document then has the last.
 std::optional<boost::json::value> parse_json(std::string_view text, reading& r);

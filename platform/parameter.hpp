@@ -23,7 +23,9 @@ struct parameter {
   std::string_view name;  ///< the member's name, which is also the JSON key
   std::string_view unit;  ///< what one of it is: "cores", "Hz", "cycles", "duration", "size", "name", "flag", ...
   std::string_view description;  ///< one line for `vmxsys list parameters`
-  std::uint64_t lowest = 0;      ///< numbers: smallest legal value; durations in picoseconds, sizes in bytes
+  /// Numbers: smallest legal value; durations in picoseconds, sizes in bytes. A duration that may not be 0 may not be
+  /// shorter than one cycle of the machine either.
+  std::uint64_t lowest = 0;
   std::uint64_t highest = std::numeric_limits<std::uint64_t>::max();
   std::vector<choice> (*choices)() = nullptr;  ///< names: the legal ones
   /// Read only when the record's `name` is this one or, separated by ", ", one of these; given otherwise, an error.

@@ -1,3 +1,5 @@
+#include <stdexcept>
+
 #include "process.hpp"
 
 namespace vmxsys::models {
@@ -9,7 +11,9 @@ namespace {
 class cpu_bound final : public process {
  public:
   cpu_bound(kernel& on, const cpu_bound_parameters& parameters)
-      : process{on, parameters.threads, 0}, chunk_{parameters.chunk} {}
+      : process{on, parameters.threads, 0}, chunk_{parameters.chunk} {
+    if (chunk_ == cycles{0}) throw std::invalid_argument("the workload cpu_bound needs a chunk that takes time");
+  }
   const char* name() const noexcept override { return "cpu_bound"; }
 
  private:

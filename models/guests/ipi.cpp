@@ -24,6 +24,7 @@ class ipi_bench final : public workload {
       : on_{on}, parameters_{parameters}, random_{seed, on.config().name + "/ipi"} {
     const unsigned others = on.config().cpus - 1;
     if (others == 0) throw std::invalid_argument("the workload ipi needs a CPU to send to");
+    if (parameters.work.always_zero()) throw std::invalid_argument("the workload ipi needs work between two rounds");
     if (parameters.send == ipi_send::shorthand || parameters.targets == 0 || parameters.targets > others)
       parameters_.targets = others;
     for (unsigned t = 1; t <= parameters_.targets; ++t) {

@@ -1,3 +1,5 @@
+#include <stdexcept>
+
 #include <vmxsys/models/kernel/code.hpp>
 #include <vmxsys/models/kernel/kernel_facts.hpp>
 
@@ -16,6 +18,7 @@ class timer_bench final : public workload {
  public:
   timer_bench(kernel& on, const timer_parameters& parameters, std::uint64_t seed)
       : on_{on}, parameters_{parameters}, random_{seed, on.config().name + "/timer"} {
+    if (parameters.ahead == cycles{0}) throw std::invalid_argument("the workload timer needs a deadline ahead");
     on.on_interrupt = [this](const cpu::logical_cpu& c, unsigned cpu, std::uint8_t vec) { entered(c, cpu, vec); };
     self_ = &on.add_thread("timer/0", [this](thread& self) { return run(self); }, bench_text, {0});
   }

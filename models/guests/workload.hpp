@@ -23,7 +23,7 @@ struct lock_bound_parameters {
 /// Threads that only compute in user mode (swaptions).
 struct cpu_bound_parameters {
   unsigned threads = 0;
-  cycles chunk{2'300'000};  ///< one unit of work
+  cycles chunk{2'300'000};  ///< one unit of work; not 0
 };
 
 /// Threads of one address space that compute in user mode and now and then unmap memory: a system call that changes
@@ -57,14 +57,14 @@ enum class ipi_send : std::uint8_t {
 struct ipi_parameters {
   ipi_send send = ipi_send::interrupt;
   unsigned targets = 1;         ///< 0: all others
-  duration_distribution work;   ///< of the sender between two rounds
+  duration_distribution work;   ///< of the sender between two rounds; not always 0
   bool halted_targets = false;  ///< targets have nothing to do; otherwise they compute in user mode
 };
 
 /// A microbenchmark of timers: a kernel thread on CPU 0 arms a timer of its kernel, waits for it, computing or asleep,
 /// and states each step (`timer_bench_fact`).
 struct timer_parameters {
-  cycles ahead{10'000};        ///< of the present is the deadline
+  cycles ahead{10'000};        ///< of the present is the deadline; not 0
   duration_distribution work;  ///< between two rounds
   bool halted = false;         ///< the CPU idles while it waits
 };
@@ -77,6 +77,7 @@ class workload {
   virtual const char* name() const noexcept = 0;
 };
 
+// Each throws std::invalid_argument for parameters it cannot run with: what is said to be not 0 is, or as stated.
 std::unique_ptr<workload> add_lock_bound(kernel& on, const lock_bound_parameters& parameters, std::uint64_t seed);
 std::unique_ptr<workload> add_cpu_bound(kernel& on, const cpu_bound_parameters& parameters);
 std::unique_ptr<workload> add_tlb_shootdown(kernel& on, const tlb_shootdown_parameters& parameters, std::uint64_t seed);

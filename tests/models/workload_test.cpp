@@ -1,13 +1,13 @@
-#include "kvm_rig.hpp"
+#include <algorithm>
+#include <iterator>
+#include <map>
+#include <set>
 
 #include <vmxsys/models/guests/bench_facts.hpp>
 #include <vmxsys/models/guests/user_lock.hpp>
 #include <vmxsys/models/guests/workload.hpp>
 
-#include <algorithm>
-#include <iterator>
-#include <map>
-#include <set>
+#include "kvm_rig.hpp"
 
 // What workloads do to their kernel, with every length stated, on bare machines and in a virtual one.
 namespace vmxsys::models::testing {
@@ -125,7 +125,8 @@ TEST(tlb_shootdown, cpus_without_a_thread_are_left_alone) {
 
 workload_maker spinning(lock_kind kind, unsigned threads = 0, cycles hold = 5 * us) {
   return [=](kernel& k) {
-    return add_user_spin(k, {.threads = threads, .lock = kind, .work = exponential(20 * us), .hold = fixed(hold)}, seed);
+    return add_user_spin(k, {.threads = threads, .lock = kind, .work = exponential(20 * us), .hold = fixed(hold)},
+                         seed);
   };
 }
 
@@ -270,6 +271,31 @@ std::unique_ptr<workload> sending(kernel& k, ipi_send how, unsigned targets, boo
 }
 std::unique_ptr<workload> arming(kernel& k, bool halted) {
   return add_timer(k, {.ahead = cycles{5'000}, .work = exponential(4 * us), .halted = halted}, seed);
+}
+
+// A loop of a program that takes no time would never end.
+TEST(workload, what_would_take_no_time_is_refused) {
+  const auto add = [](auto make) {
+    return [make] { bare_run w{2, [&](kernel& k) -> std::unique_ptr<workload> { return make(k); }}; };
+  };
+  const auto ipi = [&](duration_distribution work) {
+    return add([work](kernel& k) { return add_ipi(k, {.work = work}, seed); });
+  };
+  EXPECT_THROW(ipi({.mean = cycles{0}})(), std::invalid_argument);
+  EXPECT_NO_THROW(ipi({.mean = cycles{1}})());
+  EXPECT_THROW(ipi({.kind = shape::uniform, .max = cycles{0}})(), std::invalid_argument);
+  EXPECT_NO_THROW(ipi({.kind = shape::uniform, .max = cycles{1}})());
+  EXPECT_THROW(ipi({.kind = shape::exponential, .mean = cycles{0}})(), std::invalid_argument);
+  EXPECT_NO_THROW(ipi({.kind = shape::exponential, .mean = cycles{0}, .min = cycles{1}})());
+  EXPECT_THROW(ipi({.kind = shape::exponential, .max = cycles{0}})(), std::invalid_argument);
+  const auto timer = [&](cycles ahead) {
+    return add([ahead](kernel& k) { return add_timer(k, {.ahead = ahead, .work = exponential(4 * us)}, seed); });
+  };
+  EXPECT_THROW(timer(cycles{0})(), std::invalid_argument);
+  EXPECT_NO_THROW(timer(cycles{1})());
+  const auto computing = [&](cycles c) { return add([c](kernel& k) { return add_cpu_bound(k, {.chunk = c}); }); };
+  EXPECT_THROW(computing(cycles{0})(), std::invalid_argument);
+  EXPECT_NO_THROW(computing(cycles{1})());
 }
 
 TEST(ipi, every_round_reaches_each_target_once_in_order) {
