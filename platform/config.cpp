@@ -87,7 +87,9 @@ std::vector<choice> apic_choices() {
 std::vector<choice> placement_choices() {
   return {
       {"free", "the host scheduler places vCPU threads anywhere"},
-      {"spread", "vCPU i of every VM is bound to CPU i: no siblings share a run queue while there are CPUs for them"},
+      {"spread",
+       "each vCPU is bound to the CPU after the one before it, over all VMs: no siblings share a run queue while there "
+       "are CPUs for them"},
       {"stacked", "vCPUs 2k and 2k+1 of a VM are bound to one CPU, the VMs one after the other"}};
 }
 

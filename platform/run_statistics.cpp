@@ -91,7 +91,7 @@ void run_statistics::observe(const cpu::fact_view& fact) {
   }
   if (const auto* f = fact.as<cpu::spin_detected_fact>()) return detectors_.on_detection(*f, at);
   if (const auto* f = fact.as<models::lock_wait_fact>()) {
-    const bool host = f->lock < 0x4000'0000;
+    const bool host = fact.header().id.source == of_.host().locks().fact_source();
     (host ? host_lock_waits_ : lock_waits_).add(f->waited);
     if (!host && f->futile != cycles{0}) {
       ++result_.locks.holder_preempted;

@@ -1,5 +1,6 @@
 #include "simulation.hpp"
 
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -18,10 +19,44 @@ constexpr physical_address first_vm_memory = 0x4000'0000;
 /// Where the guest's IPIs reach physical CPUs, its vectors are none of the host's.
 constexpr std::uint8_t guest_vector_shift = 0x20;
 
-models::duration_distribution to_model(const distribution& d, std::uint64_t tsc_khz) {
+/// A name that no check has let through.
+[[noreturn]] void unknown(const char* what, std::string_view name) {
+  throw std::invalid_argument(std::string{"no "} + what + " \"" + std::string{name} + '"');
+}
+
+models::duration_distribution::shape shape_named(std::string_view name) {
   using shape = models::duration_distribution::shape;
+  if (name == "fixed") return shape::fixed;
+  if (name == "uniform") return shape::uniform;
+  if (name == "exponential") return shape::exponential;
+  unknown("distribution", name);
+}
+
+models::ipi_send send_named(std::string_view name) {
+  if (name == "interrupt") return models::ipi_send::interrupt;
+  if (name == "shorthand") return models::ipi_send::shorthand;
+  if (name == "call") return models::ipi_send::call;
+  unknown("way to send an IPI", name);
+}
+
+models::lock_kind lock_named(std::string_view name) {
+  if (const std::optional<models::lock_kind> kind = models::lock_kind_named(name)) return *kind;
+  unknown("lock", name);
+}
+
+models::cfs_version version_named(std::string_view name) {
+  if (const std::optional<models::cfs_version> version = models::cfs_version_named(name)) return *version;
+  unknown("scheduler profile", name);
+}
+
+apic::apic_mode apic_mode_of(std::string_view driver) {
+  if (const models::apic_driver_entry* found = models::find_apic_driver(driver)) return found->mode;
+  unknown("APIC driver", driver);
+}
+
+models::duration_distribution to_model(const distribution& d, std::uint64_t tsc_khz) {
   models::duration_distribution out;
-  out.kind = d.kind == "exponential" ? shape::exponential : d.kind == "uniform" ? shape::uniform : shape::fixed;
+  out.kind = shape_named(d.kind);
   if (d.mean) out.mean = d.mean->to_cycles(tsc_khz);
   if (d.min) out.min = d.min->to_cycles(tsc_khz);
   if (d.max) out.max = d.max->to_cycles(tsc_khz);
@@ -36,7 +71,13 @@ models::timer_advance_rules to_model(const timer_advance_config& a, std::uint64_
   using kind = models::timer_advance_rules::kind;
   if (a.name == "off") return {};
   if (a.name == "adaptive") return {kind::adaptive, models::timer_advance::initial_ns};
+  if (a.name != "fixed") unknown("timer advance", a.name);
   return {kind::fixed, static_cast<std::uint32_t>(nanoseconds_of(a.lead, tsc_khz))};
+}
+
+std::unique_ptr<vmx::spin_detector> detector_named(std::string_view name) {
+  if (std::unique_ptr<vmx::spin_detector> made = vmx::make_spin_detector(name)) return made;
+  unknown("spin detector", name);
 }
 
 std::string detector_name(const detector_config& d) {
@@ -48,9 +89,10 @@ std::string detector_name(const detector_config& d) {
 
 std::vector<unsigned> placement_of(std::string_view placement, unsigned cpus, unsigned first_vcpu_of_vm,
                                    unsigned index) {
-  if (placement == "spread") return {index % cpus};
+  if (placement == "spread") return {(first_vcpu_of_vm + index) % cpus};
   if (placement == "stacked") return {(first_vcpu_of_vm + index) / 2 % cpus};
-  return {};
+  if (placement == "free") return {};
+  unknown("placement", placement);
 }
 
 models::kernel_config simulation::kernel_settings(const scheduler_config& s, unsigned cpus, unsigned hz) const {
@@ -66,7 +108,8 @@ models::kernel_config simulation::kernel_settings(const scheduler_config& s, uns
       t.quantum = nanoseconds_of(s.quantum, khz);
       return std::make_unique<models::round_robin_scheduler>(n, t);
     }
-    models::cfs_tunables t = models::cfs_tunables::of(*models::cfs_version_named(s.profile), n);
+    if (s.name != "cfs") unknown("scheduler", s.name);
+    models::cfs_tunables t = models::cfs_tunables::of(version_named(s.profile), n);
     if (s.latency) t.latency = nanoseconds_of(*s.latency, khz);
     if (s.min_granularity) t.min_granularity = nanoseconds_of(*s.min_granularity, khz);
     if (s.wakeup_granularity) t.wakeup_granularity = nanoseconds_of(*s.wakeup_granularity, khz);
@@ -81,11 +124,11 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   hw.shape = {config.machine.sockets, config.machine.cores, config.machine.threads};
   hw.costs = preset_.costs;
   hw.capabilities = vmx::find_capability_row(preset_.capabilities)->values;
-  hw.make_detector = [name = detector_name(config.machine.detector)] { return vmx::make_spin_detector(name); };
+  hw.make_detector = [name = detector_name(config.machine.detector)] { return detector_named(name); };
   for (const observer_config& o : config.machine.observers)
-    hw.observers.push_back({[name = o.name] { return vmx::make_spin_detector(name); }, o.gap, o.window});
+    hw.observers.push_back({[name = o.name] { return detector_named(name); }, o.gap, o.window});
   hw.overcommitted = [this](unsigned cpu) { return host_ && host_->nr_running(cpu) > 1; };
-  hw.boot_apic = models::find_apic_driver(config.bare_metal ? config.vms[0].guest.apic : config.host.apic)->mode;
+  hw.boot_apic = apic_mode_of(config.bare_metal ? config.vms[0].guest.apic : config.host.apic);
   hw.stepped = config.machine.stepped;
   hardware_ = std::make_unique<cpu::machine>(std::move(hw));
 
@@ -117,7 +160,7 @@ simulation::simulation(const run_config& config, models::spin_policy_maker make_
   for (const vm_config& vm : config.vms) {
     models::kernel_config g = kernel_settings(vm.guest.scheduler, vm.vcpus, vm.guest.hz);
     g.name = vm.name;
-    g.locks = *models::lock_kind_named(vm.guest.lock);
+    g.locks = lock_named(vm.guest.lock);
     g.apic = vm.guest.apic;
     g.ipi_shorthands = vm.guest.ipi_shorthands;
     if (models::find_interrupt_path(config.host.interrupt_path)->pinned) g.ipi_vector_shift = guest_vector_shift;
@@ -161,26 +204,20 @@ std::unique_ptr<models::workload> simulation::make_workload(models::kernel& gues
   if (w.name == "user_spin")
     return models::add_user_spin(guest,
                                  {.threads = w.threads,
-                                  .lock = *models::lock_kind_named(w.lock),
+                                  .lock = lock_named(w.lock),
                                   .locks = w.locks,
                                   .work = length(w.work),
                                   .hold = length(w.hold)},
                                  config_.seed);
-  if (w.name == "ipi") {
-    using how = models::ipi_send;
-    return models::add_ipi(guest,
-                           {.send = w.send == "shorthand" ? how::shorthand
-                                    : w.send == "call"    ? how::call
-                                                          : how::interrupt,
-                            .targets = w.targets,
-                            .work = length(w.work),
-                            .halted_targets = w.halted},
-                           config_.seed);
-  }
+  if (w.name == "ipi")
+    return models::add_ipi(
+        guest, {.send = send_named(w.send), .targets = w.targets, .work = length(w.work), .halted_targets = w.halted},
+        config_.seed);
   if (w.name == "timer")
     return models::add_timer(guest, {.ahead = to_cycles(w.ahead), .work = length(w.work), .halted = w.halted},
                              config_.seed);
-  return models::add_cpu_bound(guest, {.threads = w.threads, .chunk = to_cycles(w.chunk)});
+  if (w.name == "cpu_bound") return models::add_cpu_bound(guest, {.threads = w.threads, .chunk = to_cycles(w.chunk)});
+  unknown("workload", w.name);
 }
 
 // Programs name the locks of workloads and the queues of kernels, so they go first.

@@ -49,7 +49,8 @@ class simulation {
 };
 
 /// The CPUs on which vCPU `index` of VM `vm` may run under a placement; empty: all.
-///   spread    vCPU i on CPU i mod CPUs: siblings share no run queue while there are CPUs for them
+///   spread    vCPU k of the whole machine on CPU k mod CPUs: each VM goes on where the one before it ended, and
+///             siblings share no run queue while there are CPUs for them
 ///   stacked   vCPUs 2k and 2k+1 on one CPU, the VMs one after the other
 ///   free      no restriction: wake-ups and the balancer decide
 std::vector<unsigned> placement_of(std::string_view placement, unsigned cpus, unsigned first_vcpu_of_vm,
