@@ -333,7 +333,10 @@ run_result run_statistics::finish() {
   r.policy = of_.hypervisor().policy().name();
   r.placement = of_.config().host.placement;
   r.ple_window_grow = of_.config().host.ple_window_grow;
+  r.partial = now < of_.end();
+  r.until_ns = ns(of_.end().count());
   r.simulated_ns = ns(now.count());
+  r.reached_cycle = now.count();
   r.measured_ns = ns((now - from_).count());
   r.cpus = of_.hardware().cpus();
   r.events = of_.hardware().time().events();

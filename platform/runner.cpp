@@ -46,35 +46,33 @@ class progress_line {
 
 int run_command(const options& what, const run_config& config, const output_directory* directory, std::ostream& out,
                 std::ostream& err) {
-  std::optional<output_file> trace;
+  output_files files;
   execution_options how;
   how.stop = interrupted;
-  if (what.kvm_trace) how.kvm_trace = &trace.emplace(*what.kvm_trace).stream();
+  if (what.kvm_trace) how.kvm_trace = &files.add(*what.kvm_trace);
 
   const clock::time_point start = clock::now();
   run_result result;
-  try {
+  {
     progress_line line{err};
     const double ns_per_cycle = 1e6 / static_cast<double>(find_preset(config.machine.preset)->tsc_khz);
     if (!what.quiet && isatty(STDERR_FILENO) != 0)
       how.progress = [&](double done, cycles now) { line.show(done, static_cast<double>(now.count()) * ns_per_cycle); };
     result = execute(config, how);
-  } catch (const execution_interrupted&) {
-    err << "vmxsys: interrupted; nothing was written\n";
-    return exit_interrupted;
   }
   const double wall = seconds_since(start);
 
   if (directory != nullptr) {
-    directory->write("effective.json", to_json_text(config));
-    directory->write("stats.json", to_json(result));
+    files.add(directory->path() / "effective.json", to_json_text(config));
+    files.add(directory->path() / "stats.json", to_json(result));
   }
-  if (trace) trace->commit();
+  files.commit();
   if (what.json) {
     out << to_json(result);
   } else {
     print_report(out, result);
   }
+  out.flush();  // what is said about it comes after it
   if (!what.quiet) {
     char text[160];
     std::snprintf(text, sizeof text, "%.2f s of wall time: %.1f M events/s, %.2f simulated seconds a second\n", wall,
@@ -82,7 +80,9 @@ int run_command(const options& what, const run_config& config, const output_dire
                   static_cast<double>(result.simulated_ns) / 1e9 / wall);
     err << text;
   }
-  return exit_ok;
+  if (!result.partial) return exit_ok;
+  err << "vmxsys: " << interruption(result) << '\n';
+  return exit_interrupted;
 }
 
 }  // namespace vmxsys::platform
