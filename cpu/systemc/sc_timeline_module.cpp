@@ -83,31 +83,38 @@ void timeline_module::advance() {
 
 void timeline_module::run(cycles end) {
   if (running_) SC_REPORT_ERROR(message::misuse, text("called out of one of the machine's own events").c_str());
-  if (failed_ || end <= machine_.time().now()) return;
+  if (failure_ || end <= machine_.time().now()) return;
   running_ = true;
   try {
     machine_.run_until(end);
-    running_ = false;
+  } catch (...) {
+    failure_ = std::current_exception();
+  }
+  running_ = false;
+  if (failure_) report_failure();
+}
+
+void timeline_module::report_failure() {
+  const auto software = [this](const std::string& what) {
+    SC_REPORT_ERROR(message::software,
+                    text(what + " (cycle " + std::to_string(machine_.time().now().count()) + ")").c_str());
+  };
+  try {
+    std::rethrow_exception(failure_);
   } catch (const sc_core::sc_report&) {
-    running_ = false;
-    failed_ = true;
     throw;
   } catch (const invariant_error& error) {
-    running_ = false;
-    failed_ = true;
     SC_REPORT_FATAL(message::invariant, text(error.what()).c_str());
   } catch (const std::exception& error) {
-    running_ = false;
-    failed_ = true;
-    SC_REPORT_ERROR(
-        message::software,
-        text(std::string{error.what()} + " (cycle " + std::to_string(machine_.time().now().count()) + ")").c_str());
+    software(error.what());
+  } catch (...) {
+    software("an exception that is no std::exception");
   }
 }
 
 // One pending notification, for the machine's next event; the kernel keeps the earlier one by itself.
 void timeline_module::schedule() {
-  if (failed_ || !clock_) return;
+  if (failure_ || !clock_) return;
   const cycles next = machine_.time().next();
   if (next == cycles::never()) return;
   const std::uint64_t at = clock_->ticks_of(next);

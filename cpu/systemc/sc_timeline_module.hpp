@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -74,6 +75,10 @@ class timeline_module : public sc_core::sc_module, private bus_if {
   /// books and counters can be looked at. Changes no result.
   void synchronise();
 
+  /// What the machine threw before it stood still; null while nothing has gone wrong. An SC_FATAL aborts the process
+  /// unless `message::invariant` is given other actions; with SC_THROW the cause can be told from here.
+  std::exception_ptr failure() const { return failure_; }
+
   // -- what the other shells, and an embedder's own, build on -------------------------------------------------------
   /// A number that orders this sender's messages among those of one cycle; by order of construction. Call while modules
   /// are constructed.
@@ -117,6 +122,7 @@ class timeline_module : public sc_core::sc_module, private bus_if {
   void advance();
   void carry();
   void run(cycles end);
+  void report_failure();
   void schedule();
   cycles limit() const;
   bool issue(const bus_request& request, cycles now) override;
@@ -134,7 +140,7 @@ class timeline_module : public sc_core::sc_module, private bus_if {
   sc_core::sc_time horizon_;
   bool horizon_declared() const { return horizon_.value() != 0; }
   bool running_ = false;
-  bool failed_ = false;
+  std::exception_ptr failure_;
   unsigned senders_ = 0;
 
   slot write_slot_;

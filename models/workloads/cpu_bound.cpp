@@ -1,5 +1,6 @@
 #include <array>
 #include <memory>
+#include <stdexcept>
 
 #include "catalogue.hpp"
 #include "detail/process.hpp"
@@ -23,7 +24,9 @@ constexpr std::array rows{
 class cpu_bound final : public process {
  public:
   cpu_bound(kernel& on, const cpu_bound_options& o, const workload_environment& e)
-      : process{on, o.threads, 0}, chunk_{o.chunk.to_cycles(e.tsc_khz)} {}
+      : process{on, o.threads, 0}, chunk_{o.chunk.to_cycles(e.tsc_khz)} {
+    if (chunk_ == cycles{0}) throw std::invalid_argument("the workload cpu_bound needs a chunk that takes time");
+  }
 
  private:
   cpu::program run(thread& self, random_stream&) override {

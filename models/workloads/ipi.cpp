@@ -51,6 +51,7 @@ class ipi_bench final : public workload {
         random_{e.seed, on.config().name + "/ipi"} {
     const unsigned others = on.config().cpus - 1;
     if (others == 0) throw std::invalid_argument("the workload ipi needs a CPU to send to");
+    if (work_.always_zero()) throw std::invalid_argument("the workload ipi needs work between two rounds");
     if (send_ == ipi_send::shorthand || targets_ == 0 || targets_ > others) targets_ = others;
     for (unsigned t = 1; t <= targets_; ++t) {
       target_set_.set(t);

@@ -56,6 +56,19 @@ struct duration_distribution {
     return out;
   }
 
+  /// Is every length drawn from it 0?
+  bool always_zero() const {
+    switch (kind) {
+      case shape::fixed:
+        return mean == cycles{0};
+      case shape::uniform:
+        return max == cycles{0};
+      case shape::exponential:
+        break;
+    }
+    return max == cycles{0} || (mean == cycles{0} && min == cycles{0});
+  }
+
   cycles draw(random_stream& random) const {
     switch (kind) {
       case shape::fixed:

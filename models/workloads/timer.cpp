@@ -1,5 +1,6 @@
 #include <array>
 #include <memory>
+#include <stdexcept>
 
 #include <vmxsys/models/kernel/code.hpp>
 #include <vmxsys/models/kernel/kernel_facts.hpp>
@@ -37,6 +38,7 @@ class timer_bench final : public workload {
         work_{duration_distribution::of(o.work, e.tsc_khz)},
         halted_{o.halted},
         random_{e.seed, on.config().name + "/timer"} {
+    if (ahead_ == cycles{0}) throw std::invalid_argument("the workload timer needs a deadline ahead");
     on.on_interrupt = [this](const cpu::logical_cpu& c, unsigned cpu, std::uint8_t vec) { entered(c, cpu, vec); };
     self_ = &on.add_thread("timer/0", [this](thread& self) { return run(self); }, bench_text, {0});
   }

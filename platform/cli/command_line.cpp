@@ -178,6 +178,11 @@ int act(const options& what, std::ostream& out, std::ostream& err) {
   return study_command(what, directory ? &*directory : nullptr, out, err);
 }
 
+int broken_invariant(const std::string& what, std::ostream& err) {
+  err << "vmxsys: broken invariant: " << what << "\nThis is a defect of vmxsys; please report it.\n";
+  return exit_invariant;
+}
+
 }  // namespace
 
 command_line parse_command_line(const std::vector<std::string>& arguments) {
@@ -273,9 +278,10 @@ int command_line_main(const std::vector<std::string>& arguments, std::ostream& o
       return line.status;
     }
     catch_interrupts();
+    std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is a write that fails
     const int status = act(*line.to_do, out, err);
     out.flush();
-    if (!out && status == exit_ok) {
+    if (!out && (status == exit_ok || status == exit_interrupted)) {
       err << "vmxsys: cannot write to standard output\n";
       return exit_files;
     }
@@ -287,8 +293,9 @@ int command_line_main(const std::vector<std::string>& arguments, std::ostream& o
     err << "vmxsys: " << e.what() << '\n';
     return exit_files;
   } catch (const std::exception& e) {
-    err << "vmxsys: broken invariant: " << e.what() << "\nThis is a defect of vmxsys; please report it.\n";
-    return exit_invariant;
+    return broken_invariant(e.what(), err);
+  } catch (...) {
+    return broken_invariant("an exception that is no std::exception", err);
   }
 }
 

@@ -42,7 +42,7 @@ int study_command(const options& what, const output_directory* directory, std::o
     for (const study& s : studies)
       if (what.argument == s.name) return s.run(what, directory, out, err);
   } catch (const worker_error& e) {
-    err << "vmxsys: " << e.what() << (e.status() == exit_interrupted ? "; nothing was written\n" : "\n");
+    err << "vmxsys: " << e.what() << '\n';
     return e.status();
   }
   return exit_usage;

@@ -197,6 +197,7 @@ void print_legend(std::ostream& out, const detectors_output& s) {
 
 void print_sweep(std::ostream& out, const std::vector<sweep_point>& points, const char* what, const char* unit) {
   constexpr int width = 50;
+  if (points.empty()) return;
   out << '\n' << what << '\n';
   for (const sweep_point& p : points) {
     out << "  " << std::setw(6) << p.x << ' ' << std::left << std::setw(8) << unit << std::right << " PAUSE "
@@ -208,37 +209,55 @@ void print_sweep(std::ostream& out, const std::vector<sweep_point>& points, cons
 
 detectors_output run(const run_config& base, const options& what, std::ostream& err) {
   detectors_output s;
-  s.cases = detector_cases(base);
+  std::vector<std::string> names;
   std::vector<run_config> configs;
-  for (const detector_case& c : s.cases) configs.push_back(c.config);
+  const auto add = [&](std::string name, const detector_case& c) {
+    names.push_back(std::move(name));
+    configs.push_back(c.config);
+  };
+  const std::vector<detector_case> cases = detector_cases(base);
+  for (const detector_case& c : cases) add(c.name, c);
   const detector_case gaps = gap_sweep(base);
-  configs.push_back(gaps.config);
-  for (const detector_case& c : clock_sweep(base)) configs.push_back(c.config);
-  std::vector<run_result> all = run_study_cases(configs, what, err);
+  add("the sweep of PLE_Gap", gaps);
+  for (const detector_case& c : clock_sweep(base))
+    add("a core clock of " + std::to_string(c.config.machine.core_clock_percent) + " %", c);
+  study_runs runs = run_study_cases(names, configs, what, err);
+  std::vector<std::optional<run_result>>& all = runs.results;
+  s.missing = std::move(runs.missing);
+  s.runs = names.size();
 
   const auto pause_of = [](const run_config& c) { return preset_of(c).costs.instruction.pause.count(); };
-  const std::size_t sweep = s.cases.size();
-  for (const detector_row& d : all[sweep].detection.detectors)
-    s.gaps.push_back({static_cast<double>(d.gap), pause_of(gaps.config), d.recall});
-  for (std::size_t i = sweep + 1; i < all.size(); ++i)
-    s.clocks.push_back({static_cast<double>(configs[i].machine.core_clock_percent), pause_of(configs[i]),
-                        all[i].detection.detectors.front().recall});
-  all.resize(sweep);
-  s.results = std::move(all);
+  const std::size_t sweep = cases.size();
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (!all[i]) continue;
+    const std::vector<detector_row>& detectors = all[i]->detection.detectors;
+    if (i < sweep) {
+      s.cases.push_back(cases[i]);
+      s.results.push_back(*all[i]);
+    } else if (i == sweep) {
+      for (const detector_row& d : detectors)
+        s.gaps.push_back({static_cast<double>(d.gap), pause_of(configs[i]), d.recall});
+    } else {
+      s.clocks.push_back(
+          {static_cast<double>(configs[i].machine.core_clock_percent), pause_of(configs[i]), detectors.front().recall});
+    }
+  }
   return s;
 }
 
-void print_study(std::ostream& out, const detectors_output& s) {
-  const run_config& c = s.cases.front().config;
-  out << "Study detectors: the catalogue of spin detectors, watching the same runs\n"
-      << logical_cpus(c.machine) << " CPUs (" << c.machine.preset << "), "
-      << readable_ns(static_cast<double>(s.results.front().measured_ns)) << " measured of each workload, seed "
-      << c.seed << "\n\n";
-  print_matrix(out, s);
-  print_legend(out, s);
+void print_study(std::ostream& out, const run_config& c, const detectors_output& s) {
+  out << "Study detectors: the catalogue of spin detectors, watching the same runs\n";
+  if (!s.results.empty()) {
+    out << logical_cpus(c.machine) << " CPUs (" << c.machine.preset << "), "
+        << readable_ns(static_cast<double>(s.results.front().measured_ns)) << " measured of each workload, seed "
+        << c.seed << "\n\n";
+    print_matrix(out, s);
+    print_legend(out, s);
+  }
   print_sweep(out, s.gaps, "Recall of pause_loop_exiting by PLE_Gap, with a PAUSE of 140 cycles (Skylake-SP)", "gap");
   print_sweep(out, s.clocks, "and by core clock at PLE_Gap 128: a faster core makes the same PAUSE fewer TSC cycles",
               "% clock");
+  if (!s.missing.empty()) return;
   out << "\nWhat came out\n";
   for (const std::string& sentence : detector_findings(s)) print_wrapped(out, sentence);
 }
@@ -247,11 +266,13 @@ std::string study_json(const detectors_output& s) {
   json::object document;
   document["schema"] = 1;
   document["study"] = "detectors";
+  tell_missing(s.missing, document);
   json::array cases, sentences;
   for (std::size_t i = 0; i < s.cases.size(); ++i)
     cases.push_back(json::object{
         {"name", s.cases[i].name}, {"description", s.cases[i].description}, {"run", json::value_from(s.results[i])}});
-  for (const std::string& line : detector_findings(s)) sentences.emplace_back(line);
+  if (s.missing.empty())
+    for (const std::string& line : detector_findings(s)) sentences.emplace_back(line);
   document["cases"] = std::move(cases);
   document["gap_sweep"] = json::value_from(s.gaps);
   document["clock_sweep"] = json::value_from(s.clocks);
@@ -317,8 +338,8 @@ int study_detectors(const options& what, const output_directory* directory, std:
     refuse_override(what.overrides, path, false, "machine", errors);
   if (!errors.empty()) return refuse_study(errors, err);
   const detectors_output s = run(base.config, what, err);
-  return show_study({"detectors", base.config, study_json(s), [&] { return detectors_picture(s); },
-                     [&](std::ostream& to) { print_study(to, s); }},
+  return show_study({"detectors", base.config, study_json(s), s.missing, s.runs, [&] { return detectors_picture(s); },
+                     [&](std::ostream& to) { print_study(to, base.config, s); }},
                     what, directory, out);
 }
 

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <iomanip>
 #include <ostream>
+#include <utility>
 
 #include <vmxsys/platform/config/json_text.hpp>
 #include <vmxsys/platform/machine/config_loader.hpp>
@@ -151,7 +152,7 @@ ipi_timing_result run_ipi(const run_config& config, bool bare) {
   how.stop = interrupted;
   how.observer = &timing;
   how.bare = bare;
-  const run_result run = execute(config, how);
+  const run_result run = execute_whole(config, how);
   ipi_timing_result r = timing.result();
   r.tsc_khz = run.tsc_khz;
   r.fact_hash = run.fact_hash;
@@ -183,15 +184,38 @@ std::vector<run_config> configurations(const ipi_ladder_output& s) {
   return configs;
 }
 
+std::vector<std::string> names(const ipi_ladder_output& s) {
+  std::vector<std::string> all;
+  for (const ipi_rung& r : s.rungs)
+    for (const char* fan : {" (to one)", " (to many)", " (to all)"}) all.push_back(r.name + fan);
+  for (const ipi_call_case& c : s.calls) all.push_back("call, " + c.name + (c.all ? " (to all)" : " (to one)"));
+  return all;
+}
+
+/// Runs all of it. Of an interrupted study the rungs stay that have run to their end with every fan.
 void run(ipi_ladder_output& s, const options& what, std::ostream& err) {
   const std::vector<run_config> configs = configurations(s);
-  std::vector<ipi_timing_result> all;
-  for (const std::string& text : run_study_jobs(configs.size(), what, err, [&](std::size_t i) {
-         return json::serialize(json::value_from(run_ipi(configs[i])));
-       }))
-    all.push_back(json::value_to<ipi_timing_result>(json::parse(text)));
-  for (std::size_t i = 0; i < s.rungs.size(); ++i) s.results.push_back({all[3 * i], all[3 * i + 1], all[3 * i + 2]});
-  s.call_results.assign(all.begin() + static_cast<std::ptrdiff_t>(3 * s.rungs.size()), all.end());
+  study_jobs jobs = run_study_jobs(
+      names(s), what, err, [&](std::size_t i) { return json::serialize(json::value_from(run_ipi(configs[i]))); });
+  s.missing = std::move(jobs.missing);
+  const auto result = [&](std::size_t i) { return json::value_to<ipi_timing_result>(json::parse(*jobs.texts[i])); };
+  const std::vector<ipi_rung> rungs = std::exchange(s.rungs, {});
+  const std::vector<ipi_call_case> calls = std::exchange(s.calls, {});
+  std::size_t at = 0;
+  for (const ipi_rung& r : rungs) {
+    if (jobs.texts[at] && jobs.texts[at + 1] && jobs.texts[at + 2]) {
+      s.rungs.push_back(r);
+      s.results.push_back({result(at), result(at + 1), result(at + 2)});
+    }
+    at += 3;
+  }
+  for (const ipi_call_case& c : calls) {
+    if (jobs.texts[at]) {
+      s.calls.push_back(c);
+      s.call_results.push_back(result(at));
+    }
+    ++at;
+  }
 }
 
 constexpr int name_width = 30;
@@ -238,7 +262,7 @@ void print_fans(std::ostream& out, const ipi_ladder_output& s) {
   }
 }
 
-void print_published(std::ostream& out, const ipi_ladder_output& s) {
+void print_shinjuku(std::ostream& out, const ipi_ladder_output& s) {
   out << "\nAgainst Kaffes et al., Shinjuku, NSDI '19 (cycles; published | here)\n"
       << std::left << std::setw(name_width) << "" << std::right << std::setw(16) << "sender" << std::setw(18)
       << "receiver" << std::setw(18) << "latency" << '\n';
@@ -255,6 +279,10 @@ void print_published(std::ostream& out, const ipi_ladder_output& s) {
           << "  " << p.how << '\n';
     }
   }
+}
+
+void print_calls(std::ostream& out, const ipi_ladder_output& s) {
+  if (s.calls.empty()) return;
   out << "\nSynchronous calls in a VM of 80 vCPUs, 2 x 20 cores x 2 threads of Skylake-SP (published | here)\n";
   for (std::size_t i = 0; i < s.calls.size(); ++i) {
     const ipi_call_case& c = s.calls[i];
@@ -269,12 +297,8 @@ void print_published(std::ostream& out, const ipi_ladder_output& s) {
   }
 }
 
-void print_study(std::ostream& out, const ipi_ladder_output& s) {
-  const run_config& c = s.rungs.front().config;
-  out << "Study ipi_ladder: one kernel's interprocessor interrupts on bare metal and through each kind of "
-         "virtualization\n"
-      << logical_cpus(c.machine) << " CPUs (" << c.machine.preset << "), a vCPU bound to each, seed " << c.seed
-      << "\n\n";
+void print_ladder(std::ostream& out, const ipi_ladder_output& s) {
+  if (s.rungs.empty()) return;
   print_rungs(out, s);
   out << "\n  send: first instruction of the sender to the message that leaves a local APIC, whoever wrote that ICR. "
          "flight: to the\n  target's local APIC. receive: to the first instruction of the handler. sender: until it "
@@ -283,7 +307,17 @@ void print_study(std::ostream& out, const ipi_ladder_output& s) {
   for (const ipi_rung& r : s.rungs)
     out << "  " << std::left << std::setw(name_width) << r.name << std::right << r.description << '\n';
   print_fans(out, s);
-  print_published(out, s);
+  print_shinjuku(out, s);
+}
+
+void print_study(std::ostream& out, const run_config& c, const ipi_ladder_output& s) {
+  out << "Study ipi_ladder: one kernel's interprocessor interrupts on bare metal and through each kind of "
+         "virtualization\n"
+      << logical_cpus(c.machine) << " CPUs (" << c.machine.preset << "), a vCPU bound to each, seed " << c.seed
+      << "\n\n";
+  print_ladder(out, s);
+  print_calls(out, s);
+  if (!s.missing.empty()) return;
   out << "\nWhat came out\n";
   for (const std::string& sentence : ipi_ladder_findings(s)) print_wrapped(out, sentence);
 }
@@ -292,6 +326,7 @@ std::string study_json(const ipi_ladder_output& s) {
   json::object document;
   document["schema"] = 1;
   document["study"] = "ipi_ladder";
+  tell_missing(s.missing, document);
   json::array rungs, calls, sentences;
   for (std::size_t i = 0; i < s.rungs.size(); ++i)
     rungs.push_back(json::object{{"name", s.rungs[i].name},
@@ -305,7 +340,8 @@ std::string study_json(const ipi_ladder_output& s) {
                                  {"published_latency_ns", s.calls[i].published_latency_ns},
                                  {"published_total_ns", s.calls[i].published_total_ns},
                                  {"call", json::value_from(s.call_results[i])}});
-  for (const std::string& line : ipi_ladder_findings(s)) sentences.emplace_back(line);
+  if (s.missing.empty())
+    for (const std::string& line : ipi_ladder_findings(s)) sentences.emplace_back(line);
   document["rungs"] = std::move(rungs);
   document["calls"] = std::move(calls);
   if (const auto a = s.additivity()) document["additivity"] = json::value_from(*a);
@@ -383,9 +419,10 @@ int study_ipi_ladder(const options& what, const output_directory* directory, std
     check_study_cases(configurations(s), errors);
   }
   if (!errors.empty()) return refuse_study(errors, err);
+  const std::size_t runs = configurations(s).size();
   run(s, what, err);
-  return show_study({"ipi_ladder", base.config, study_json(s), [&] { return ipi_ladder_picture(s); },
-                     [&](std::ostream& to) { print_study(to, s); }},
+  return show_study({"ipi_ladder", base.config, study_json(s), s.missing, runs, [&] { return ipi_ladder_picture(s); },
+                     [&](std::ostream& to) { print_study(to, base.config, s); }},
                     what, directory, out);
 }
 

@@ -1,6 +1,7 @@
 #include "detail/study_kit.hpp"
 
 #include <algorithm>
+#include <boost/json.hpp>
 #include <ostream>
 #include <stdexcept>
 #include <unistd.h>
@@ -47,39 +48,68 @@ int refuse_study(const std::vector<config_error>& errors, std::ostream& err) {
 
 int show_study(const study_results& results, const options& what, const output_directory* directory,
                std::ostream& out) {
+  const bool partial = !results.missing.empty();
   if (directory != nullptr) {
-    directory->write("effective.json", to_json_text(results.base));
-    directory->write("stats.json", results.json);
-    directory->write(std::string{results.key} + ".svg", results.picture());
+    output_files files;
+    files.add(directory->path() / "effective.json", to_json_text(results.base));
+    files.add(directory->path() / "stats.json", results.json);
+    if (!partial) files.add(directory->path() / (std::string{results.key} + ".svg"), results.picture());
+    files.commit();
   }
-  if (what.json)
+  if (what.json) {
     out << results.json;
-  else
+  } else if (!partial) {
     results.print(out);
-  return exit_ok;
+  } else {
+    const std::size_t finished = results.runs - results.missing.size();
+    if (finished != 0) {
+      out << "interrupted after " << finished << " of " << results.runs << " runs: figures are of these alone\n\n";
+      results.print(out);
+    } else {
+      out << "interrupted before the first of " << results.runs << " runs had ended\n";
+    }
+    out << "\nMissing\n";
+    for (const std::string& name : results.missing) out << "  " << name << '\n';
+  }
+  return partial ? exit_interrupted : exit_ok;
 }
 
-std::vector<std::string> run_study_jobs(std::size_t count, const options& what, std::ostream& err,
-                                        const std::function<std::string(std::size_t)>& job) {
+void tell_missing(const std::vector<std::string>& missing, boost::json::object& document) {
+  document["partial"] = !missing.empty();
+  if (!missing.empty()) document["missing"] = boost::json::value_from(missing);
+}
+
+study_jobs run_study_jobs(const std::vector<std::string>& names, const options& what, std::ostream& err,
+                          const std::function<std::string(std::size_t)>& job) {
   const bool show = !what.quiet && isatty(STDERR_FILENO) != 0;
-  std::vector<std::string> texts = run_in_workers(
-      count, what.jobs, job,
-      [&](std::size_t done) {
-        if (show) err << "\r\033[K" << done << " of " << count << " runs" << std::flush;
-      },
-      interrupted);
+  study_jobs all;
+  try {
+    for (std::string& text : run_in_workers(
+             names.size(), what.jobs, job,
+             [&](std::size_t done) {
+               if (show) err << "\r\033[K" << done << " of " << names.size() << " runs" << std::flush;
+             },
+             interrupted))
+      all.texts.push_back(std::move(text));
+  } catch (const workers_interrupted& e) {
+    all.texts = e.finished();
+    for (std::size_t i = 0; i < names.size(); ++i)
+      if (!all.texts[i]) all.missing.push_back(names[i]);
+  }
   if (show) err << "\r\033[K" << std::flush;
-  return texts;
+  return all;
 }
 
-std::vector<run_result> run_study_cases(const std::vector<run_config>& cases, const options& what, std::ostream& err) {
+study_runs run_study_cases(const std::vector<std::string>& names, const std::vector<run_config>& cases,
+                           const options& what, std::ostream& err) {
   execution_options how;
   how.stop = interrupted;
-  std::vector<run_result> results;
-  for (const std::string& text :
-       run_study_jobs(cases.size(), what, err, [&](std::size_t i) { return to_json(execute(cases[i], how)); }))
-    results.push_back(run_result_from_json(text));
-  return results;
+  study_jobs jobs =
+      run_study_jobs(names, what, err, [&](std::size_t i) { return to_json(execute_whole(cases[i], how)); });
+  study_runs all{{}, std::move(jobs.missing)};
+  for (const std::optional<std::string>& text : jobs.texts)
+    all.results.push_back(text ? std::optional{run_result_from_json(*text)} : std::nullopt);
+  return all;
 }
 
 void print_wrapped(std::ostream& out, const std::string& text) {

@@ -7,8 +7,6 @@
 #include <vmxsys/platform/config/json_text.hpp>
 #include <vmxsys/platform/machine/config_loader.hpp>
 #include <vmxsys/platform/observe/report/report.hpp>
-#include <vmxsys/platform/run/interruption.hpp>
-#include <vmxsys/platform/run/workers.hpp>
 
 #include "detail/study_kit.hpp"
 #include "detail/study_ple_storm.hpp"
@@ -28,6 +26,8 @@ struct study_output {
   run_config base;
   ple_storm_excerpt excerpt;
   std::vector<std::string> findings;
+  std::vector<std::string> missing;  ///< of an interrupted study: no excerpt and no findings then
+  std::size_t runs = 0;
 };
 
 /// What the study sets itself may not be set from outside. Faults of the document come first.
@@ -41,6 +41,21 @@ void refuse_swept(const std::vector<std::string>& overrides, const run_config& b
                   errors);
 }
 
+void take_excerpt(study_output& s, const options& what, std::ostream& err) {
+  s.excerpt_of = ple_storm_excerpt_of(s.cases, s.results);
+  if (!s.excerpt_of) return;
+  ++s.runs;
+  study_jobs excerpt = run_study_jobs({"the excerpt of the trace"}, what, err, [&](std::size_t) {
+    return json::serialize(json::value_from(
+        take_ple_storm_excerpt(s.cases[*s.excerpt_of].config, s.results[*s.excerpt_of], excerpt_rounds)));
+  });
+  s.missing = std::move(excerpt.missing);
+  if (s.missing.empty())
+    s.excerpt = json::value_to<ple_storm_excerpt>(json::parse(*excerpt.texts[0]));
+  else
+    s.excerpt_of.reset();
+}
+
 study_output run(const options& what, std::ostream& err, std::vector<config_error>& errors) {
   study_output s;
   const loaded_config base = load_config_text(ple_storm_configuration(), what.overrides, "ple_storm.json");
@@ -48,22 +63,23 @@ study_output run(const options& what, std::ostream& err, std::vector<config_erro
   refuse_swept(what.overrides, base.config, errors);
   if (!errors.empty()) return s;
   s.base = base.config;
-  s.cases = ple_storm_cases(base.config);
+  std::vector<std::string> names;
   std::vector<run_config> configs;
-  for (const ple_storm_case& c : s.cases) configs.push_back(c.config);
-  s.results = run_study_cases(configs, what, err);
-  s.excerpt_of = ple_storm_excerpt_of(s.cases, s.results);
-  if (s.excerpt_of) {
-    const auto excerpt = run_in_workers(
-        1, 1,
-        [&](std::size_t) {
-          return std::string{json::serialize(json::value_from(
-              take_ple_storm_excerpt(s.cases[*s.excerpt_of].config, s.results[*s.excerpt_of], excerpt_rounds)))};
-        },
-        {}, interrupted);
-    s.excerpt = json::value_to<ple_storm_excerpt>(json::parse(excerpt[0]));
+  const std::vector<ple_storm_case> cases = ple_storm_cases(base.config);
+  for (const ple_storm_case& c : cases) {
+    names.push_back(c.placement + (c.policy == "none" ? "" : ", grow " + std::to_string(c.grow)) + ", " + c.policy);
+    configs.push_back(c.config);
   }
-  s.findings = ple_storm_findings(s.cases, s.results);
+  study_runs runs = run_study_cases(names, configs, what, err);
+  s.runs = cases.size();
+  s.missing = std::move(runs.missing);
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    if (!runs.results[i]) continue;
+    s.cases.push_back(cases[i]);
+    s.results.push_back(std::move(*runs.results[i]));
+  }
+  if (s.missing.empty()) take_excerpt(s, what, err);
+  if (s.missing.empty()) s.findings = ple_storm_findings(s.cases, s.results);
   return s;
 }
 
@@ -132,6 +148,7 @@ void print_study(std::ostream& out, const study_output& s) {
       << ", the same for every row\n\n";
   print_table(out, s);
   print_legend(out, c);
+  if (!s.missing.empty()) return;
   if (s.excerpt_of) {
     const ple_storm_case& longest = s.cases[*s.excerpt_of];
     const run_result& result = s.results[*s.excerpt_of];
@@ -151,6 +168,7 @@ std::string study_json(const study_output& s) {
   json::object document;
   document["schema"] = 1;
   document["study"] = "ple_storm";
+  tell_missing(s.missing, document);
   json::array runs, excerpt, sentences;
   for (const run_result& r : s.results) runs.push_back(json::value_from(r));
   for (const std::string& line : s.excerpt.lines) excerpt.emplace_back(line);
@@ -175,7 +193,7 @@ int study_ple_storm(const options& what, const output_directory* directory, std:
   std::vector<config_error> errors;
   const study_output s = run(what, err, errors);
   if (!errors.empty()) return refuse_study(errors, err);
-  return show_study({"ple_storm", s.base, study_json(s),
+  return show_study({"ple_storm", s.base, study_json(s), s.missing, s.runs,
                      [&] { return ple_storm_picture(s.cases, s.results, s.excerpt, s.excerpt_of); },
                      [&](std::ostream& to) { print_study(to, s); }},
                     what, directory, out);

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <iomanip>
 #include <ostream>
+#include <utility>
 
 #include <vmxsys/platform/config/json_text.hpp>
 #include <vmxsys/platform/machine/config_loader.hpp>
@@ -90,7 +91,7 @@ timer_timing_result run_timer(const run_config& config, bool bare) {
   how.stop = interrupted;
   how.observer = &timing;
   how.bare = bare;
-  const run_result run = execute(config, how);
+  const run_result run = execute_whole(config, how);
   timer_timing_result r = timing.result();
   r.tsc_khz = run.tsc_khz;
   r.fact_hash = run.fact_hash;
@@ -113,15 +114,35 @@ std::vector<run_config> configurations(const timer_ladder_output& s) {
   return configs;
 }
 
+std::vector<std::string> names(const timer_ladder_output& s) {
+  std::vector<std::string> all;
+  const auto both = [&](const std::string& name) {
+    for (const char* waiting : {", computing", ", halted"}) all.push_back(name + waiting);
+  };
+  for (const timer_rung& r : s.rungs) both(r.name);
+  for (const timer_publication& p : s.publications) both("as published: " + p.name);
+  return all;
+}
+
+/// Runs all of it. Of an interrupted study the rungs stay that have run to their end both ways.
 void run(timer_ladder_output& s, const options& what, std::ostream& err) {
   const std::vector<run_config> configs = configurations(s);
-  std::vector<timer_timing_result> all;
-  for (const std::string& text : run_study_jobs(configs.size(), what, err, [&](std::size_t i) {
-         return json::serialize(json::value_from(run_timer(configs[i])));
-       }))
-    all.push_back(json::value_to<timer_timing_result>(json::parse(text)));
-  for (std::size_t i = 0; i < all.size(); i += 2)
-    (i < 2 * s.rungs.size() ? s.results : s.publication_results).push_back({all[i], all[i + 1]});
+  study_jobs jobs = run_study_jobs(
+      names(s), what, err, [&](std::size_t i) { return json::serialize(json::value_from(run_timer(configs[i]))); });
+  s.missing = std::move(jobs.missing);
+  const auto result = [&](std::size_t i) { return json::value_to<timer_timing_result>(json::parse(*jobs.texts[i])); };
+  std::size_t at = 0;
+  const auto keep = [&](auto& rungs, std::vector<timer_rung_results>& results) {
+    for (const auto& r : std::exchange(rungs, {})) {
+      if (jobs.texts[at] && jobs.texts[at + 1]) {
+        rungs.push_back(r);
+        results.push_back({result(at), result(at + 1)});
+      }
+      at += 2;
+    }
+  };
+  keep(s.rungs, s.results);
+  keep(s.publications, s.publication_results);
 }
 
 constexpr int name_width = 30;
@@ -141,18 +162,18 @@ void print_rungs(std::ostream& out, const timer_ladder_output& s, const char* ti
   out << '\n';
 }
 
-void print_study(std::ostream& out, const timer_ladder_output& s) {
-  const run_config& c = s.rungs.back().config;
-  out << "Study timer_ladder: one kernel's TSC-deadline timer on bare metal and with each backend of a hypervisor\n"
-      << c.machine.preset << " at " << static_cast<double>(s.results[0].computing.tsc_khz) / 1e6 << " GHz, armed "
-      << models::workloads().value_of(c.vms[0].workload, "ahead").to_string() << " ahead, seed " << c.seed
-      << "; medians in TSC cycles\n\n";
+void print_ladder(std::ostream& out, const timer_ladder_output& s) {
+  if (s.rungs.empty()) return;
   print_rungs(out, s, "The CPU computes while it waits", &timer_rung_results::computing);
   print_rungs(out, s, "The CPU is halted while it waits", &timer_rung_results::halted);
   out << "  arm: what arming takes the kernel. late: from the deadline to the first instruction of the handler. "
          "Exits after arming\n  include an EOI that exits and, halted, the HLT.\n\n";
   for (const timer_rung& r : s.rungs)
     out << "  " << std::left << std::setw(name_width) << r.name << std::right << r.description << '\n';
+}
+
+void print_publications(std::ostream& out, const timer_ladder_output& s) {
+  if (s.publications.empty()) return;
   out << "\nMean lateness on Skylake-SP, kvm-unit-tests tscdeadline_latency: published; here computing, here halted\n";
   for (std::size_t i = 0; i < s.publications.size(); ++i) {
     const timer_publication& p = s.publications[i];
@@ -167,6 +188,16 @@ void print_study(std::ostream& out, const timer_ladder_output& s) {
     out << "  The guest of that test halts. Not told: whether its HLT exits, and whether the CPU of the host sleeps "
            "then; here it does,\n  and takes "
         << hardware->costs.idle_states.front().exit_latency.count() << " cycles to wake up.\n";
+}
+
+void print_study(std::ostream& out, const run_config& c, const timer_ladder_output& s) {
+  out << "Study timer_ladder: one kernel's TSC-deadline timer on bare metal and with each backend of a hypervisor\n"
+      << c.machine.preset << " at " << static_cast<double>(find_preset(c.machine.preset)->tsc_khz) / 1e6
+      << " GHz, armed " << c.vms[0].workload.ahead.to_string() << " ahead, seed " << c.seed
+      << "; medians in TSC cycles\n\n";
+  print_ladder(out, s);
+  print_publications(out, s);
+  if (!s.missing.empty()) return;
   out << "\nWhat came out\n";
   for (const std::string& sentence : timer_ladder_findings(s)) print_wrapped(out, sentence);
 }
@@ -175,6 +206,7 @@ std::string study_json(const timer_ladder_output& s) {
   json::object document;
   document["schema"] = 1;
   document["study"] = "timer_ladder";
+  tell_missing(s.missing, document);
   json::array rungs, publications, sentences;
   for (std::size_t i = 0; i < s.rungs.size(); ++i)
     rungs.push_back(json::object{{"name", s.rungs[i].name},
@@ -186,7 +218,8 @@ std::string study_json(const timer_ladder_output& s) {
                                         {"published_cycles", s.publications[i].published},
                                         {"computing", json::value_from(s.publication_results[i].computing)},
                                         {"halted", json::value_from(s.publication_results[i].halted)}});
-  for (const std::string& line : timer_ladder_findings(s)) sentences.emplace_back(line);
+  if (s.missing.empty())
+    for (const std::string& line : timer_ladder_findings(s)) sentences.emplace_back(line);
   document["rungs"] = std::move(rungs);
   document["publications"] = std::move(publications);
   document["findings"] = std::move(sentences);
@@ -242,10 +275,12 @@ int study_timer_ladder(const options& what, const output_directory* directory, s
     check_study_cases(configurations(s), errors);
   }
   if (!errors.empty()) return refuse_study(errors, err);
+  const std::size_t runs = configurations(s).size();
   run(s, what, err);
-  return show_study({"timer_ladder", base.config, study_json(s), [&] { return timer_ladder_picture(s); },
-                     [&](std::ostream& to) { print_study(to, s); }},
-                    what, directory, out);
+  return show_study(
+      {"timer_ladder", base.config, study_json(s), s.missing, runs, [&] { return timer_ladder_picture(s); },
+       [&](std::ostream& to) { print_study(to, base.config, s); }},
+      what, directory, out);
 }
 
 }  // namespace vmxsys::platform

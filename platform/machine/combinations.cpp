@@ -55,7 +55,15 @@ std::string quoted(const component<Entry>& c, const catalogue<Entry>& from) {
 struct clock_and_cpus {
   std::uint64_t tsc_khz;
   std::uint64_t cpus;  ///< logical CPUs
+  const std::string& preset;
 };
+
+void too_short(const std::string& path, duration d, const clock_and_cpus& on, combinations& found) {
+  const duration cycle = duration::from_picoseconds((1'000'000'000 + on.tsc_khz - 1) / on.tsc_khz);
+  found.fault(path, d.to_string(),
+              "shorter than one cycle, which takes " + cycle.to_string() + " on preset \"" + on.preset + '"',
+              {"machine.preset"});
+}
 
 /// Options that are legal each for itself: of each other, and on a machine with this clock.
 void check_options(const entry& of, const settings& given, const std::string& path, const clock_and_cpus& on,
@@ -63,8 +71,7 @@ void check_options(const entry& of, const settings& given, const std::string& pa
   const std::shared_ptr<void> options = options_of(of, given);
   const auto at = [&](std::string_view option) { return path + '.' + std::string{option}; };
   const auto no_cycle = [&](const std::string& where, const std::optional<duration>& d) {
-    if (d && d->to_cycles(on.tsc_khz) == cycles{0})
-      found.fault(where, d->to_string(), "shorter than one cycle", {"machine.preset"});
+    if (d && d->to_cycles(on.tsc_khz) == cycles{0}) too_short(where, *d, on, found);
   };
   for (const parameter& p : of.parameters) {
     const parameter_value value = p.value(options.get());
@@ -77,9 +84,13 @@ void check_options(const entry& of, const settings& given, const std::string& pa
       if (*n >= on.cpus)
         found.fault(at(p.name), std::to_string(*n),
                     "the machine has " + std::to_string(on.cpus) + " logical CPUs, numbered from 0", {"machine"});
-    if (!p.whole_cycle) continue;
-    if (const auto* one = std::get_if<duration>(&value.held)) no_cycle(at(p.name), *one);
-    if (d != nullptr) no_cycle(at(p.name), d->mean ? d->mean : d->max);
+    // What takes time takes a cycle at least; where 0 is in the range, less than a cycle is 0.
+    if (const auto* one = std::get_if<duration>(&value.held); one != nullptr && (p.lowest > 0 || p.whole_cycle))
+      no_cycle(at(p.name), *one);
+    if (d != nullptr) {
+      no_cycle(at(p.name) + ".mean", d->mean);
+      no_cycle(at(p.name) + ".max", d->max);
+    }
   }
   if (of.check == nullptr) return;
   std::vector<option_fault> faults;
@@ -199,10 +210,10 @@ void check_combinations(const run_config& config, const catalogues& from, const 
   const std::optional<preset> made = check_preset(machine, found);
   const preset* hardware = made ? &*made : nullptr;
   const std::uint64_t tsc_khz = made ? made->tsc_khz : tsc_khz_of(config);
-  const clock_and_cpus on{tsc_khz, logical_cpus(machine)};
+  const clock_and_cpus on{tsc_khz, logical_cpus(machine), machine.preset};
 
   if (config.until.to_cycles(tsc_khz) == cycles{0}) {
-    found.fault("until", config.until.to_string(), "shorter than one cycle", {"machine.preset"});
+    too_short("until", config.until, on, found);
   } else if (config.measure_from.to_cycles(tsc_khz) >= config.until.to_cycles(tsc_khz)) {
     found.fault("measure_from", config.measure_from.to_string(),
                 "nothing would be measured: it must be before the end of the run, until = " + config.until.to_string(),

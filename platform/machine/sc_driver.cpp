@@ -9,6 +9,20 @@ namespace vmxsys::platform {
 
 namespace {
 
+/// While it lives, a broken invariant is thrown; SystemC's default for SC_FATAL aborts the process.
+class thrown_invariants {
+ public:
+  thrown_invariants()
+      : before_{sc_core::sc_report_handler::set_actions(cpu::message::invariant, sc_core::SC_FATAL,
+                                                        sc_core::SC_CACHE_REPORT | sc_core::SC_THROW)} {}
+  ~thrown_invariants() { sc_core::sc_report_handler::set_actions(cpu::message::invariant, sc_core::SC_FATAL, before_); }
+  thrown_invariants(const thrown_invariants&) = delete;
+  thrown_invariants& operator=(const thrown_invariants&) = delete;
+
+ private:
+  sc_core::sc_actions before_;
+};
+
 class systemc_driver final : public driver {
  public:
   explicit systemc_driver(simulation& of) : of_{of} {
@@ -18,6 +32,18 @@ class systemc_driver final : public driver {
   }
 
   void run_until(cycles end) override {
+    try {
+      advance(end);
+    } catch (const sc_core::sc_report&) {
+      // As a bare machine throws it: what went wrong, not how the kernel reports it.
+      if (const std::exception_ptr cause = module_->failure()) std::rethrow_exception(cause);
+      throw;
+    }
+  }
+  const char* name() const noexcept override { return "SystemC"; }
+
+ private:
+  void advance(cycles end) {
     if (!elaborated_) sc_core::sc_start(sc_core::SC_ZERO_TIME);
     elaborated_ = true;
     const sc_core::sc_time to = module_->clock().time_of(end);
@@ -26,10 +52,9 @@ class systemc_driver final : public driver {
     // The kernel's time is coarser or finer than a cycle: the last step to `end` is the machine's own.
     if (of_.hardware().time().now() < end) of_.hardware().run_until(end);
   }
-  const char* name() const noexcept override { return "SystemC"; }
 
- private:
   simulation& of_;
+  thrown_invariants actions_;
   std::unique_ptr<cpu::timeline_module> module_;
   bool elaborated_ = false;
 };

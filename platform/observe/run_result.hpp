@@ -135,7 +135,10 @@ struct run_result {
   std::string policy;
   std::string vcpu_affinity;
   std::uint32_t ple_window_grow = 0;
-  std::uint64_t simulated_ns = 0;
+  bool partial = false;        ///< the run was interrupted: everything is of what was simulated and measured until then
+  std::uint64_t until_ns = 0;  ///< the end that the configuration asks for
+  std::uint64_t simulated_ns = 0;   ///< what was reached of it
+  std::uint64_t reached_cycle = 0;  ///< the same in cycles
   std::uint64_t measured_ns = 0;
   std::uint32_t cpus = 0;
   std::uint64_t events = 0;  ///< timeline events
@@ -164,10 +167,10 @@ struct run_result {
 };
 BOOST_DESCRIBE_STRUCT(run_result, (),
                       (schema, version, fact_hash, facts, seed, preset, tsc_khz, policy, vcpu_affinity, ple_window_grow,
-                       simulated_ns, measured_ns, cpus, events, ple_exits, longest_run, runs_over_100,
-                       exits_in_long_runs, longest_run_vm, longest_run_vcpu, longest_run_began_cycle,
-                       largest_ple_window, guest_slice_ns, switches, guest_share, host_share, idle_share, fairness,
-                       yields, vms, exits, pause_parts, cpu_time, spins, locks, detection))
+                       partial, until_ns, simulated_ns, reached_cycle, measured_ns, cpus, events, ple_exits,
+                       longest_run, runs_over_100, exits_in_long_runs, longest_run_vm, longest_run_vcpu,
+                       longest_run_began_cycle, largest_ple_window, guest_slice_ns, switches, guest_share, host_share,
+                       idle_share, fairness, yields, vms, exits, pause_parts, cpu_time, spins, locks, detection))
 
 /// As JSON text, indented, and back. `from_json` throws std::invalid_argument.
 std::string to_json(const run_result& result);

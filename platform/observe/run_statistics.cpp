@@ -91,7 +91,7 @@ void run_statistics::observe(const cpu::fact_view& fact) {
   }
   if (const auto* f = fact.as<cpu::spin_detected_fact>()) return detectors_.on_detection(*f, at);
   if (const auto* f = fact.as<models::lock_wait_fact>()) {
-    const bool host = f->lock < 0x4000'0000;
+    const bool host = fact.header().id.source == of_.host().locks().fact_source();
     (host ? host_lock_waits_ : lock_waits_).add(f->waited);
     if (!host && f->futile != cycles{0}) {
       ++result_.locks.holder_preempted;
@@ -333,7 +333,10 @@ run_result run_statistics::finish() {
   r.policy = of_.hypervisor().config().spin_policy.name();
   r.vcpu_affinity = of_.hypervisor().config().vcpu_affinity.name();
   r.ple_window_grow = of_.config().host.ple_window_grow;
+  r.partial = now < of_.end();
+  r.until_ns = ns(of_.end().count());
   r.simulated_ns = ns(now.count());
+  r.reached_cycle = now.count();
   r.measured_ns = ns((now - from_).count());
   r.cpus = of_.hardware().cpus();
   r.events = of_.hardware().time().events();

@@ -19,19 +19,21 @@ std::string hexadecimal(std::uint64_t value) {
   return text;
 }
 
-void run_to(simulation& s, driver& d, cycles end, const execution_options& options) {
+/// False if `options.stop` ended it; the present may have reached `end` all the same.
+bool run_to(simulation& s, driver& d, cycles end, const execution_options& options) {
   constexpr double worth_telling = 1.0 / 256;
   const cycles millisecond{s.preset().tsc_khz};
   double told = 0;
   while (s.hardware().time().now() < end) {
     const cycles next = std::min(end, s.hardware().time().now() + millisecond);
     d.run_until(next);
-    if (options.stop && options.stop()) throw execution_interrupted{};
+    if (options.stop && options.stop()) return false;
     const double done = static_cast<double>(next.count()) / static_cast<double>(s.end().count());
     if (!options.progress || (done - told < worth_telling && next != end)) continue;
     told = done;
     options.progress(done, next);
   }
+  return true;
 }
 
 }  // namespace
@@ -51,17 +53,23 @@ run_result execute(const run_config& config, const execution_options& options) {
   if (options.observer != nullptr) facts.attach(*options.observer);
 
   const std::unique_ptr<driver> d = options.bare ? make_bare_driver(s) : make_driver(s);
-  if (s.measure_from() != cycles{0}) run_to(s, *d, s.measure_from(), options);
+  const bool go_on = run_to(s, *d, s.measure_from(), options);
   statistics.begin();
   for (const auto& t : traces) t->begin(s.measure_from());
-  run_to(s, *d, s.end(), options);
+  if (go_on) run_to(s, *d, s.end(), options);
   s.hardware().check_accounting();
-  for (const auto& t : traces) t->finish(s.end());
+  for (const auto& t : traces) t->finish(s.hardware().time().now());
 
   run_result result = statistics.finish();
   result.version = VMXSYS_VERSION;
   result.fact_hash = hexadecimal(hash.value());
   result.facts = hash.count();
+  return result;
+}
+
+run_result execute_whole(const run_config& config, const execution_options& options) {
+  run_result result = execute(config, options);
+  if (result.partial) throw execution_interrupted{};
   return result;
 }
 

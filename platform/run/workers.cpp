@@ -8,6 +8,9 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 #include <unistd.h>
 
 #include <vmxsys/cpu/facts/accounting.hpp>
@@ -48,6 +51,9 @@ bool write_all(int to, const std::string& text) {
   } catch (const std::exception& e) {
     status = exit_invariant;
     output = e.what();
+  } catch (...) {
+    status = exit_invariant;
+    output = "an exception that is no std::exception";
   }
   if (!write_all(to, output)) status = exit_invariant;
   ::close(to);
@@ -57,6 +63,9 @@ bool write_all(int to, const std::string& text) {
 worker start(std::size_t number, const std::function<std::string(std::size_t)>& job) {
   int ends[2];
   if (::pipe(ends) != 0) throw worker_error(exit_files, std::string{"no pipe for a worker: "} + std::strerror(errno));
+#ifdef __linux__
+  const pid_t parent = ::getpid();
+#endif
   const pid_t process = ::fork();
   if (process < 0) {
     ::close(ends[0]);
@@ -65,6 +74,10 @@ worker start(std::size_t number, const std::function<std::string(std::size_t)>& 
   }
   if (process == 0) {
     ::close(ends[0]);
+#ifdef __linux__
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != parent) ::_exit(exit_interrupted);  // it was gone before
+#endif
     work(ends[1], number, job);
   }
   ::close(ends[1]);
@@ -108,34 +121,41 @@ void stop(std::vector<worker>& running) {
 
 }  // namespace
 
+workers_interrupted::workers_interrupted(std::vector<std::optional<std::string>> finished)
+    : worker_error{exit_interrupted, "interrupted"}, finished_{std::move(finished)} {}
+
 std::vector<std::string> run_in_workers(std::size_t count, unsigned jobs,
                                         const std::function<std::string(std::size_t)>& job,
                                         const std::function<void(std::size_t)>& done,
                                         const std::function<bool()>& stop_now) {
   std::cout.flush();
   std::cerr.flush();
-  std::vector<std::string> results(count);
+  std::vector<std::optional<std::string>> results(count);
   std::vector<worker> running;
   std::size_t next = 0, finished = 0;
   while (finished < count) {
     while (next < count && running.size() < std::max(1u, jobs)) running.push_back(start(next++, job));
-    const std::optional<std::size_t> closed = read_some(running);
-    if (stop_now && stop_now()) {
-      stop(running);
-      throw worker_error(exit_interrupted, "interrupted");
+    if (const std::optional<std::size_t> closed = read_some(running)) {
+      worker w = std::move(running[*closed]);
+      running.erase(running.begin() + static_cast<std::ptrdiff_t>(*closed));
+      if (const int status = finish(w); status != exit_ok) {
+        stop(running);
+        if (status == exit_interrupted) throw workers_interrupted{std::move(results)};
+        throw worker_error(status, w.output.empty() ? "a worker process ended without a word" : w.output);
+      }
+      results[w.number] = std::move(w.output);
+      ++finished;
+      if (done) done(finished);
     }
-    if (!closed) continue;
-    worker w = std::move(running[*closed]);
-    running.erase(running.begin() + static_cast<std::ptrdiff_t>(*closed));
-    if (const int status = finish(w); status != exit_ok) {
+    if (finished < count && stop_now && stop_now()) {
       stop(running);
-      throw worker_error(status, w.output.empty() ? "a worker process ended without a word" : w.output);
+      throw workers_interrupted{std::move(results)};
     }
-    results[w.number] = std::move(w.output);
-    ++finished;
-    if (done) done(finished);
   }
-  return results;
+  std::vector<std::string> all;
+  all.reserve(count);
+  for (std::optional<std::string>& r : results) all.push_back(std::move(*r));
+  return all;
 }
 
 }  // namespace vmxsys::platform

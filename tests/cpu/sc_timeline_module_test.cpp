@@ -113,6 +113,26 @@ TEST(sc_timeline_module, a_broken_invariant_is_fatal_and_says_when) {
     EXPECT_EQ(report.get_severity(), sc_core::SC_FATAL);
     EXPECT_NE(std::string{report.get_msg()}.find("cycle 77"), std::string::npos) << report.get_msg();
   }
+  ASSERT_TRUE(r.timeline.failure());
+  EXPECT_THROW(std::rethrow_exception(r.timeline.failure()), invariant_error);
+}
+
+program throws_a_number() {
+  co_await isa::compute(cycles{33});
+  throw 42;
+}
+TEST(sc_timeline_module, an_exception_of_any_type_is_an_error_of_the_software) {
+  SKIP_UNDER_ADDRESS_SANITIZER();
+  rig r{throws_a_number()};
+  EXPECT_FALSE(r.timeline.failure());
+  try {
+    sc_core::sc_start(ns(1000));
+    FAIL();
+  } catch (const sc_report& report) {
+    EXPECT_STREQ(report.get_msg_type(), message::software);
+    EXPECT_NE(std::string{report.get_msg()}.find("cycle 33"), std::string::npos) << report.get_msg();
+  }
+  EXPECT_THROW(std::rethrow_exception(r.timeline.failure()), int);
 }
 
 TEST(sc_timeline_module, an_exception_of_the_software_is_an_error) {

@@ -332,6 +332,31 @@ std::unique_ptr<workload> arming(kernel& k, bool halted) {
   return add(k, "timer", {{"ahead", lasting(cycles{5'000})}, {"work", exponential(4 * us)}, {"halted", halted}});
 }
 
+// A loop of a program that takes no time would never end.
+TEST(workload, what_would_take_no_time_is_refused) {
+  const auto add = [](auto make) {
+    return [make] { bare_run w{2, [&](kernel& k) -> std::unique_ptr<workload> { return make(k); }}; };
+  };
+  const auto ipi = [&](duration_distribution work) {
+    return add([work](kernel& k) { return add_ipi(k, {.work = work}, seed); });
+  };
+  EXPECT_THROW(ipi({.mean = cycles{0}})(), std::invalid_argument);
+  EXPECT_NO_THROW(ipi({.mean = cycles{1}})());
+  EXPECT_THROW(ipi({.kind = shape::uniform, .max = cycles{0}})(), std::invalid_argument);
+  EXPECT_NO_THROW(ipi({.kind = shape::uniform, .max = cycles{1}})());
+  EXPECT_THROW(ipi({.kind = shape::exponential, .mean = cycles{0}})(), std::invalid_argument);
+  EXPECT_NO_THROW(ipi({.kind = shape::exponential, .mean = cycles{0}, .min = cycles{1}})());
+  EXPECT_THROW(ipi({.kind = shape::exponential, .max = cycles{0}})(), std::invalid_argument);
+  const auto timer = [&](cycles ahead) {
+    return add([ahead](kernel& k) { return add_timer(k, {.ahead = ahead, .work = exponential(4 * us)}, seed); });
+  };
+  EXPECT_THROW(timer(cycles{0})(), std::invalid_argument);
+  EXPECT_NO_THROW(timer(cycles{1})());
+  const auto computing = [&](cycles c) { return add([c](kernel& k) { return add_cpu_bound(k, {.chunk = c}); }); };
+  EXPECT_THROW(computing(cycles{0})(), std::invalid_argument);
+  EXPECT_NO_THROW(computing(cycles{1})());
+}
+
 TEST(ipi, every_round_reaches_each_target_once_in_order) {
   for (const std::string how : {"interrupt", "shorthand", "call"}) {
     for (const unsigned targets : {1u, 2u, 3u}) {

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -179,13 +180,94 @@ TEST_F(in_a_directory, output_file_is_whole_or_not_there) {
   EXPECT_THROW(output_file{dir / "none" / "x"}, file_error);
 }
 
-TEST_F(in_a_directory, output_directory_is_made) {
-  const output_directory out{dir / "a" / "b"};
-  EXPECT_EQ(files_in(out.path()), 0u);
-  out.write("x.json", "{}\n");
-  EXPECT_TRUE(fs::exists(dir / "a" / "b" / "x.json"));
+TEST_F(in_a_directory, output_files_appear_together) {
+  const auto text_of = [&](const char* name) {
+    std::string text;
+    std::getline(std::ifstream{dir / name}, text);
+    return text;
+  };
+  std::ofstream{dir / "b"} << "old";
+  {
+    output_files files;
+    files.add(dir / "a") << "1";
+    files.add(dir / "b", "2");
+    EXPECT_EQ(text_of("b"), "old");
+    EXPECT_FALSE(fs::exists(dir / "a"));
+    files.commit();
+  }
+  EXPECT_EQ(text_of("a"), "1");
+  EXPECT_EQ(text_of("b"), "2");
+  {
+    output_files files;
+    files.add(dir / "a", "3");
+    files.add(dir / "c", "4");
+  }
+  EXPECT_EQ(text_of("a"), "1");
+  EXPECT_EQ(files_in(dir), 3u);  // with run.json
+}
+
+TEST_F(in_a_directory, output_files_that_cannot_all_get_their_names_get_none) {
+  output_files files;
+  files.add(dir / "a", "1");
+  files.add(dir / "b", "2");
+  files.add(dir / "c", "3");
+  fs::create_directories(dir / "b" / "in the way");
+  EXPECT_THROW(files.commit(), file_error);
+  EXPECT_FALSE(fs::exists(dir / "a"));
+  EXPECT_FALSE(fs::exists(dir / "c"));
+}
+
+TEST_F(in_a_directory, output_directory_is_made_and_goes_again_if_nothing_is_in_it) {
+  {
+    const output_directory out{dir / "a" / "b"};
+    EXPECT_EQ(files_in(out.path()), 0u);
+  }
+  EXPECT_FALSE(fs::exists(dir / "a"));
+  {
+    const output_directory out{dir / "a" / "b" / ""};
+    std::ofstream{out.path() / "x"};
+  }
+  EXPECT_TRUE(fs::exists(dir / "a" / "b" / "x"));
+  fs::create_directories(dir / "mine");
+  { const output_directory out{dir / "mine"}; }
+  { const output_directory out{dir / "mine" / "c"}; }
+  EXPECT_TRUE(fs::exists(dir / "mine")) << "it was there before";
+  EXPECT_FALSE(fs::exists(dir / "mine" / "c"));
   EXPECT_THROW(output_directory{fs::path{file}}, file_error);
   EXPECT_THROW(output_directory{fs::path{file} / "x"}, file_error);
+}
+
+TEST_F(in_a_directory, a_run_that_cannot_begin_leaves_no_directory) {
+  EXPECT_EQ(call({"run", file, "--out", (dir / "out").string(), "--trace", "kvm=" + dir.string()}).status, exit_files);
+  EXPECT_EQ(call({"study", "ple_storm", "--out", (dir / "out").string(), "-p", "host.hz=1"}).status, exit_usage);
+  EXPECT_EQ(files_in(dir), 1u);
+}
+
+TEST(descriptor_stream, a_write_that_fails_says_why_and_only_once) {
+  const int full = ::open("/dev/full", O_WRONLY | O_CLOEXEC);
+  if (full < 0) GTEST_SKIP() << "no /dev/full here";
+  {
+    descriptor_stream out{full, "to the device"};
+    out << "short";  // stays in the buffer
+    try {
+      out.flush();
+      ADD_FAILURE() << "nothing failed";
+    } catch (const file_error& e) {
+      EXPECT_STREQ(e.what(), "cannot write to the device: No space left on device");
+    }
+    EXPECT_TRUE(out.bad());
+  }
+  {
+    descriptor_stream out{full, "to the device"};
+    EXPECT_THROW(out << std::string(1'000'000, 'x'), file_error) << "not only at the end";
+  }
+  {
+    descriptor_stream out{full, "to the device"};
+    std::ostringstream err;
+    EXPECT_EQ(command_line_main({"list", "costs"}, out, err), exit_files);
+    EXPECT_EQ(err.str(), "vmxsys: cannot write to the device: No space left on device\n");
+  }
+  ::close(full);
 }
 
 }  // namespace

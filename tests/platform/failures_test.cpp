@@ -1,11 +1,19 @@
 #include <algorithm>
 #include <boost/json.hpp>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <gtest/gtest.h>
 #include <iterator>
+#ifdef __linux__
+#include <sched.h>
+#include <sys/mount.h>
+#endif
 #include <sstream>
 #include <string>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <vector>
 
@@ -21,7 +29,16 @@ namespace json = boost::json;
 
 using platform_tests::outcome;
 
-outcome call(const std::vector<std::string>& arguments) { return platform_tests::call_in_a_process(arguments); }
+outcome call(const std::vector<std::string>& arguments, const std::function<void()>& before = {}) {
+  const std::string text = run_in_workers(1, 1, [&](std::size_t) {
+    std::ostringstream out, err;
+    if (before) before();
+    const int status = command_line_main(arguments, out, err);
+    return json::serialize(json::array{status, out.str(), err.str()});
+  })[0];
+  const json::value v = json::parse(text);
+  return {static_cast<int>(v.at(0).as_int64()), std::string{v.at(1).as_string()}, std::string{v.at(2).as_string()}};
+}
 
 class failures : public ::testing::Test {
  protected:
@@ -36,7 +53,7 @@ class failures : public ::testing::Test {
   void TearDown() override { fs::remove_all(dir); }
 
   void expect_failure(const std::vector<std::string>& arguments, int status, const std::vector<std::string>& says) {
-    const outcome o = call(arguments);
+    const outcome o = call(arguments, before);
     EXPECT_EQ(o.status, status) << o.err;
     EXPECT_TRUE(o.out.empty()) << o.out;
     for (const std::string& part : says) EXPECT_NE(o.err.find(part), std::string::npos) << part << " in\n" << o.err;
@@ -50,6 +67,7 @@ class failures : public ::testing::Test {
 
   fs::path dir;
   std::string file;
+  std::function<void()> before;  ///< in the process of the command
 };
 
 TEST_F(failures, files) {
@@ -83,10 +101,88 @@ TEST_F(failures, broken_json) {
   expect_failure({"run", file}, exit_usage, {file});
 }
 
-TEST_F(failures, a_full_disk_is_status_3_and_leaves_nothing) {
-  if (!fs::exists("/dev/full")) GTEST_SKIP() << "this system has no /dev/full";
+TEST_F(failures, a_trace_goes_into_a_file) {
+  if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
   expect_failure({"run", file, "--trace", "kvm=/dev/full"}, exit_files, {"/dev/full"});
 }
+
+/// Files of a process of this size at most: a full disk that needs no mount.
+std::function<void()> files_of(std::uint64_t bytes) {
+  return [bytes] {
+    const ::rlimit limit{bytes, bytes};
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  };
+}
+
+TEST_F(failures, a_file_that_may_not_grow_says_so_and_leaves_nothing) {
+  const std::string out = (dir / "out" / "here").string(), trace = (dir / "t").string();
+  before = files_of(0);
+  expect_failure({"run", file, "--out", out}, exit_files, {"cannot write", "effective.json: File too large"});
+  expect_failure({"study", "timer_ladder", "--until", "6ms", "--out", out}, exit_files, {"json: File too large"});
+  before = files_of(4096);  // effective.json fits
+  expect_failure({"run", file, "--out", out}, exit_files, {"stats.json: File too large"});
+#ifndef __SANITIZE_ADDRESS__  // an exception in a SystemC process: the sanitizer loses the stack
+  before = files_of(30'000);  // stats.json, too; the run fails where the trace does
+  expect_failure({"run", file, "--until", "200ms", "--out", out, "--trace", "kvm=" + trace}, exit_files,
+                 {"cannot write " + trace + ": File too large"});
+#endif
+}
+
+TEST_F(failures, an_older_result_stays_when_the_new_one_has_no_room) {
+  const fs::path out = dir / "out";
+  fs::create_directories(out);
+  std::ofstream{out / "stats.json"} << "older";
+  before = files_of(4096);
+  EXPECT_EQ(call({"run", file, "--out", out.string()}, before).status, exit_files);
+  std::string text;
+  std::getline(std::ifstream{out / "stats.json"}, text);
+  EXPECT_EQ(text, "older");
+  EXPECT_EQ(std::distance(fs::directory_iterator{out}, fs::directory_iterator{}), 1);
+}
+
+#ifdef __linux__
+/// What is in a small file system of this process's own after the command has run, beside how that ended.
+outcome on_a_small_disk(const fs::path& disk, const char* size, const std::vector<std::string>& arguments,
+                        std::string& left) {
+  const std::string text = run_in_workers(1, 1, [&](std::size_t) -> std::string {
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount("tmpfs", disk.c_str(), "tmpfs", 0, size) != 0)
+      return json::serialize(json::array{-1, std::strerror(errno), "", ""});
+    std::ostringstream out, err;
+    const int status = command_line_main(arguments, out, err);
+    std::string names;
+    for (const auto& e : fs::recursive_directory_iterator{disk}) names += e.path().filename().string() + '\n';
+    return json::serialize(json::array{status, out.str(), err.str(), names});
+  })[0];
+  const json::value v = json::parse(text);
+  left = std::string{v.at(3).as_string()};
+  return {static_cast<int>(v.at(0).as_int64()), std::string{v.at(1).as_string()}, std::string{v.at(2).as_string()}};
+}
+
+TEST_F(failures, a_full_disk_is_told_and_leaves_nothing) {
+  const fs::path disk = dir / "disk";
+  fs::create_directories(disk);
+  const std::string out = (disk / "out").string(), trace = (disk / "t").string();
+  std::string left;
+  const outcome run = on_a_small_disk(disk, "size=8k", {"run", file, "--out", out}, left);
+  if (run.status == -1) GTEST_SKIP() << "no file system can be mounted here: " << run.out;
+  EXPECT_EQ(run.status, exit_files);
+  EXPECT_NE(run.err.find("stats.json: No space left on device"), std::string::npos) << run.err;
+  EXPECT_EQ(left, "");
+  const outcome study =
+      on_a_small_disk(disk, "size=8k", {"study", "timer_ladder", "--until", "6ms", "--out", out}, left);
+  EXPECT_EQ(study.status, exit_files);
+  EXPECT_NE(study.err.find("No space left on device"), std::string::npos) << study.err;
+  EXPECT_EQ(left, "");
+#ifndef __SANITIZE_ADDRESS__
+  const outcome traced = on_a_small_disk(
+      disk, "size=64k", {"run", file, "--until", "200ms", "--out", out, "--trace", "kvm=" + trace}, left);
+  EXPECT_EQ(traced.status, exit_files);
+  EXPECT_NE(traced.err.find(trace + ": No space left on device"), std::string::npos) << traced.err;
+  EXPECT_EQ(left, "");
+#endif
+}
+#endif
 
 TEST_F(failures, json_carries_the_errors) {
   const outcome o = call({"run", file, "-p", "host.hz=1", "--json"});

@@ -137,8 +137,12 @@ TEST(stop, ends_the_run) {
   how.bare = true;
   unsigned asked = 0;
   how.stop = [&] { return ++asked == 3; };
-  EXPECT_THROW(execute(storm(), how), platform::execution_interrupted);
+  const run_result r = execute(storm(), how);
   EXPECT_EQ(asked, 3u);
+  EXPECT_TRUE(r.partial);
+  EXPECT_EQ(r.simulated_ns, 3'000'000u);
+  asked = 0;
+  EXPECT_THROW(platform::execute_whole(storm(), how), platform::execution_interrupted);
 }
 
 }  // namespace

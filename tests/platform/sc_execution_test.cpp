@@ -1,10 +1,25 @@
+#include <functional>
 #include <gtest/gtest.h>
+#include <memory>
+#include <stdexcept>
 #include <systemc>
 #include <tlm>
 
+#include <vmxsys/cpu/facts/accounting.hpp>
+#include <vmxsys/cpu/systemc/sc_messages.hpp>
+#include <vmxsys/models/kvm/spin/spin_policy.hpp>
 #include <vmxsys/platform/machine/driver.hpp>
+#include <vmxsys/platform/run/options.hpp>
+#include <vmxsys/platform/run/workers.hpp>
 
 #include "execution_fixture.hpp"
+
+#ifdef __SANITIZE_ADDRESS__
+#define VMXSYS_SKIP_UNDER_ADDRESS_SANITIZER() \
+  GTEST_SKIP() << "an exception after SystemC has switched stacks: the sanitizer no longer knows where they are"
+#else
+#define VMXSYS_SKIP_UNDER_ADDRESS_SANITIZER() static_assert(true)
+#endif
 
 // The same runs under a SystemC kernel. A process elaborates once, so each test makes one such run.
 namespace vmxsys::platform::testing {
@@ -53,19 +68,93 @@ TEST(sc_execution, a_run_that_ends_between_two_cycles_of_the_kernel) {
 }
 
 TEST(sc_execution, an_interrupted_run_leaves_nothing_behind) {
-#ifdef __SANITIZE_ADDRESS__
-  GTEST_SKIP() << "an exception after SystemC has switched stacks: the sanitizer no longer knows where they are";
-#endif
   const run_config config = short_study();
   execution_options how;
   unsigned asked = 0;
-  how.stop = [&] { return ++asked > 3; };
-  EXPECT_THROW(execute(config, how), execution_interrupted);
-  EXPECT_EQ(asked, 4u);
+  how.stop = [&] { return ++asked > 23; };
+  const run_result part = execute(config, how);
+  EXPECT_EQ(asked, 24u);
+  EXPECT_TRUE(part.partial);
   const std::string once = document(run_bare(config));
   how.bare = true;
-  EXPECT_THROW(execute(config, how), execution_interrupted);
+  asked = 0;
+  EXPECT_EQ(document(execute(config, how)), document(part));
   EXPECT_EQ(document(run_bare(config)), once);
+}
+
+// -- what goes wrong inside a run -------------------------------------------------------------------------------------
+
+/// A spin policy that does what it should not.
+class faulty final : public models::spin_policy {
+ public:
+  explicit faulty(std::function<void(models::spin_context&)> act) : act_{std::move(act)} {}
+  const char* name() const noexcept override { return "faulty"; }
+  cpu::program on_spin(models::spin_context& ctx) override {
+    act_(ctx);
+    co_return;
+  }
+
+ private:
+  std::function<void(models::spin_context&)> act_;
+};
+
+execution_options with_policy(std::function<void(models::spin_context&)> act) {
+  execution_options how;
+  how.make_policy = [act = std::move(act)] { return std::make_unique<faulty>(act); };
+  return how;
+}
+
+/// How the process ends in which a run under SystemC goes wrong, and what it says.
+worker_error end_of(const execution_options& how) {
+  try {
+    run_in_workers(1, 1, [&](std::size_t) { return document(execute(short_study(), how)); });
+  } catch (const worker_error& e) {
+    return e;
+  }
+  return {exit_ok, ""};
+}
+
+TEST(sc_execution, a_broken_invariant_is_thrown_as_it_is) {
+  VMXSYS_SKIP_UNDER_ADDRESS_SANITIZER();
+  const execution_options how = with_policy([](models::spin_context& ctx) { ctx.in_spin_loop(ctx.vcpus()) = true; });
+  try {
+    execute(short_study(), how);
+    FAIL();
+  } catch (const cpu::invariant_error& e) {
+    EXPECT_NE(std::string{e.what()}.find("vCPU 8"), std::string::npos) << e.what();
+    EXPECT_EQ(std::string{e.what()}.find("Fatal"), std::string::npos) << e.what();
+    EXPECT_GT(e.at().count(), 0u);
+  }
+  EXPECT_NE(sc_core::sc_report_handler::set_actions(cpu::message::invariant, sc_core::SC_FATAL, sc_core::SC_ABORT),
+            sc_core::SC_CACHE_REPORT | sc_core::SC_THROW)
+      << "the reaction of whoever else has a timeline module is their own";
+}
+
+TEST(sc_execution, whatever_goes_wrong_ends_the_process_with_status_4_and_a_message) {
+  VMXSYS_SKIP_UNDER_ADDRESS_SANITIZER();
+  const worker_error invariant = end_of(with_policy([](models::spin_context& ctx) { ctx.dy_eligible(99) = true; }));
+  EXPECT_EQ(invariant.status(), exit_invariant);
+  EXPECT_NE(std::string{invariant.what()}.find("'faulty' names vCPU 99"), std::string::npos) << invariant.what();
+
+  const worker_error software =
+      end_of(with_policy([](models::spin_context&) { throw std::runtime_error("gives up"); }));
+  EXPECT_EQ(software.status(), exit_invariant);
+  EXPECT_STREQ(software.what(), "gives up");
+
+  const worker_error odd = end_of(with_policy([](models::spin_context&) { throw 42; }));
+  EXPECT_EQ(odd.status(), exit_invariant);
+  EXPECT_STREQ(odd.what(), "an exception that is no std::exception");
+
+  struct watcher final : cpu::fact_observer {
+    void observe(const cpu::fact_view& fact) override {
+      if (fact.header().at.count() > 1'000'000) throw std::length_error("full");
+    }
+  } seen;
+  execution_options watched;
+  watched.observer = &seen;
+  const worker_error observer = end_of(watched);
+  EXPECT_EQ(observer.status(), exit_invariant);
+  EXPECT_STREQ(observer.what(), "full");
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <functional>
 #include <gtest/gtest.h>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -92,6 +93,12 @@ TEST(workers, an_interrupted_job_has_its_own_status) {
   EXPECT_EQ(e.status(), exit_interrupted);
 }
 
+TEST(workers, an_exception_of_any_type_is_a_failure) {
+  const worker_error e = failure_of([](std::size_t) -> std::string { throw 42; });
+  EXPECT_EQ(e.status(), exit_invariant);
+  EXPECT_FALSE(std::string{e.what()}.empty());
+}
+
 TEST(workers, a_killed_worker_is_reported_as_killed) {
   const worker_error silent = failure_of([](std::size_t i) -> std::string {
     if (i == 1) ::kill(::getpid(), SIGKILL);
@@ -136,6 +143,72 @@ TEST(workers, stop_ends_them_all) {
   }
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds{10});
 }
+
+TEST(workers, an_interruption_keeps_what_has_finished) {
+  std::size_t finished = 0;
+  try {
+    run_in_workers(
+        5, 5,
+        [](std::size_t i) {
+          if (i % 2 != 0) ::sleep(30);
+          return number(i);
+        },
+        [&](std::size_t n) { finished = n; }, [&] { return finished == 3; });
+    ADD_FAILURE() << "nothing was stopped";
+  } catch (const workers_interrupted& e) {
+    EXPECT_EQ(e.status(), exit_interrupted);
+    ASSERT_EQ(e.finished().size(), 5u);
+    for (std::size_t i = 0; i < 5; ++i)
+      EXPECT_EQ(e.finished()[i], i % 2 == 0 ? std::optional{number(i)} : std::nullopt) << i;
+  }
+}
+
+// The last job has ended: that nothing is left to do comes before a late interruption.
+TEST(workers, an_interruption_after_the_last_job_is_none) {
+  bool last = false;
+  const auto results = run_in_workers(
+      2, 1, number, [&](std::size_t n) { last = n == 2; }, [&] { return last; });
+  EXPECT_EQ(results, (std::vector<std::string>{number(0), number(1)}));
+}
+
+TEST(workers, an_interrupted_job_keeps_what_has_finished) {
+  try {
+    run_in_workers(2, 1, [](std::size_t i) {
+      if (i == 1) throw execution_interrupted{};
+      return number(i);
+    });
+    ADD_FAILURE() << "nothing was stopped";
+  } catch (const workers_interrupted& e) {
+    EXPECT_EQ(e.finished(), (std::vector<std::optional<std::string>>{number(0), std::nullopt}));
+  }
+}
+
+#ifdef __linux__
+TEST(workers, die_with_the_process_that_started_them) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  const pid_t middle = ::fork();
+  if (middle == 0) {
+    ::close(ends[0]);
+    run_in_workers(1, 1, [&](std::size_t) -> std::string {
+      const char started = '!';
+      if (::write(ends[1], &started, 1) != 1) ::_exit(1);
+      ::sleep(30);
+      return {};
+    });
+    ::_exit(0);
+  }
+  ::close(ends[1]);
+  char text = 0;
+  ASSERT_EQ(::read(ends[0], &text, 1), 1);
+  ::kill(middle, SIGKILL);
+  ::waitpid(middle, nullptr, 0);
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(::read(ends[0], &text, 1), 0);  // at the death of the last that holds the other end
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds{10});
+  ::close(ends[0]);
+}
+#endif
 
 TEST(workers, no_zombies_and_no_descriptors_are_left) {
   const auto descriptors = [] {

@@ -46,6 +46,8 @@ struct detectors_output {
   std::vector<run_result> results;
   std::vector<sweep_point> gaps;
   std::vector<sweep_point> clocks;
+  std::vector<std::string> missing;  ///< names of the runs that an interruption left out
+  std::size_t runs = 0;              ///< of the whole study
 };
 
 /// What came out, in sentences made from the numbers.

@@ -57,6 +57,7 @@ struct ipi_ladder_output {
   std::vector<ipi_rung_results> results;
   std::vector<ipi_call_case> calls;
   std::vector<ipi_timing_result> call_results;
+  std::vector<std::string> missing;  ///< names of the runs that an interruption left out, with the rungs they are of
   /// None while a rung it needs is missing.
   std::optional<ipi_additivity> additivity() const;
 };

@@ -43,6 +43,7 @@ struct timer_ladder_output {
   std::vector<timer_rung_results> results;
   std::vector<timer_publication> publications;
   std::vector<timer_rung_results> publication_results;
+  std::vector<std::string> missing;  ///< names of the runs that an interruption left out, with the rungs they are of
 };
 
 /// Runs one configuration with the workload `timer`; bare of SystemC where `bare`.

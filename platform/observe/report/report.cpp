@@ -109,10 +109,19 @@ void print_detectors(std::ostream& out, const std::vector<detector_row>& detecto
   }
 }
 
+std::string interruption(const run_result& r) {
+  const std::string where = "interrupted at " + readable_ns(static_cast<double>(r.simulated_ns)) + " of " +
+                            readable_ns(static_cast<double>(r.until_ns));
+  if (r.measured_ns == 0) return where + ", before the measurement began: nothing was measured";
+  return where + ": figures are of what was measured until then";
+}
+
 void print_report(std::ostream& out, const run_result& r) {
+  if (r.partial) out << interruption(r) << '\n';
   out << "simulated " << readable_ns(static_cast<double>(r.simulated_ns)) << " of " << r.cpus << " CPUs (" << r.preset
       << "), measured " << readable_ns(static_cast<double>(r.measured_ns)) << "; spin policy " << r.policy
       << ", vCPU affinity " << r.vcpu_affinity << ", seed " << r.seed << '\n';
+  if (r.partial && r.measured_ns == 0) return;
   out << "fact hash " << r.fact_hash << " over " << grouped(r.facts) << " facts\n";
   out << "guest " << percent(r.guest_share) << ", host " << percent(r.host_share) << ", idle " << percent(r.idle_share)
       << "; " << grouped(r.switches) << " context switches\n";

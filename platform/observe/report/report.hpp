@@ -8,6 +8,9 @@ namespace vmxsys::platform {
 /// The result of one run as text for people: what happened, the exit table, where time went, spins, locks, fairness.
 void print_report(std::ostream& out, const run_result& result);
 
+/// Where a partial run was interrupted, in a line.
+std::string interruption(const run_result& result);
+
 /// The table of detectors that watched.
 void print_detectors(std::ostream& out, const std::vector<detector_row>& detectors);
 
