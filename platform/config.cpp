@@ -254,7 +254,26 @@ void check_interrupts(const run_config& config, combinations& found) {
   }
 }
 
+/// KVM subtracts a shrink that is not below the base without asking whether the window is larger.
+void warn_of_wrapping_window(const run_config& config, combinations& found) {
+  const host_config& host = config.host;
+  const auto policy = models::make_spin_policy(host.spin_policy.name);
+  const bool in_use = !config.bare_metal && host.ple_gap != 0 && policy != nullptr && policy->wants_exits();
+  if (!in_use || host.ple_window_shrink <= host.ple_window) return;
+  found.fault("host.ple_window_shrink", std::to_string(host.ple_window_shrink),
+              "greater than ple_window (" + std::to_string(host.ple_window) +
+                  "): KVM subtracts it without a sign when a vCPU is scheduled in, so a smaller window wraps to nearly "
+                  "2^32 cycles and PAUSE-loop exits all but end",
+              {"host.ple_window", "host.ple_gap", "host.spin_policy"});
+}
+
 }  // namespace
+
+void collect_warnings(const run_config& config, const std::vector<config_error>& already,
+                      std::vector<config_error>& warnings) {
+  combinations found{already, warnings};
+  warn_of_wrapping_window(config, found);
+}
 
 void check_combinations(const run_config& config, const std::vector<config_error>& already,
                         std::vector<config_error>& errors) {

@@ -481,6 +481,10 @@ const record_type& run_config_type();
 void check_combinations(const run_config& config, const std::vector<config_error>& already,
                         std::vector<config_error>& errors);
 
+/// What is legal and probably not meant: the configuration runs. Leaves out what `already` doubts, as above.
+void collect_warnings(const run_config& config, const std::vector<config_error>& already,
+                      std::vector<config_error>& warnings);
+
 /// Every value, as JSON text that load_config() reads back as the same configuration ("effective.json").
 std::string to_json_text(const run_config& config);
 

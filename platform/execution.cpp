@@ -57,6 +57,9 @@ run_result execute(const run_config& config, const execution_options& options) {
   result.version = VMXSYS_VERSION;
   result.fact_hash = hexadecimal(hash.value());
   result.facts = hash.count();
+  std::vector<config_error> warnings;
+  collect_warnings(config, {}, warnings);
+  for (const config_error& w : warnings) result.warnings.push_back({w.path, w.value, w.reason, w.message()});
   return result;
 }
 

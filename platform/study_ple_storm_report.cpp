@@ -43,7 +43,7 @@ void refuse_swept(const std::vector<std::string>& overrides, const run_config& b
 
 study_output run(const options& what, std::ostream& err, std::vector<config_error>& errors) {
   study_output s;
-  const loaded_config base = load_config_text(ple_storm_configuration(), what.overrides, "ple_storm.json");
+  const loaded_config base = load_study("ple_storm", what, err);
   errors = base.errors;
   refuse_swept(what.overrides, base.config, errors);
   if (!errors.empty()) return s;
