@@ -105,12 +105,9 @@ std::vector<std::string> names_of(const std::vector<choice>& choices) {
   return names;
 }
 
-void report_errors(const std::vector<config_error>& errors, const std::string& text, bool as_json, std::ostream& out,
-                   std::ostream& err) {
-  err << text;
-  if (!as_json) return;
+json::array to_array(const std::vector<config_error>& faults) {
   json::array array;
-  for (const config_error& e : errors) {
+  for (const config_error& e : faults) {
     array.push_back(json::object{{"origin", e.origin},
                                  {"path", e.path},
                                  {"value", e.value},
@@ -118,18 +115,30 @@ void report_errors(const std::vector<config_error>& errors, const std::string& t
                                  {"nearest", e.nearest},
                                  {"message", e.message()}});
   }
-  out << json::serialize(json::object{{"schema", 1}, {"errors", array}}) << '\n';
+  return array;
 }
 
+/// Loads the file and says what is wrong and what is doubtful in it. With --json a configuration that is wrong is a
+/// document on `out`.
+loaded_config load_and_report(const options& what, const catalogues& names, std::ostream& out, std::ostream& err) {
+  loaded_config loaded = load_config(what.argument, what.overrides, {}, names);
+  err << loaded.report() << loaded.warning_report();
+  if (!loaded.ok() && what.json)
+    out << json::serialize(json::object{
+               {"schema", 1}, {"errors", to_array(loaded.errors)}, {"warnings", to_array(loaded.warnings)}})
+        << '\n';
+  return loaded;
+}
+
+int status_of(const loaded_config& refused) { return refused.file_missing ? exit_files : exit_usage; }
+
 int check_command(const options& what, const catalogues& names, std::ostream& out, std::ostream& err) {
-  const loaded_config loaded = load_config(what.argument, what.overrides, {}, names);
-  if (!loaded.ok()) {
-    report_errors(loaded.errors, loaded.report(), what.json, out, err);
-    return loaded.file_missing ? exit_files : exit_usage;
-  }
+  const loaded_config loaded = load_and_report(what, names, out, err);
+  if (!loaded.ok()) return status_of(loaded);
   if (what.json) {
     out << json::serialize(json::object{{"schema", 1},
                                         {"errors", json::array{}},
+                                        {"warnings", to_array(loaded.warnings)},
                                         {"effective", json::parse(to_json_text(loaded.config, names))}})
         << '\n';
   } else {
@@ -139,11 +148,8 @@ int check_command(const options& what, const catalogues& names, std::ostream& ou
 }
 
 int load_and_run(const options& what, const catalogues& names, std::ostream& out, std::ostream& err) {
-  const loaded_config loaded = load_config(what.argument, what.overrides, {}, names);
-  if (!loaded.ok()) {
-    report_errors(loaded.errors, loaded.report(), what.json, out, err);
-    return loaded.file_missing ? exit_files : exit_usage;
-  }
+  const loaded_config loaded = load_and_report(what, names, out, err);
+  if (!loaded.ok()) return status_of(loaded);
   std::optional<output_directory> directory;
   if (what.out) directory.emplace(*what.out);
   return run_command(what, loaded.config, names, directory ? &*directory : nullptr, out, err);

@@ -332,7 +332,7 @@ std::vector<std::string> detector_findings(const detectors_output& s) {
 }
 
 int study_detectors(const options& what, const output_directory* directory, std::ostream& out, std::ostream& err) {
-  const loaded_config base = load_config_text(study_configuration("detectors"), what.overrides, "detectors.json");
+  const loaded_config base = load_study("detectors", what, err);
   std::vector<config_error> errors = base.errors;
   for (const char* path : {"machine.observers", "machine.core_clock_percent", "machine.detector"})
     refuse_override(what.overrides, path, false, "machine", errors);

@@ -407,7 +407,7 @@ std::vector<std::string> ipi_ladder_findings(const ipi_ladder_output& s) {
 }
 
 int study_ipi_ladder(const options& what, const output_directory* directory, std::ostream& out, std::ostream& err) {
-  const loaded_config base = load_config_text(study_configuration("ipi_ladder"), what.overrides, "ipi_ladder.json");
+  const loaded_config base = load_study("ipi_ladder", what, err);
   std::vector<config_error> errors = base.errors;
   for (const char* path :
        {"bare_metal", "host.interrupt_path", "vms[0].guest.apic", "vms[0].workload.send", "vms[0].workload.targets"})

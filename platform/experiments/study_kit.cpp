@@ -20,6 +20,12 @@ std::string_view study_configuration(std::string_view key) {
   throw std::logic_error{"no configuration of study " + std::string{key}};
 }
 
+loaded_config load_study(const std::string& key, const options& what, std::ostream& err) {
+  loaded_config base = load_config_text(study_configuration(key), what.overrides, key + ".json");
+  err << base.warning_report();
+  return base;
+}
+
 void refuse_override(const std::vector<std::string>& overrides, const std::string& path, bool changed,
                      std::string_view above, std::vector<config_error>& errors) {
   for (const std::string& assignment : overrides) {

@@ -139,8 +139,8 @@ class findings {
               : "No directed yield was accepted in any case.");
       return;
     }
-    say("CFS accepted a directed yield and picked the yielder again most often in " + worst->placement + " / grow " +
-        std::to_string(worst->ple_window_grow) + " / " + worst->policy + ": " + yields_of(*worst) + ".");
+    say("CFS accepted a directed yield and picked the yielder again most often in " + worst->vcpu_affinity +
+        " / grow " + std::to_string(worst->ple_window_grow) + " / " + worst->policy + ": " + yields_of(*worst) + ".");
   }
 
   void parts() {

@@ -58,7 +58,7 @@ void take_excerpt(study_output& s, const options& what, std::ostream& err) {
 
 study_output run(const options& what, std::ostream& err, std::vector<config_error>& errors) {
   study_output s;
-  const loaded_config base = load_config_text(ple_storm_configuration(), what.overrides, "ple_storm.json");
+  const loaded_config base = load_study("ple_storm", what, err);
   errors = base.errors;
   refuse_swept(what.overrides, base.config, errors);
   if (!errors.empty()) return s;

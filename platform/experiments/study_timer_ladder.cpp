@@ -263,7 +263,7 @@ std::vector<std::string> timer_ladder_findings(const timer_ladder_output& s) {
 }
 
 int study_timer_ladder(const options& what, const output_directory* directory, std::ostream& out, std::ostream& err) {
-  const loaded_config base = load_config_text(study_configuration("timer_ladder"), what.overrides, "timer_ladder.json");
+  const loaded_config base = load_study("timer_ladder", what, err);
   std::vector<config_error> errors = base.errors;
   for (const char* path : {"bare_metal", "host.interrupt_path", "host.timer_backend", "host.timer_advance",
                            "host.interrupt_path.exit_fast_paths", "vms[0].workload.halted"})

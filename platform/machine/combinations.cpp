@@ -200,7 +200,27 @@ std::optional<preset> check_preset(const machine_config& machine, combinations& 
   }
 }
 
+/// KVM subtracts a shrink that is not below the base without asking whether the window is larger.
+void warn_of_wrapping_window(const run_config& config, const catalogues& from, combinations& found) {
+  const host_config& host = config.host;
+  const models::spin_policy_entry& e = entry_of(host.spin_policy, from.spin_policies);
+  const auto policy = e.make(options_of(e, host.spin_policy.options).get());
+  const bool in_use = !config.bare_metal && host.ple_gap != 0 && policy != nullptr && policy->wants_exits();
+  if (!in_use || host.ple_window_shrink <= host.ple_window) return;
+  found.fault("host.ple_window_shrink", std::to_string(host.ple_window_shrink),
+              "greater than ple_window (" + std::to_string(host.ple_window) +
+                  "): KVM subtracts it without a sign when a vCPU is scheduled in, so a smaller window wraps to nearly "
+                  "2^32 cycles and PAUSE-loop exits all but end",
+              {"host.ple_window", "host.ple_gap", "host.spin_policy"});
+}
+
 }  // namespace
+
+void collect_warnings(const run_config& config, const catalogues& from, const std::vector<config_error>& already,
+                      std::vector<config_error>& warnings) {
+  combinations found{already, warnings};
+  warn_of_wrapping_window(config, from, found);
+}
 
 void check_combinations(const run_config& config, const catalogues& from, const std::vector<config_error>& already,
                         std::vector<config_error>& errors) {

@@ -10,4 +10,8 @@ namespace vmxsys::platform {
 void check_combinations(const run_config& config, const catalogues& from, const std::vector<config_error>& already,
                         std::vector<config_error>& errors);
 
+/// What is legal and probably not meant: the configuration runs. Leaves out what `already` doubts, as above.
+void collect_warnings(const run_config& config, const catalogues& from, const std::vector<config_error>& already,
+                      std::vector<config_error>& warnings);
+
 }  // namespace vmxsys::platform

@@ -127,6 +127,7 @@ class loader {
     std::vector<config_error> combinations;
     check_combinations(result_.config, catalogues_, result_.errors, combinations);
     result_.errors.insert(result_.errors.end(), combinations.begin(), combinations.end());
+    collect_warnings(result_.config, catalogues_, result_.errors, result_.warnings);
   }
 
  private:
@@ -157,13 +158,20 @@ class loader {
 
 }  // namespace
 
-std::string loaded_config::report() const {
+namespace {
+
+std::string lines_of(const std::vector<config_error>& all, const char* prefix) {
   constexpr std::size_t enough = 50;
   std::string text;
-  for (std::size_t i = 0; i < errors.size() && i < enough; ++i) text += errors[i].message() + '\n';
-  if (errors.size() > enough) text += "... and " + std::to_string(errors.size() - enough) + " more\n";
+  for (std::size_t i = 0; i < all.size() && i < enough; ++i) text += prefix + all[i].message() + '\n';
+  if (all.size() > enough) text += prefix + ("... and " + std::to_string(all.size() - enough)) + " more\n";
   return text;
 }
+
+}  // namespace
+
+std::string loaded_config::report() const { return lines_of(errors, ""); }
+std::string loaded_config::warning_report() const { return lines_of(warnings, "warning: "); }
 
 loaded_config load_config(const fs::path& file, std::span<const std::string> overrides, const config_limits& limits,
                           const catalogues& from) {

@@ -14,6 +14,8 @@ namespace vmxsys::platform {
 struct loaded_config {
   run_config config;
   std::vector<config_error> errors;
+  /// What is legal and probably not meant (collect_warnings). It does not keep the configuration from running.
+  std::vector<config_error> warnings;
   /// A file could not be read, as opposed to holding something wrong: exit status 3 instead of 2.
   bool file_missing = false;
   /// Every file read, in the order of layering.
@@ -22,6 +24,8 @@ struct loaded_config {
   bool ok() const noexcept { return errors.empty(); }
   /// One line per fault.
   std::string report() const;
+  /// One line per warning, each beginning with "warning: ".
+  std::string warning_report() const;
 };
 
 /// Limits that keep a hostile or broken file from costing more than a moment.

@@ -124,6 +124,15 @@ struct detection_summary {
 };
 BOOST_DESCRIBE_STRUCT(detection_summary, (), (waits, futile_waits, detectors))
 
+/// Something legal in the configuration that is probably not meant.
+struct warning_row {
+  std::string path;
+  std::string value;
+  std::string reason;
+  std::string message;  ///< all three in one line
+};
+BOOST_DESCRIBE_STRUCT(warning_row, (), (path, value, reason, message))
+
 struct run_result {
   std::uint32_t schema = 1;
   std::string version;
@@ -149,11 +158,11 @@ struct run_result {
   std::uint32_t longest_run_vm = 0;
   std::uint32_t longest_run_vcpu = 0;
   std::uint64_t longest_run_began_cycle = 0;
-  std::uint64_t largest_ple_window = 0;
-  std::uint64_t guest_slice_ns = 0;  ///< mean time from an entry to the PAUSE exit that ends it
-  std::uint64_t switches = 0;        ///< of the host
-  double guest_share = 0;            ///< of all CPU time: non-root operation
-  double host_share = 0;             ///< root operation and transitions
+  std::uint64_t largest_ple_window = 0;  ///< entered with or set; 0 without PAUSE-loop exiting
+  std::uint64_t guest_slice_ns = 0;      ///< mean time from an entry to the PAUSE exit that ends it
+  std::uint64_t switches = 0;            ///< of the host
+  double guest_share = 0;                ///< of all CPU time: non-root operation
+  double host_share = 0;                 ///< root operation and transitions
   double idle_share = 0;
   double fairness = 0;  ///< Jain's index over the vCPUs' time in non-root operation
   yield_summary yields;
@@ -164,13 +173,15 @@ struct run_result {
   spin_summary spins;
   lock_summary locks;
   detection_summary detection;
+  std::vector<warning_row> warnings;  ///< of the configuration
 };
 BOOST_DESCRIBE_STRUCT(run_result, (),
                       (schema, version, fact_hash, facts, seed, preset, tsc_khz, policy, vcpu_affinity, ple_window_grow,
                        partial, until_ns, simulated_ns, reached_cycle, measured_ns, cpus, events, ple_exits,
                        longest_run, runs_over_100, exits_in_long_runs, longest_run_vm, longest_run_vcpu,
                        longest_run_began_cycle, largest_ple_window, guest_slice_ns, switches, guest_share, host_share,
-                       idle_share, fairness, yields, vms, exits, pause_parts, cpu_time, spins, locks, detection))
+                       idle_share, fairness, yields, vms, exits, pause_parts, cpu_time, spins, locks, detection,
+                       warnings))
 
 /// As JSON text, indented, and back. `from_json` throws std::invalid_argument.
 std::string to_json(const run_result& result);

@@ -64,6 +64,7 @@ void run_statistics::begin() {
     v.guest_cycles = 0;
     v.entered_at = from_;
     v.run = 0;
+    if (v.in_guest) note_window(v.window);
   }
 }
 
@@ -105,8 +106,7 @@ void run_statistics::observe(const cpu::fact_view& fact) {
     result_.yields.attempts += f->attempts;
     return;
   }
-  if (const auto* f = fact.as<models::ple_window_fact>())
-    result_.largest_ple_window = std::max<std::uint64_t>(result_.largest_ple_window, f->to);
+  if (const auto* f = fact.as<models::ple_window_fact>()) note_window(f->to);
 }
 
 // -- transitions of the hardware --------------------------------------------------------------------------------------
@@ -127,9 +127,15 @@ void run_statistics::on_vm_entry(const cpu::vm_entry_fact& f, cycles at) {
     }
     v->exited = false;
   }
+  v->window = f.ple_window;  // it may never change, which is no fact
+  if (measuring_) note_window(v->window);
   v->in_guest = true;
   v->entered = true;
   v->entered_at = at;
+}
+
+void run_statistics::note_window(std::uint64_t window) {
+  if (of_.hypervisor().pause_loop_exiting()) result_.largest_ple_window = std::max(result_.largest_ple_window, window);
 }
 
 void run_statistics::on_vm_exit(const cpu::vm_exit_fact& f, cycles at) {

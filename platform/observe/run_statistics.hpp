@@ -43,6 +43,7 @@ class run_statistics final : public cpu::fact_observer {
     bool entered = false;
     bool in_guest = false;
     cycles entered_at{0};
+    std::uint64_t window = 0;  // at its latest entry
     std::uint64_t guest_cycles = 0;
     std::uint64_t ple_exits = 0;
     // The exit being handled.
@@ -75,6 +76,7 @@ class run_statistics final : public cpu::fact_observer {
   void on_switch(const models::sched_switch_fact& f, cycles at);
   void on_yield(const models::yield_to_fact& f);
   void end_run(vcpu_record& v);
+  void note_window(std::uint64_t window);
   vcpu_record* by_vmcs(std::uint64_t vmcs);
   vcpu_record& at(unsigned vm, unsigned vcpu) { return vcpus_[first_of_vm_[vm] + vcpu]; }
   vcpu_record* by_pid(std::uint32_t pid) {

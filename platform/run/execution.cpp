@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <vmxsys/cpu/facts/fact_hash.hpp>
+#include <vmxsys/platform/machine/combinations.hpp>
 #include <vmxsys/platform/machine/driver.hpp>
 #include <vmxsys/platform/observe/run_statistics.hpp>
 
@@ -64,6 +65,9 @@ run_result execute(const run_config& config, const execution_options& options) {
   result.version = VMXSYS_VERSION;
   result.fact_hash = hexadecimal(hash.value());
   result.facts = hash.count();
+  std::vector<config_error> warnings;
+  collect_warnings(config, options.names, {}, warnings);
+  for (const config_error& w : warnings) result.warnings.push_back({w.path, w.value, w.reason, w.message()});
   return result;
 }
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
@@ -117,6 +118,31 @@ TEST_F(in_a_directory, check) {
   EXPECT_EQ(call({"check", (dir / "none.json").string()}).status, exit_files);
   EXPECT_EQ(call({"run", (dir / "none.json").string()}).status, exit_files);
   EXPECT_EQ(call({"run", file, "--until", "never"}).status, exit_usage);
+}
+
+TEST_F(in_a_directory, what_is_doubtful_is_a_warning_and_goes_on) {
+  const std::string line = "warning: host.ple_window_shrink = 8192: greater than ple_window (4096)";
+  const std::vector<std::string> doubtful{file, "-p", "host.ple_window_shrink=8192"};
+  const auto with = [&](const char* command, std::vector<std::string> more) {
+    more.insert(more.begin(), doubtful.begin(), doubtful.end());
+    more.insert(more.begin(), command);
+    return call(more);
+  };
+  const outcome checked = with("check", {});
+  EXPECT_EQ(checked.status, exit_ok);
+  EXPECT_HAS(checked.err, line);
+  EXPECT_EQ(std::count(checked.err.begin(), checked.err.end(), '\n'), 1);
+  EXPECT_FALSE(has(checked.out, "warning"));
+  const outcome json = with("check", {"--json"});
+  EXPECT_HAS(json.out, R"("errors":[],"warnings":[{"origin":"","path":"host.ple_window_shrink","value":"8192")");
+  EXPECT_HAS(json.err, line);
+  EXPECT_EQ(call({"check", file}).err, "");
+  EXPECT_HAS(call({"check", file, "--json"}).out, R"("warnings":[])");
+  // Beside an error elsewhere.
+  const outcome both = with("check", {"-p", "vms[0].vcpus=0"});
+  EXPECT_EQ(both.status, exit_usage);
+  EXPECT_HAS(both.err, line);
+  EXPECT_HAS(both.err, "vms[0].vcpus = 0");
 }
 
 TEST_F(in_a_directory, outputs_are_tried_before_the_run) {

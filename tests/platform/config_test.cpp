@@ -6,8 +6,11 @@
 #include <unistd.h>
 #include <vector>
 
+#include <vmxsys/cpu/core/spin_detectors.hpp>
+#include <vmxsys/models/kvm/kvm.hpp>
 #include <vmxsys/platform/machine/config_loader.hpp>
 #include <vmxsys/vmx/base/nearest.hpp>
+#include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
 
 namespace {
 
@@ -291,6 +294,50 @@ TEST(config_fault, bare_metal_takes_one_kernel_of_the_machines_size) {
 TEST(config_fault, window_limits) {
   EXPECT_HAS(fault_of("host.ple_window_max=4095"), "smaller than ple_window (4096)");
   EXPECT_TRUE(load(good, {"host.ple_window_max=4096"}).ok());
+}
+
+TEST(config_warning, a_shrink_beyond_the_window_wraps) {
+  EXPECT_TRUE(load(good, {"host.ple_window_shrink=4096"}).warnings.empty());
+  const loaded_config wraps = load(good, {"host.ple_window_shrink=4097"});
+  EXPECT_TRUE(wraps.ok()) << wraps.report();
+  ASSERT_EQ(wraps.warnings.size(), 1u);
+  EXPECT_EQ(wraps.warnings[0].path, "host.ple_window_shrink");
+  EXPECT_EQ(wraps.warnings[0].value, "4097");
+  EXPECT_HAS(wraps.warning_report(), "warning: host.ple_window_shrink = 4097: greater than ple_window (4096)");
+  EXPECT_TRUE(load(good, {"host.ple_window_shrink=4097", "host.ple_window=4097"}).warnings.empty());
+  // Nothing shrinks without PAUSE-loop exiting.
+  for (const char* off : {"host.ple_gap=0", "host.spin_policy=none"})
+    EXPECT_TRUE(load(good, {"host.ple_window_shrink=4097", off}).warnings.empty()) << off;
+  EXPECT_TRUE(load(R"({"bare_metal": true, "machine": {"cores": 1}, "vms": [{}], "host": {"ple_window_shrink": 4097}})")
+                  .warnings.empty());
+  // Of a value in doubt nothing more is said.
+  const loaded_config wrong = load(good, {"host.ple_window_shrink=4097", "host.ple_window=-1"});
+  EXPECT_EQ(wrong.errors.size(), 1u) << wrong.report();
+  EXPECT_TRUE(wrong.warnings.empty());
+}
+
+TEST(config, what_is_not_given_is_what_the_models_do_by_themselves) {
+  const host_config host;
+  const vmxsys::models::kvm_config kvm;
+  EXPECT_STREQ(catalogues::shipped().spin_policies.select(host.spin_policy).name(), kvm.spin_policy.name());
+  EXPECT_STREQ(kvm.spin_policy.name(), "kernel_mode");
+  EXPECT_EQ(host.ple_gap, kvm.ple_gap);
+  EXPECT_EQ(host.ple_window, kvm.ple_window.window);
+  EXPECT_EQ(host.ple_window_grow, kvm.ple_window.grow);
+  EXPECT_EQ(host.ple_window_shrink, kvm.ple_window.shrink);
+  EXPECT_EQ(host.ple_window_max, kvm.ple_window.max);
+  EXPECT_STREQ(catalogues::shipped().interrupt_paths.select(host.interrupt_path).name(), kvm.interrupt_path.name());
+  EXPECT_STREQ(catalogues::shipped().timer_backends.select(host.timer_backend).name(), kvm.timer_backend.name());
+  const observer_config observer;
+  const vmxsys::cpu::observing_detector watching;
+  EXPECT_EQ(observer.gap, watching.gap);
+  EXPECT_EQ(observer.window, watching.window);
+  EXPECT_EQ(host.ple_gap, observer.gap);
+  EXPECT_EQ(host.ple_window, observer.window);
+  EXPECT_EQ(vmxsys::vmx::minimal_vmcs_options{}.ple_gap, observer.gap);
+  EXPECT_EQ(vmxsys::vmx::minimal_vmcs_options{}.ple_window, observer.window);
+  EXPECT_EQ(observer.gap, 128u) << "KVM_DEFAULT_PLE_GAP";
+  EXPECT_EQ(observer.window, 4096u) << "KVM_VMX_DEFAULT_PLE_WINDOW";
 }
 
 TEST(config_fault, parameter_of_another_policy) {

@@ -219,6 +219,53 @@ TEST(execution, the_parts_of_the_mean_PAUSE_exit_add_up_to_the_cycle) {
     }
 }
 
+TEST(execution, the_largest_window_includes_one_that_never_changes) {
+  for (const auto& [grow, largest] : {std::pair{"0", 4096u}, {"1", 4096u}, {"4096", 8192u}}) {
+    const run_result r = run_bare(short_study({std::string{"host.ple_window_grow="} + grow}));
+    EXPECT_GT(r.ple_exits, 100u);
+    EXPECT_GE(r.largest_ple_window, largest) << grow;
+    if (largest == 4096) EXPECT_EQ(r.largest_ple_window, largest) << grow;
+  }
+  EXPECT_EQ(run_bare(short_study({"host.ple_window=5000", "host.ple_window_grow=1"})).largest_ple_window, 5000u);
+  // Nothing changes it while this is measured; before, it has grown.
+  const run_result late = run_bare(short_study({"host.placement=spread", "vms[1].vcpus=1", "measure_from=59990us"}));
+  EXPECT_EQ(late.switches, 0u);
+  EXPECT_EQ(late.ple_exits, 0u);
+  EXPECT_GT(late.largest_ple_window, 4096u);
+  EXPECT_EQ(run_bare(short_study({"host.spin_policy=none"})).largest_ple_window, 0u) << "no PAUSE-loop exiting";
+}
+
+TEST(execution, a_window_that_wraps_is_left_so_and_the_result_says_it) {
+  const run_result wraps = run_bare(short_study({"host.ple_window_shrink=8192"}));
+  EXPECT_GT(wraps.largest_ple_window, 4'294'000'000u);
+  EXPECT_EQ(wraps.ple_exits, 0u);
+  ASSERT_EQ(wraps.warnings.size(), 1u);
+  EXPECT_EQ(wraps.warnings[0].path, "host.ple_window_shrink");
+  EXPECT_EQ(run_bare(short_study({"host.ple_window_shrink=4096"})).warnings.size(), 0u);
+}
+
+// From v4.14 on candidates preempted in user mode are left out only if the PAUSE was in the kernel. So where every
+// PAUSE is in user mode, v4.14 does what v3.18 did.
+TEST(execution, spinners_in_user_mode_yield_to_siblings_preempted_in_user_mode) {
+  for (const char* detector : {"lock_line", "pause_filter", "progress"}) {
+    const auto run_with = [detector](const char* policy) {
+      const loaded_config c = load_config_text(
+          R"({"until": "60ms", "machine": {"cores": 2}, "host": {"placement": "stacked", "ple_window_grow": 0},
+              "vms": [{"vcpus": 4, "workload": {"name": "user_spin", "hold": "20us", "work": "200us"}}]})",
+          std::vector<std::string>{std::string{"host.spin_policy="} + policy,
+                                   std::string{"machine.detector="} + detector});
+      EXPECT_TRUE(c.ok()) << c.report();
+      return run_bare(c.config);
+    };
+    for (const char* policy : {"kernel_mode", "ipi_receivers", "posted_receivers", "single_scan"}) {
+      const run_result r = run_with(policy);
+      EXPECT_GT(r.yields.handled, 100u) << policy << ' ' << detector;
+      EXPECT_GT(2 * r.yields.accepted, r.yields.handled) << policy << ' ' << detector;
+    }
+    EXPECT_EQ(run_with("kernel_mode").fact_hash, run_with("three_tries").fact_hash) << detector;
+  }
+}
+
 struct trace_line {
   std::string comm;
   int tid;

@@ -193,6 +193,20 @@ TEST_F(failures, json_carries_the_errors) {
   expect_nothing_left();
 }
 
+TEST_F(failures, a_warning_is_none) {
+  const outcome o = call({"run", file, "-p", "host.ple_window_shrink=8192", "--json", "--quiet"});
+  ASSERT_EQ(o.status, exit_ok) << o.err;
+  EXPECT_EQ(o.err.rfind("warning: host.ple_window_shrink = 8192: ", 0), 0u) << o.err;
+  EXPECT_EQ(std::count(o.err.begin(), o.err.end(), '\n'), 1) << o.err;
+  const json::value v = json::parse(o.out);
+  EXPECT_EQ(v.at("warnings").as_array().size(), 1u);
+  EXPECT_EQ(v.at("warnings").at(0).at("path").as_string(), "host.ple_window_shrink");
+  EXPECT_EQ(v.at("warnings").at(0).at("value").as_string(), "8192");
+  const outcome none = call({"run", file, "--json", "--quiet"});
+  EXPECT_TRUE(none.err.empty()) << none.err;
+  EXPECT_TRUE(json::parse(none.out).at("warnings").as_array().empty());
+}
+
 TEST_F(failures, none_in_a_run_with_every_output) {
   const fs::path out = dir / "results" / "here", trace = dir / "trace.txt";
   const outcome o = call({"run", file, "--json", "--quiet", "--out", out.string(), "--trace", "kvm=" + trace.string()});

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include <vmxsys/platform/cli/command_line.hpp>
+#include <vmxsys/platform/experiments/detail/study_kit.hpp>
 #include <vmxsys/platform/experiments/detail/study_ple_storm.hpp>
 #include <vmxsys/platform/machine/config_loader.hpp>
 
@@ -49,6 +50,16 @@ TEST(study, what_it_sweeps_cannot_be_set) {
     EXPECT_TRUE(has(err.str(), "the study runs every value")) << err.str();
     EXPECT_TRUE(out.str().empty());
   }
+}
+
+TEST(study, what_is_doubtful_in_it_is_told) {
+  options what;
+  std::ostringstream err;
+  EXPECT_TRUE(load_study("ple_storm", what, err).warnings.empty());
+  EXPECT_TRUE(err.str().empty());
+  what.overrides = {"host.ple_window_shrink=8192"};
+  EXPECT_TRUE(load_study("ple_storm", what, err).ok());
+  EXPECT_EQ(err.str().rfind("warning: host.ple_window_shrink = 8192: ", 0), 0u) << err.str();
 }
 
 TEST(study, excerpt_is_of_the_longest_run_with_a_doubling_window) {

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include <vmxsys/platform/machine/config.hpp>
+#include <vmxsys/platform/machine/config_loader.hpp>
 #include <vmxsys/platform/observe/run_result.hpp>
 #include <vmxsys/platform/run/options.hpp>
 #include <vmxsys/platform/run/output_file.hpp>
@@ -17,6 +17,9 @@ namespace vmxsys::platform {
 
 /// A study's own configuration: the file examples/.../KEY.json as it is built into the library.
 std::string_view study_configuration(std::string_view key);
+
+/// The same with the overrides that the user asked for; what is doubtful in it goes to `err`.
+loaded_config load_study(const std::string& key, const options& what, std::ostream& err);
 
 /// Adds an error for an override that sets `path`, or something inside it, which the study sets itself. `changed`: the
 /// value differs from the study's; then an override of the whole `above` counts too.
