@@ -29,8 +29,10 @@ record_type observer_record(const catalogues& from) {
 record_type machine_record(const catalogues& from) {
   using m = machine_config;
   return record<m>({
-      value(
-          row<&m::preset>("preset", preset_choices, "microarchitecture: capabilities, costs, distances, idle states")),
+      value(row<&m::preset>("preset",
+                            "microarchitecture: capabilities, costs, distances, idle states; a name of `vmxsys list "
+                            "presets`, or a file of one's own (NAME.json)")),
+      costs_field<&m::costs>("costs", "single costs that replace the preset's"),
       value(row<&m::sockets>("sockets", "sockets", 1, 16, "processor packages")),
       value(row<&m::cores>("cores", "cores per socket", 1, 256, "cores of each socket")),
       value(row<&m::threads>("threads", "threads per core", 1, 2, "hyper-threads of each core")),

@@ -387,7 +387,7 @@ TEST(kvm_inject, nothing_in_the_shadow_of_sti_or_mov_ss) {
       co_await compute_for_ever();
     });
     const auto off = [&] {  // and no tick is near: its exit would come first
-      return r.vcpu(0).preempted() && !r.vcpu(0).thread().on_cpu && r.vcpu(0).timer_deadline() > r.now() + 40 * ms;
+      return r.vcpu(0).preempted() && !r.vcpu(0).thread().on_cpu && r.vcpu(0).timer().deadline() > r.now() + 40 * ms;
     };
     r.run_until(50 * ms);
     while (!off() && r.now() < 400 * ms) r.run_until(r.now() + 100 * us);

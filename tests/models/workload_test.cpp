@@ -290,8 +290,9 @@ struct guest_run {
 
 TEST(tlb_shootdown, changes_page_tables_before_it_flushes) {
   const auto units = [](cycles unmap) {
-    bare_run w{1,
-               [&](kernel& k) { return add_tlb_shootdown(k, {.work = fixed(10 * us), .unmap = fixed(unmap)}, seed); }};
+    bare_run w{1, [&](kernel& k) {
+                 return add(k, "tlb_shootdown", {{"work", fixed(10 * us)}, {"unmap", fixed(unmap)}});
+               }};
     w.r.run_until(20 * ms);
     return w.units();
   };
@@ -334,27 +335,25 @@ std::unique_ptr<workload> arming(kernel& k, bool halted) {
 
 // A loop of a program that takes no time would never end.
 TEST(workload, what_would_take_no_time_is_refused) {
-  const auto add = [](auto make) {
-    return [make] { bare_run w{2, [&](kernel& k) -> std::unique_ptr<workload> { return make(k); }}; };
+  const auto make = [](const char* name, const settings& options) {
+    bare_run w{2, [&](kernel& k) { return add(k, name, options); }};
   };
-  const auto ipi = [&](duration_distribution work) {
-    return add([work](kernel& k) { return add_ipi(k, {.work = work}, seed); });
-  };
-  EXPECT_THROW(ipi({.mean = cycles{0}})(), std::invalid_argument);
-  EXPECT_NO_THROW(ipi({.mean = cycles{1}})());
-  EXPECT_THROW(ipi({.kind = shape::uniform, .max = cycles{0}})(), std::invalid_argument);
-  EXPECT_NO_THROW(ipi({.kind = shape::uniform, .max = cycles{1}})());
-  EXPECT_THROW(ipi({.kind = shape::exponential, .mean = cycles{0}})(), std::invalid_argument);
-  EXPECT_NO_THROW(ipi({.kind = shape::exponential, .mean = cycles{0}, .min = cycles{1}})());
-  EXPECT_THROW(ipi({.kind = shape::exponential, .max = cycles{0}})(), std::invalid_argument);
-  const auto timer = [&](cycles ahead) {
-    return add([ahead](kernel& k) { return add_timer(k, {.ahead = ahead, .work = exponential(4 * us)}, seed); });
-  };
-  EXPECT_THROW(timer(cycles{0})(), std::invalid_argument);
-  EXPECT_NO_THROW(timer(cycles{1})());
-  const auto computing = [&](cycles c) { return add([c](kernel& k) { return add_cpu_bound(k, {.chunk = c}); }); };
-  EXPECT_THROW(computing(cycles{0})(), std::invalid_argument);
-  EXPECT_NO_THROW(computing(cycles{1})());
+  const auto ipi = [&](const distribution& work) { make("ipi", {{"work", work}}); };
+  const duration none = lasting(cycles{0}), one = lasting(cycles{1});
+  EXPECT_THROW(ipi(distribution::fixed(none)), std::invalid_argument);
+  EXPECT_NO_THROW(ipi(distribution::fixed(one)));
+  EXPECT_THROW(ipi(distribution::uniform(none, none)), std::invalid_argument);
+  EXPECT_NO_THROW(ipi(distribution::uniform(none, one)));
+  distribution random = distribution::exponential(none);
+  EXPECT_THROW(ipi(random), std::invalid_argument);
+  random.min = one;
+  EXPECT_NO_THROW(ipi(random));
+  random = distribution::exponential(one);
+  random.max = none;
+  EXPECT_THROW(ipi(random), std::invalid_argument);
+  // Less than a cycle of this machine, in real time.
+  EXPECT_THROW(make("timer", {{"ahead", duration::from_picoseconds(999)}}), std::invalid_argument);
+  EXPECT_NO_THROW(make("timer", {{"ahead", duration::ns(1)}}));
 }
 
 TEST(ipi, every_round_reaches_each_target_once_in_order) {

@@ -15,8 +15,9 @@
 namespace {
 
 using namespace vmxsys::platform;
-using vmxsys::byte_size, vmxsys::duration, vmxsys::edit_distance, vmxsys::nearest, vmxsys::parse_byte_size,
-    vmxsys::parse_duration;
+using vmxsys::byte_size, vmxsys::component, vmxsys::distribution, vmxsys::duration, vmxsys::edit_distance,
+    vmxsys::nearest, vmxsys::parse_byte_size, vmxsys::parse_duration, vmxsys::settings;
+namespace models = vmxsys::models;
 namespace fs = std::filesystem;
 
 constexpr const char* good = R"({
@@ -109,7 +110,7 @@ TEST(config, overrides_in_order) {
   EXPECT_EQ(loaded.config.vms[0].guest.hz, 100u);
   EXPECT_EQ(loaded.config.vms[1].guest.hz, 1000u);
   EXPECT_TRUE(loaded.config.machine.stepped);
-  EXPECT_EQ(loaded.config.host.spin_policy, "directed");
+  EXPECT_EQ(loaded.config.host.spin_policy.name, "directed");
   EXPECT_EQ(loaded.config.vms[1].name, "12");
   EXPECT_EQ(loaded.config.host.scheduler.options, (settings{{"quantum", duration::ms(5)}}));
 }

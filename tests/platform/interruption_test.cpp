@@ -11,6 +11,7 @@
 #include <vmxsys/platform/cli/command_line.hpp>
 #include <vmxsys/platform/experiments/detail/study_kit.hpp>
 #include <vmxsys/platform/observe/report/report.hpp>
+#include <vmxsys/platform/run/interruption.hpp>
 #include <vmxsys/platform/run/workers.hpp>
 
 #include "execution_fixture.hpp"

@@ -88,7 +88,6 @@ TEST(sc_execution, an_interrupted_run_leaves_nothing_behind) {
 class faulty final : public models::spin_policy {
  public:
   explicit faulty(std::function<void(models::spin_context&)> act) : act_{std::move(act)} {}
-  const char* name() const noexcept override { return "faulty"; }
   cpu::program on_spin(models::spin_context& ctx) override {
     act_(ctx);
     co_return;
@@ -98,16 +97,29 @@ class faulty final : public models::spin_policy {
   std::function<void(models::spin_context&)> act_;
 };
 
+/// What the next policy does.
+std::function<void(models::spin_context&)> act_of_the_next;
+constexpr models::spin_policy_entry faulty_entry = entry_without<models::spin_policy_entry>(
+    "faulty", "does what it should not", "",
+    [](const void*) -> std::unique_ptr<models::spin_policy> { return std::make_unique<faulty>(act_of_the_next); });
+
+run_config faulty_study() {
+  run_config config = short_study();
+  config.host.spin_policy = faulty_entry.name;
+  return config;
+}
+
 execution_options with_policy(std::function<void(models::spin_context&)> act) {
+  act_of_the_next = std::move(act);
   execution_options how;
-  how.make_policy = [act = std::move(act)] { return std::make_unique<faulty>(act); };
+  how.names.spin_policies.add(faulty_entry);
   return how;
 }
 
 /// How the process ends in which a run under SystemC goes wrong, and what it says.
-worker_error end_of(const execution_options& how) {
+worker_error end_of(const execution_options& how, const run_config& config = faulty_study()) {
   try {
-    run_in_workers(1, 1, [&](std::size_t) { return document(execute(short_study(), how)); });
+    run_in_workers(1, 1, [&](std::size_t) { return document(execute(config, how)); });
   } catch (const worker_error& e) {
     return e;
   }
@@ -116,9 +128,9 @@ worker_error end_of(const execution_options& how) {
 
 TEST(sc_execution, a_broken_invariant_is_thrown_as_it_is) {
   VMXSYS_SKIP_UNDER_ADDRESS_SANITIZER();
-  const execution_options how = with_policy([](models::spin_context& ctx) { ctx.in_spin_loop(ctx.vcpus()) = true; });
+  const execution_options how = with_policy([](models::spin_context& ctx) { static_cast<void>(ctx.host_cpu(ctx.vcpus())); });
   try {
-    execute(short_study(), how);
+    execute(faulty_study(), how);
     FAIL();
   } catch (const cpu::invariant_error& e) {
     EXPECT_NE(std::string{e.what()}.find("vCPU 8"), std::string::npos) << e.what();
@@ -132,7 +144,7 @@ TEST(sc_execution, a_broken_invariant_is_thrown_as_it_is) {
 
 TEST(sc_execution, whatever_goes_wrong_ends_the_process_with_status_4_and_a_message) {
   VMXSYS_SKIP_UNDER_ADDRESS_SANITIZER();
-  const worker_error invariant = end_of(with_policy([](models::spin_context& ctx) { ctx.dy_eligible(99) = true; }));
+  const worker_error invariant = end_of(with_policy([](models::spin_context& ctx) { static_cast<void>(ctx.host_cpu(99)); }));
   EXPECT_EQ(invariant.status(), exit_invariant);
   EXPECT_NE(std::string{invariant.what()}.find("'faulty' names vCPU 99"), std::string::npos) << invariant.what();
 
@@ -152,7 +164,7 @@ TEST(sc_execution, whatever_goes_wrong_ends_the_process_with_status_4_and_a_mess
   } seen;
   execution_options watched;
   watched.observer = &seen;
-  const worker_error observer = end_of(watched);
+  const worker_error observer = end_of(watched, short_study());
   EXPECT_EQ(observer.status(), exit_invariant);
   EXPECT_STREQ(observer.what(), "full");
 }
