@@ -15,7 +15,7 @@ enum class arbitration_rule : std::uint8_t {
 /// One local APIC that a lowest-priority interrupt addresses.
 struct arbitration_candidate {
   std::uint32_t id = 0;       ///< any number that names it; ties go by it
-  std::uint8_t priority = 0;  ///< TPR, PPR or `arbitration_priority`, whatever the part compares
+  std::uint8_t priority = 0;  ///< TPR, PPR or `arbitration_priority`, as the part compares
   bool focus = false;         ///< see `local_apic::is_focus_of`
 };
 

@@ -20,7 +20,7 @@ inline vmx::spin_parameters spin_parameters_of(const vmx::vmcs& v) noexcept {
 
 using detector_maker = std::function<std::unique_ptr<vmx::spin_detector>()>;
 
-/// A detector that watches a run without acting in it. PAUSE-loop detection is on for it whatever the VMCS says; its
+/// A detector that watches a run without acting in it. PAUSE-loop detection is on for it in any VMCS; its
 /// gap and window are its own.
 struct observing_detector {
   detector_maker make;

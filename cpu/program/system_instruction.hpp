@@ -145,7 +145,7 @@ inline system_operation<void> lidt(std::uint64_t base) {
   return op;
 }
 
-/// MONITOR arms the line of a word; MWAIT waits until somebody stores to it or an interrupt comes. `hints` is ECX.
+/// MONITOR arms the line of a word; MWAIT waits until a store to it or an interrupt comes. `hints` is ECX.
 inline system_operation<void> monitor(word& w) {
   system_operation<void> op{vmx::mnemonic::monitor};
   op.line = &w;

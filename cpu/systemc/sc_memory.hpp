@@ -6,7 +6,7 @@
 
 namespace vmxsys::cpu {
 
-/// A way into the machine's memory for somebody else's initiators: device models, loaders, an IOMMU. Any number of them
+/// A way into the machine's memory for initiators outside: device models, loaders, an IOMMU. Any number of them
 /// may exist on one machine, one for each initiator or one behind an interconnect.
 ///
 /// - A read at kernel time T sees every event up to cycle floor(T) and every outside write so far. A read with an

@@ -298,7 +298,7 @@ inline boundary_event next_event(const vmcs& v, const boundary_state& state,
 /// What acting on an event is. `process`: neither an exit nor a delivery; the boundary goes on afterwards.
 enum class boundary_action : std::uint8_t { none, vm_exit, deliver, process };
 
-/// `reason` belongs to vm_exit. That of a trap-like exit is known only to whoever made it pending: the answer here is
+/// `reason` belongs to vm_exit. That of a trap-like exit is known only to the code that made it so: the answer here is
 /// tpr_below_threshold, the one that VM entry itself can make pending.
 struct boundary_outcome {
   boundary_action action = boundary_action::none;

@@ -102,7 +102,7 @@ class spinlock : protected cpu::effect_witness {
   virtual cpu::program acquire() = 0;
   virtual cpu::program release() = 0;
 
-  /// Awaits the holder; between two holders the next owner, if the lock knows one; nobody while it is free.
+  /// Awaits the holder; between two holders the next owner, if the lock knows one; no strand while it is free.
   const cpu::spin_subject& subject() const noexcept { return subject_; }
   cpu::strand* holder() const noexcept { return holder_; }
   /// From `now` on `to` holds it: a run-queue lock is taken by one strand, held across the switch and released by the
