@@ -72,7 +72,7 @@ class timeline_module : public sc_core::sc_module, private bus_if {
   /// sc_start(duration) with its end declared; afterwards the machine's present is the kernel's. From sc_main only.
   void run_for(const sc_core::sc_time& duration);
   /// Brings the machine's present to the first cycle that does not begin before the present kernel time, so that its
-  /// books and counters can be looked at. Changes no result.
+  /// accounts and counters can be looked at. Changes no result.
   void synchronise();
 
   /// What the machine threw before it stood still; null while nothing has gone wrong. An SC_FATAL aborts the process

@@ -131,7 +131,7 @@ class cfs_queue {
   /// kernel: wakeup_preempt_entity.
   int preempt_order(const cfs_entity& running, const cfs_entity& candidate) const noexcept;
 
-  /// Who would run next, as marks and virtual times stand; changes nothing. nullptr if the queue is empty.
+  /// The entity that would run next, as marks and virtual times stand; changes nothing. nullptr if the queue is empty.
   /// kernel: pick_next_entity.
   cfs_entity* choose() const noexcept;
 

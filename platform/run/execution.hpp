@@ -28,9 +28,10 @@ struct execution_options {
   bool bare = false;                         ///< never under SystemC
 };
 
-/// Runs a configuration from cycle 0 to its end and sums it up. Closes every CPU's books and checks them:
-/// cpu::invariant_error if they do not close. Where `stop` ended it before, the result is `partial` and its books close
-/// at the cycle it reached. Under SystemC, once a process: more runs are worker processes (workers.hpp) or `bare`.
+/// Runs a configuration from cycle 0 to its end and sums it up. Closes every CPU's accounting and checks it:
+/// cpu::invariant_error if it does not close. Where `stop` ended it before, the result is `partial` and its accounting
+/// closes at the cycle it reached. Under SystemC, once a process: more runs are worker processes (workers.hpp) or
+/// `bare`.
 run_result execute(const run_config& config, const execution_options& options = {});
 
 /// `stop` said so.

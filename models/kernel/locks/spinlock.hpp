@@ -50,7 +50,7 @@ struct queue_nodes {
 class lock_environment {
  public:
   /// Lines are taken from `region`: one per lock, and one per queue node when it is first used. `cpus` is
-  /// how many CPUs the kernel has; `fact_source` states `lock_wait_fact`.
+  /// how many CPUs the kernel has; `fact_source` records `lock_wait_fact`.
   lock_environment(cpu::machine& on, cpu::region_allocator& region, unsigned cpus, std::uint32_t fact_source)
       : machine_{on}, region_{region}, cpus_{cpus}, fact_source_{fact_source} {}
   virtual ~lock_environment() = default;
