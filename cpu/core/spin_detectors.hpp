@@ -29,7 +29,7 @@ struct observing_detector {
 };
 
 /// The spin detectors of one logical CPU: the one that acts, and those that only watch. Where a watching one would
-/// exit, the CPU records that and the detector goes on as if the exit had been taken and left again at once; so one wait
+/// exit, the CPU records that and the detector goes on as if the exit had been taken and left again at once; so a wait
 /// may hold several of its answers. Watching changes nothing in the run.
 class spin_detectors {
  public:

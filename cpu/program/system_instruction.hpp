@@ -9,9 +9,10 @@
 
 namespace vmxsys::cpu {
 
-/// An instruction that VMX non-root operation has a rule for, with its operands (vmx/guest_instruction.hpp). Outside
-/// non-root operation, and where the rule lets it, it executes: registers change, time passes. What the model has no
-/// device or unit for (ports, performance counters, enclaves, ...) behaves as on a processor without one.
+/// An instruction that VMX non-root operation has a rule for, with its operands
+/// (vmx/instructions/guest_instruction.hpp). Outside non-root operation, and where the rule lets it, it executes:
+/// registers change, time passes. What the model has no device or unit for (ports, performance counters, enclaves, ...)
+/// behaves as on a processor without one.
 struct system_instruction : instruction {
   vmx::guest_instruction what;
   word* line = nullptr;  ///< MONITOR and UMONITOR: the line that is armed
