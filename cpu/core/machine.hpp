@@ -93,8 +93,8 @@ class machine final : public interrupt_fabric {
   void run_until(cycles end);
   /// Closes the accounting of every CPU at the present and throws `invariant_error` unless it adds up.
   void check_accounting();
-  /// Puts every CPU that jumped over loop iterations back to where it exactly is now. Changes nothing that anybody can
-  /// observe.
+  /// Puts every CPU that jumped over loop iterations back to where it exactly is now. Changes nothing that can be
+  /// observed.
   void materialise();
 
   /// Sends an interprocessor interrupt: one message to each addressed CPU after its flight.

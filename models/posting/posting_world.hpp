@@ -30,7 +30,7 @@ struct posting_scenario {
   unsigned preemptions = 1;         ///< how often a thread can be made to give up its CPU, 0 .. 7
   bool migration = true;            ///< threads run on any CPU; otherwise each on its own
 
-  /// Every step alone, also those that commute with everybody else's: more states, the same ends.
+  /// Every step alone, also those that commute with all others: more states, the same ends.
   bool one_by_one = false;
 
   /// Null, or what is wrong with it.
@@ -115,7 +115,7 @@ class posting_world {
   /// What is wrong with this state, if something was delivered that was not posted; and with `settled`, where nothing
   /// is under way, if something posted was not delivered. Null if all is well.
   const char* wrong(bool settled) const noexcept;
-  /// Where everybody is and what waits, for people.
+  /// Where each vCPU is and what waits, as text.
   std::vector<posting_event> describe() const;
 
   void encode(state_bytes& to) const;

@@ -40,7 +40,7 @@ class execution_interrupted : public std::exception {
   const char* what() const noexcept override { return "interrupted"; }
 };
 
-/// The same for callers to whom a part of a run is of no use: execution_interrupted instead of a partial result.
+/// The same for callers that cannot use a part of a run: execution_interrupted instead of a partial result.
 run_result execute_whole(const run_config& config, const execution_options& options = {});
 
 }  // namespace vmxsys::platform

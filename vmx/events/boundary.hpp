@@ -111,7 +111,7 @@ inline constexpr response blocked = response::blocked;
 inline constexpr response lost = response::dropped;
 }  // namespace detail
 
-/// The one table of priorities, of who wakes whom, and of what blocks. Columns of `by_activity`: active, HLT, shutdown,
+/// The one table of priorities, of what wakes and of what blocks. Columns of `by_activity`: active, HLT, shutdown,
 /// wait-for-SIPI. SDM Vol. 3C §27.4.2, §28.2, §28.4.1.
 inline constexpr std::array<boundary_rule, boundary_event_count> boundary_table{{
     {boundary_event::machine_check,

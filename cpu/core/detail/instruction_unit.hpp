@@ -17,7 +17,7 @@
 
 namespace vmxsys::cpu {
 
-/// Instructions that VMX has rules for: in a guest the table of vmx/instructions/instruction_exit.hpp decides, then they
+/// Instructions that VMX has rules for: in a guest the table of vmx/instructions/instruction_exit.hpp decides, and they
 /// execute, fault or exit.
 class instruction_unit {
  public:

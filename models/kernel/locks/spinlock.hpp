@@ -1,6 +1,6 @@
 #pragma once
-// Spinlocks as programs over the instruction set: what they do to shared lines, where they spin, whom they keep
-// waiting. One set for guests, hosts and bare metal, by name in catalogue.hpp.
+// Spinlocks as programs over the instruction set: what they do to shared lines, where they spin, which strands
+// wait. One set for guests, hosts and bare metal, by name in catalogue.hpp.
 
 #include <array>
 #include <boost/describe.hpp>
