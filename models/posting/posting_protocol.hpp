@@ -287,8 +287,8 @@ struct posting_put_reason {
   friend bool operator==(const posting_put_reason&, const posting_put_reason&) = default;
 };
 
-/// vmx_vcpu_pi_put. Where only software posts nothing is to be done, since it wakes its target: the machine has finished
-/// from the start.
+/// vmx_vcpu_pi_put. Where only software posts nothing is to be done, since it wakes its target: the machine has
+/// finished from the start.
 class posting_put {
  public:
   posting_put(std::uint16_t vcpu, std::uint32_t my_cpu, posting_put_reason why,
