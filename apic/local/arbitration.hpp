@@ -4,8 +4,8 @@
 
 namespace vmxsys::apic {
 
-/// Who gets a lowest-priority interrupt among the local APICs it addresses (SDM Vol. 3A §13.6.2.4). The choice is the
-/// fabric's; parts differ.
+/// Which of the local APICs that it addresses gets a lowest-priority interrupt (SDM Vol. 3A §13.6.2.4). The choice is
+/// the fabric's; parts differ.
 enum class arbitration_rule : std::uint8_t {
   lowest_priority,             ///< the lowest priority the candidates report; Pentium 4 and later report TPR
   focus_then_lowest_priority,  ///< the focus processor if there is one (P6 family, Pentium), else the lowest priority
@@ -15,7 +15,7 @@ enum class arbitration_rule : std::uint8_t {
 /// One local APIC that a lowest-priority interrupt addresses.
 struct arbitration_candidate {
   std::uint32_t id = 0;       ///< any number that names it; ties go by it
-  std::uint8_t priority = 0;  ///< TPR, PPR or `arbitration_priority`, whatever the part compares
+  std::uint8_t priority = 0;  ///< TPR, PPR or `arbitration_priority`, as the part compares
   bool focus = false;         ///< see `local_apic::is_focus_of`
 };
 

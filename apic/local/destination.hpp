@@ -11,7 +11,7 @@ namespace vmxsys::apic {
 struct apic_address {
   apic_mode mode = apic_mode::x2apic;
   std::uint32_t id = 0;  ///< physical destinations: the x2APIC ID, or bits 31:24 of the xAPIC ID register
-  /// Logical destinations: LDR; in xAPIC mode its bits 31:24, or 0 (nobody) if the model in DFR is neither flat nor
+  /// Logical destinations: LDR; in xAPIC mode its bits 31:24, or 0 (no APIC) if the model in DFR is neither flat nor
   /// cluster.
   std::uint32_t logical_id = 0;
   bool flat = false;  ///< xAPIC mode: DFR selects the flat model, otherwise cluster

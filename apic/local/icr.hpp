@@ -36,7 +36,7 @@ struct interrupt_command {
 inline constexpr std::uint64_t icr_defined_bits = 0xFFFFFFFF'000CCFFF;
 inline constexpr std::uint64_t icr_delivery_status = std::uint64_t{1} << 12;
 
-/// Reads the fields; reserved bits are ignored (whoever writes the register checks them first).
+/// Reads the fields; reserved bits are ignored (the code that writes the register checks them first).
 interrupt_command decode_icr(std::uint64_t value) noexcept;
 
 /// Inverse of `decode_icr` for values without reserved bits.

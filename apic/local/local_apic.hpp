@@ -178,7 +178,7 @@ class local_apic {
 
   // Timer -----------------------------------------------------------------------------------------------------------
 
-  /// Whoever changes the timer directly (`set_tsc_offset`, say) asks `next_timer_event` again afterwards.
+  /// After a direct change of the timer (`set_tsc_offset`, say) the caller asks `next_timer_event` again.
   apic_timer& timer() noexcept { return timer_; }
   const apic_timer& timer() const noexcept { return timer_; }
   cycles next_timer_event() const noexcept { return timer_.next_event(); }

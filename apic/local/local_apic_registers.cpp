@@ -294,7 +294,7 @@ register_outcome local_apic::write_eoi() noexcept {
   return outcome;
 }
 
-/// The write, whatever its value, makes the errors since the last one visible and starts collecting anew (§13.5.3).
+/// A write of any value makes the errors since the last one visible and starts collecting anew (§13.5.3).
 void local_apic::write_esr() noexcept {
   esr_visible_ = esr_pending_;
   esr_pending_ = 0;

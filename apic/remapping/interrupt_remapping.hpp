@@ -14,9 +14,9 @@ namespace vmxsys::apic {
 
 // Interrupt remapping and posting as an I/O memory management unit does them: Intel Virtualization Technology for
 // Directed I/O, Architecture Specification, chapter 5 and §9.9 to §9.11. A message in remappable format names an entry
-// of a table in memory; the entry says whom it interrupts, or into which posted-interrupt descriptor it is posted.
+// of a table in memory; the entry names the CPUs it interrupts, or into which posted-interrupt descriptor it is posted.
 
-/// Who sends an interrupt request: bus (15:8), device (7:3) and function (2:0) on PCI.
+/// The sender of an interrupt request: bus (15:8), device (7:3) and function (2:0) on PCI.
 using requester_id = std::uint16_t;
 
 /// What the SVT field asks of the requester.

@@ -12,7 +12,7 @@ inline constexpr physical_address msi_window = 0xFEE00000;
 inline constexpr std::uint64_t msi_window_size = 0x100000;
 
 /// A message-signalled interrupt as it crosses the bus: a write of four bytes to the window. Devices and I/O APICs send
-/// the same thing. Whether it says whom it interrupts (compatibility format) or names an entry of the
+/// the same thing. Whether it names its target (compatibility format) or names an entry of the
 /// interrupt-remapping table (remappable format) is bit 4 of the address.
 struct msi {
   std::uint64_t address = msi_window;

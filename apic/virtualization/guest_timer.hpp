@@ -42,7 +42,7 @@ constexpr cycles next_guest_timer_event(std::uint64_t deadline) noexcept {
 }
 
 /// The event: the virtual-timer vector becomes pending, deadline and shadow 0, virtual interrupts are evaluated. What
-/// it makes of a wait: `waits_on`. In shutdown and wait-for-SIPI it does not come (vmx/boundary.hpp).
+/// it makes of a wait: `waits_on`. In shutdown and wait-for-SIPI it does not come (vmx/events/boundary.hpp).
 void guest_timer_event(const virtual_apic& a, std::uint64_t& deadline);
 
 }  // namespace vmxsys::apic

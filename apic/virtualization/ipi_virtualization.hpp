@@ -51,7 +51,7 @@ struct ipi_target {
 ipi_target find_target(const vmx::vmcs& v, const physical_memory& memory, std::uint8_t vector,
                        std::uint32_t destination, unsigned physical_address_width);
 
-/// IPI virtualization of (vector, destination): posts and says whom to notify, or gives exit 56 with qualification
+/// IPI virtualization of (vector, destination): posts and names the CPU to notify, or gives exit 56 with qualification
 /// 300H. Precondition: "IPI virtualization" is 1.
 virtualization_result virtualize_ipi(const virtual_apic& a, std::uint8_t vector, std::uint32_t destination);
 

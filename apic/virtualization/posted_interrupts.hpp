@@ -12,7 +12,7 @@
 
 namespace vmxsys::apic {
 
-// Posted interrupts: the descriptor, what whoever posts does to it (a processor's software, IPI virtualization, an
+// Posted interrupts: the descriptor, what a poster does to it (a processor's software, IPI virtualization, an
 // interrupt-remapping unit), and what the processor that is notified does, step by step. SDM Vol. 3C §32.6; VT-d
 // specification, "Interrupt Posting".
 

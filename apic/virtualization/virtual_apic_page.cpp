@@ -15,7 +15,7 @@ constexpr std::uint32_t bit_of(std::uint8_t vector) noexcept { return std::uint3
 
 }  // namespace
 
-// Byte by byte, so that a value has the page's byte order whatever the machine's.
+// Byte by byte, so that a value has the page's byte order on any machine.
 std::uint64_t virtual_apic_page::read(std::uint16_t offset, unsigned bytes) const {
   std::array<std::uint8_t, 8> data{};
   memory_->read(page_ + offset, data.data(), bytes);

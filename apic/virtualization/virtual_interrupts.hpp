@@ -54,8 +54,8 @@ enum class virtual_operation : std::uint8_t {
   delivery,
 };
 
-/// One row: how an operation ends, with virtual-interrupt delivery. Where a row says no, nothing changes, whatever lies
-/// in memory by then.
+/// One row: how an operation ends, with virtual-interrupt delivery. Where a row says no, nothing changes: memory is not
+/// looked at.
 struct virtual_operation_rule {
   virtual_operation operation;
   const char* name;

@@ -64,7 +64,7 @@ struct cpu_surroundings {
   bool stepped = false;      ///< execute every PAUSE and every poll
 };
 
-/// The state that the parts of one CPU share, and the few things all of them do: take time, book it, state a fact,
+/// The state that the parts of one CPU share, and the few things all of them do: take time, book it, record a fact,
 /// complete an instruction. The parts (`detail/`) hold a reference to it and none to the CPU as a whole, so that each
 /// can be driven alone. Embedders use `logical_cpu`.
 struct cpu_core {

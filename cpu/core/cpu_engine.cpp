@@ -390,7 +390,7 @@ bool cpu_engine::finish_entry(cycles now) {
     case kind::failed:
       return false;
     case kind::deliver:
-      // As part of the entry, whatever the controls say of events of its kind. SDM Vol. 3C §29.6. A hardware exception
+      // As part of the entry; controls for events of its kind do not count. SDM Vol. 3C §29.6. A hardware exception
       // that the guest's program can see strikes the instruction in flight.
       if (entry.event.type != vmx::event_type::hardware_exception || !instructions_.strike(entry.event.vector, now))
         deliver(entry.event.vector, now, cycles{0});

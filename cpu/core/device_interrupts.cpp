@@ -8,7 +8,7 @@
 namespace vmxsys::cpu {
 
 namespace {
-// A device has no local APIC: its messages have no shorthand, and nobody is their sender.
+// A device has no local APIC: its messages have no shorthand and no CPU as sender.
 constexpr std::uint32_t no_apic = std::numeric_limits<std::uint32_t>::max();
 }  // namespace
 

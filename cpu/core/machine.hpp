@@ -37,7 +37,7 @@ class boot_if {
   virtual strand& boot(logical_cpu& cpu, physical_address entry) = 0;
 };
 
-/// An I/O APIC, or whatever else wants to know that a level-triggered interrupt has been served.
+/// An I/O APIC, or another part that has to know that a level-triggered interrupt has been served.
 class eoi_listener {
  public:
   virtual ~eoi_listener() = default;
@@ -53,7 +53,7 @@ struct machine_config {
   apic::timer_clock timer_clock;
   /// The mode in which firmware hands the local APICs over: `xapic` or `x2apic`.
   apic::apic_mode boot_apic = apic::apic_mode::x2apic;
-  /// Who gets a lowest-priority interrupt; decided when it leaves its sender.
+  /// Which CPU gets a lowest-priority interrupt; decided when it leaves its sender.
   apic::arbitration_rule arbitration = apic::arbitration_rule::round_robin;
   detector_maker make_detector;               ///< of each CPU's spin detector; null: none
   std::vector<observing_detector> observers;  ///< on every CPU besides, without a say
@@ -93,8 +93,8 @@ class machine final : public interrupt_fabric {
   void run_until(cycles end);
   /// Closes the accounting of every CPU at the present and throws `invariant_error` unless it adds up.
   void check_accounting();
-  /// Puts every CPU that jumped over loop iterations back to where it exactly is now. Changes nothing that anybody can
-  /// observe.
+  /// Puts every CPU that jumped over loop iterations back to where it exactly is now. Changes nothing that can be
+  /// observed.
   void materialise();
 
   /// Sends an interprocessor interrupt: one message to each addressed CPU after its flight.

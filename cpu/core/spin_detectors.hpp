@@ -20,8 +20,8 @@ inline vmx::spin_parameters spin_parameters_of(const vmx::vmcs& v) noexcept {
 
 using detector_maker = std::function<std::unique_ptr<vmx::spin_detector>()>;
 
-/// A detector that watches a run without acting in it. PAUSE-loop detection is on for it whatever the VMCS says; its
-/// gap and window are its own.
+/// A detector that watches a run without acting in it. PAUSE-loop detection is on for it in any VMCS; its gap
+/// and window are its own.
 struct observing_detector {
   detector_maker make;
   std::uint64_t gap = vmx::default_ple_gap;        ///< as PLE_Gap
@@ -29,7 +29,7 @@ struct observing_detector {
 };
 
 /// The spin detectors of one logical CPU: the one that acts, and those that only watch. Where a watching one would
-/// exit, the CPU states that and the detector goes on as if the exit had been taken and left again at once; so one wait
+/// exit, the CPU records that and the detector goes on as if the exit had been taken and left again at once; so a wait
 /// may hold several of its answers. Watching changes nothing in the run.
 class spin_detectors {
  public:

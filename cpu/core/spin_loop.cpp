@@ -196,7 +196,7 @@ void spin_loop::materialise(cycles now) {
     spin.position = spin_position::in_pause;
     core_.time.arm(core_.step, issued + pause, phase::read);
   } else {
-    spin.position = spin_position::in_load;  // a hit that has bound its value before whatever disturbs it now
+    spin.position = spin_position::in_load;  // a hit that has bound its value before the disturbance of now
     core_.time.arm(core_.step, issued + period, phase::read);
   }
 }

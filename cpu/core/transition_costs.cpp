@@ -103,7 +103,7 @@ namespace {
 
 using vmx::field;
 
-/// See vmx/transition_work.hpp.
+/// See vmx/transition/transition_work.hpp.
 transition_key key_of(const vmx::vmcs& v, std::uint64_t more) {
   return {v.read(field::pin_based_controls) | v.read(field::primary_processor_based_controls) << 32,
           v.read(field::secondary_processor_based_controls) | v.read(field::vm_entry_controls) << 32,

@@ -32,8 +32,8 @@ struct transition_plan {
   }
 };
 
-/// What the micro-steps of transitions cost: counted work (vmx/transition_work.hpp) times the costs of a preset. The
-/// costs of the state areas are those of the reference configuration.
+/// What the micro-steps of transitions cost: counted work (vmx/transition/transition_work.hpp) times the costs of a
+/// preset. The costs of the state areas are those of the reference configuration.
 class transition_costs {
  public:
   transition_costs(const hardware_costs& costs, const vmx::capabilities& caps);

@@ -111,7 +111,7 @@ void vm_transition::resume_guest_at(std::uint64_t rip, cycles now) {
 
 // -- micro-steps ------------------------------------------------------------------------------------------------------
 
-/// All steps of a transition are stated when it is complete.
+/// All steps of a transition are recorded when it is complete.
 void vm_transition::state_steps(cycles began, cycles now, fact_id cause) {
   cycles done = began;
   for (const transition_plan::timed_step& s : plan_->steps) {

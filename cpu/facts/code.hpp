@@ -5,7 +5,7 @@ namespace vmxsys::cpu {
 
 /// What a CPU's time is spent on. Time in root and in non-root operation is kept apart, so `user` is a guest's user
 /// mode in non-root operation and the host's in root operation. The innermost code location decides, but for the
-/// hardware's own steps. `README.md` of this room says what each means.
+/// hardware's own steps.
 enum class bucket : std::uint8_t {
   user,           // user-mode work
   kernel,         // kernel work that is none of the following

@@ -11,7 +11,7 @@
 
 #include "fact.hpp"
 
-// What the hardware states. The source of each of these facts is the CPU (its number is the source number).
+// The facts that the hardware records. The source of each of these facts is the CPU (its number is the source number).
 namespace vmxsys::cpu {
 
 /// A VM entry that succeeded, at its completion. One that fails leaves neither this fact nor micro-steps, and its exit
@@ -26,7 +26,7 @@ struct vm_entry_fact {
 };
 BOOST_DESCRIBE_STRUCT(vm_entry_fact, (), (vmcs, rip, interruption_information, ple_window, duration))
 
-/// A VM exit, stated when the hardware has finished it; `began` is when the guest stopped.
+/// A VM exit, recorded when the hardware has finished it; `began` is when the guest stopped.
 struct vm_exit_fact {
   static constexpr const char* fact_name = "vm_exit";
   std::uint64_t vmcs;
@@ -39,7 +39,7 @@ struct vm_exit_fact {
 };
 BOOST_DESCRIBE_STRUCT(vm_exit_fact, (), (vmcs, reason, qualification, interruption_information, rip, cpl, began))
 
-/// One step of a transition; all of them are stated when the transition is complete, `done` is when this one was.
+/// One step of a transition; all of them are recorded when the transition is complete, `done` is when this one was.
 struct micro_step_fact {
   static constexpr const char* fact_name = "micro_step";
   vmx::transition_step step;

@@ -11,7 +11,7 @@
 
 namespace vmxsys::cpu {
 
-/// Names one fact of a run: the component that stated it and its number among that component's facts, from 1.
+/// Names one fact of a run: the component that recorded it and its number among that component's facts, from 1.
 /// Index 0 means "no fact".
 struct fact_id {
   std::uint32_t source = 0;
@@ -90,7 +90,7 @@ class fact_view {
 };
 
 /// Everything that counts, prints, draws or checks is an observer. It is called at the time of the fact, in the order
-/// facts are stated; it must not change the machine.
+/// facts are recorded; it must not change the machine.
 class fact_observer {
  public:
   virtual ~fact_observer() = default;

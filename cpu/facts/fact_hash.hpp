@@ -8,7 +8,7 @@
 
 namespace vmxsys::cpu {
 
-/// A hash over everything a run stated: per source over the canonical form of its facts, then over the sources in
+/// A hash over all facts of a run: per source over the canonical form of its facts, then over the sources in
 /// their order. Facts of different sources are not ordered against each other, because engines are free to run
 /// components at one cycle in any order that has no effect.
 class fact_hash final : public fact_observer {

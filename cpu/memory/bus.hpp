@@ -22,7 +22,7 @@ class bus_if {
  public:
   virtual ~bus_if() = default;
   /// Takes a request that leaves its CPU now; the CPU waits until `logical_cpu::bus_answer`, at least one cycle later.
-  /// False: nobody is there, the CPU goes on at once.
+  /// False: no device is there, the CPU goes on at once.
   virtual bool issue(const bus_request& request, cycles now) = 0;
 };
 

@@ -37,7 +37,7 @@ struct instruction_costs {
   cycles control_register{100};         ///< MOV to and from control registers, CLTS, LMSW, SMSW
   cycles debug_register{50};            ///< MOV to and from debug registers
   cycles descriptor_table{60};          ///< LGDT, SGDT, LIDT, SIDT, LLDT, SLDT, LTR, STR
-  cycles io{1000};                      ///< IN, OUT, to a port where nobody answers
+  cycles io{1000};                      ///< IN, OUT, to a port where no device answers
   cycles invalidate_page{150};          ///< INVLPG, INVPCID
   cycles wbinvd{200000};                ///< WBINVD, WBNOINVD, INVD
   cycles xsetbv{60};
@@ -110,8 +110,8 @@ struct interrupt_costs {
 BOOST_DESCRIBE_STRUCT(interrupt_costs, (),
                       (flight_self, flight_same_socket, flight_other_socket, flight_same_core, eoi_broadcast))
 
-/// The local APIC and its virtualization, step by step: whatever one of these numbers stands for, a fact or the end of
-/// the instruction shows when it is over. The delivery through the IDT comes on top (`instruction_costs::interrupt`).
+/// The local APIC and its virtualization, step by step: a fact or the end of the instruction shows when each of them
+/// is over. The delivery through the IDT comes on top (`instruction_costs::interrupt`).
 /// Steps marked * work on a posted-interrupt descriptor: where its line holds shared words they begin when the CPU has
 /// the line exclusively, as a locked instruction does.
 struct apic_costs {

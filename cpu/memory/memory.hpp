@@ -28,7 +28,7 @@ class line_watcher {
   ~line_watcher() = default;
 };
 
-/// Told when a page gets its first shared word: whoever has handed out direct pointers to it takes them back.
+/// Told when a page gets its first shared word: direct pointers to it that were handed out are taken back.
 class watched_page_listener {
  public:
   virtual void page_became_watched(physical_address page) = 0;

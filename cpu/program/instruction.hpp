@@ -320,7 +320,7 @@ inline memory_operation<std::uint64_t> exchange(word& at, std::uint64_t v) {
 inline memory_operation<std::uint64_t> fetch_add(word& at, std::uint64_t v) { return {opcode::fetch_add, at, v}; }
 inline memory_operation<std::uint64_t> fetch_or(word& at, std::uint64_t v) { return {opcode::fetch_or, at, v}; }
 inline memory_operation<std::uint64_t> fetch_and(word& at, std::uint64_t v) { return {opcode::fetch_and, at, v}; }
-/// The same instruction, with somebody told of its effect.
+/// The same instruction; the witness is told of its effect.
 template <class R>
 memory_operation<R> witnessed(memory_operation<R> op, effect_witness& by) {
   op.witness = &by;
@@ -377,13 +377,13 @@ inline operation<std::uint64_t> bus_operation(opcode code, physical_address at, 
 }
 }  // namespace detail
 /// An uncached read of 1, 2, 4 or 8 bytes of a device outside the machine, little-endian. It leaves the CPU after the
-/// cost of a load and completes when the answer is back; it cannot be interrupted. Where nobody answers - no bus, or no
-/// device at the address - it reads all ones.
+/// cost of a load and completes when the answer is back; it cannot be interrupted. Where no device answers - no bus, or
+/// none at the address - it reads all ones.
 inline operation<std::uint64_t> mmio_read(physical_address at, unsigned bytes) {
   return detail::bus_operation(opcode::mmio_read, at, bytes);
 }
 /// An uncached write to a device outside the machine, not posted: it completes when the device has taken it. Where
-/// nobody answers it has no effect. The result means nothing.
+/// no device answers it has no effect. The result means nothing.
 inline operation<std::uint64_t> mmio_write(physical_address at, std::uint64_t value, unsigned bytes) {
   operation<std::uint64_t> op = detail::bus_operation(opcode::mmio_write, at, bytes);
   op.b = value;
@@ -393,9 +393,9 @@ inline operation<std::uint64_t> mmio_write(physical_address at, std::uint64_t va
 inline operation<void> xsave() { return operation<void>{opcode::xsave}; }
 inline operation<void> xrstor() { return operation<void>{opcode::xrstor}; }
 
-/// A kernel's stack switch: this strand stops and `to` goes on on this CPU. Awaiting it returns, when somebody switches
+/// A kernel's stack switch: this strand stops and `to` goes on on this CPU. Awaiting it returns, after the switch
 /// back, the strand that was left then. `follower` awaits `to` from the cycle of the switch on: ground truth beside
-/// loops that wait for whatever a CPU runs.
+/// loops that wait for the strand that a CPU runs.
 inline switch_operation switch_to(strand& to, spin_subject* follower = nullptr) {
   switch_operation op;
   op.to = &to;

@@ -8,8 +8,8 @@ namespace vmxsys::cpu {
 
 class strand;
 
-/// Told in the cycle in which the strand that a spin loop waits for comes to a CPU or leaves it. Whoever looks at
-/// `futile` looks again one cycle later.
+/// Told in the cycle in which the strand that a spin loop waits for comes to a CPU or leaves it. A
+/// reader of `futile` looks again one cycle later.
 class spin_subject_watcher {
  public:
   virtual void subject_changed(cycles now) = 0;
@@ -22,7 +22,7 @@ class spin_subject_watcher {
 /// was on a CPU. Waiting while it is on none is futile: no amount of spinning helps. A lock keeps one, names its holder
 /// (or, between holders, the next owner), and spinners take differences of `running`.
 ///
-/// No hardware sees it. While nobody is named, waiting counts as useful.
+/// No hardware sees it. While no strand is named, waiting counts as useful.
 class spin_subject {
  public:
   spin_subject() = default;
@@ -30,7 +30,7 @@ class spin_subject {
   spin_subject& operator=(const spin_subject&) = delete;
   ~spin_subject();
 
-  /// From `now` on the loop waits for `who`; null for nobody.
+  /// From `now` on the loop waits for `who`; null for no strand.
   void await(strand* who, cycles now);
   strand* awaited() const { return awaited_; }
 

@@ -40,7 +40,7 @@ class strand {
   /// The stack pointer that names this strand in VMCS fields and registers.
   std::uint64_t rsp() const;
 
-  /// A general register; RSP holds `rsp()` until somebody writes it. Made at the first use: most strands never exit.
+  /// A general register; RSP holds `rsp()` until it is written. Made at the first use: most strands never exit.
   std::uint64_t& reg(gpr r);
   const code_location& location() const { return *position_.location; }
   /// In an interrupt handler: where the interrupted code is.

@@ -9,9 +9,10 @@
 
 namespace vmxsys::cpu {
 
-/// An instruction that VMX non-root operation has a rule for, with its operands (vmx/guest_instruction.hpp). Outside
-/// non-root operation, and where the rule lets it, it executes: registers change, time passes. What the model has no
-/// device or unit for (ports, performance counters, enclaves, ...) behaves as on a processor without one.
+/// An instruction that VMX non-root operation has a rule for, with its operands
+/// (vmx/instructions/guest_instruction.hpp). Outside non-root operation, and where the rule lets it, it executes:
+/// registers change, time passes. What the model has no device or unit for (ports, performance counters, enclaves, ...)
+/// behaves as on a processor without one.
 struct system_instruction : instruction {
   vmx::guest_instruction what;
   word* line = nullptr;  ///< MONITOR and UMONITOR: the line that is armed
@@ -145,7 +146,7 @@ inline system_operation<void> lidt(std::uint64_t base) {
   return op;
 }
 
-/// MONITOR arms the line of a word; MWAIT waits until somebody stores to it or an interrupt comes. `hints` is ECX.
+/// MONITOR arms the line of a word; MWAIT waits until a store to it or an interrupt comes. `hints` is ECX.
 inline system_operation<void> monitor(word& w) {
   system_operation<void> op{vmx::mnemonic::monitor};
   op.line = &w;

@@ -43,7 +43,7 @@ void interrupt_port::act(const apic::msi& m, cycles now) {
 
 void interrupt_port::lost(const apic::msi& m, const char* why) const {
   char line[160];
-  std::snprintf(line, sizeof line, "%s: the message %08XH written to %llXH interrupts nobody: %s", name(), m.data,
+  std::snprintf(line, sizeof line, "%s: the message %08XH written to %llXH interrupts no CPU: %s", name(), m.data,
                 static_cast<unsigned long long>(m.address), why);
   SC_REPORT_WARNING(message::lost_interrupt, line);
 }

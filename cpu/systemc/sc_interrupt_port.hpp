@@ -13,7 +13,7 @@ namespace vmxsys::cpu {
 /// priority, arbitrated there, and reaches the local APICs after a flight, as an IPI from the socket the port sits at
 /// would. The write is posted: it never waits, and its initiator learns nothing.
 ///
-/// A message that interrupts nobody (no CPU that takes it, reserved or remappable format, SMI, ExtINT) is dropped with
+/// A message that interrupts no CPU (none takes it, reserved or remappable format, SMI, ExtINT) is dropped with
 /// a warning. Reads are a command error. Addresses are physical, or offsets into the window as an interconnect may pass
 /// them on.
 class interrupt_port : public sc_core::sc_module {

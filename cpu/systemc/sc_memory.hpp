@@ -6,13 +6,13 @@
 
 namespace vmxsys::cpu {
 
-/// A way into the machine's memory for somebody else's initiators: device models, loaders, an IOMMU. Any number of them
+/// A way into the machine's memory for initiators outside: device models, loaders, an IOMMU. Any number of them
 /// may exist on one machine, one for each initiator or one behind an interconnect.
 ///
 /// - A read at kernel time T sees every event up to cycle floor(T) and every outside write so far. A read with an
 ///   annotated delay waits it out first.
 /// - A write at T (+ delay) takes effect at cycle floor(T + delay)+1, in phase `message`; a write of a watched word
-///   wakes those who spin on it. Writes of one cycle take effect in the order in which these modules were constructed.
+///   wakes the CPUs that spin on it. Writes of one cycle take effect in the order in which these modules were made.
 /// - Debug transactions see and change bytes at once and cost nothing; a changed word wakes its spinners, too.
 /// - DMI is granted page by page: for reading always, for writing unless the page holds a watched word. When a page
 ///   gets its first one, the grant is taken back. What is written through DMI is seen by the machine without order

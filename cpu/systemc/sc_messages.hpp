@@ -19,7 +19,7 @@ inline constexpr char resolution[] = "/vmxsys/cpu/timeline/resolution";
 inline constexpr char binding[] = "/vmxsys/cpu/physical_cpu/binding";
 /// SC_WARNING: a device answered a CPU's access with an error other than "no such address".
 inline constexpr char bus_error[] = "/vmxsys/cpu/physical_cpu/bus_error";
-/// SC_WARNING: a well-formed write to the MSI window that interrupts nobody.
+/// SC_WARNING: a well-formed write to the MSI window that interrupts no CPU.
 inline constexpr char lost_interrupt[] = "/vmxsys/cpu/interrupt_port/lost";
 
 /// SC_WARNING: an interrupt-remapping unit blocked a message; the text has the reason.

@@ -19,8 +19,8 @@ namespace vmxsys::cpu {
 /// CPUs and wakes who spins on its words. The interrupt, or the notification, arrives after the flight from the socket
 /// the unit sits at. Entries are not cached: a change in memory counts for the next message.
 ///
-/// Who sends is told by the `requester_extension` of the transaction, or else by `requester`. A message that is a fault
-/// interrupts nobody; it is counted, and reported as SC_WARNING unless the entry hides it (FPD). One that passes or is
+/// The `requester_extension` of the transaction names the sender, else `requester` does. A message that is a fault
+/// interrupts no CPU; it is counted, and reported as SC_WARNING unless the entry hides it (FPD). One that passes or is
 /// remapped but addresses no CPU that takes it is dropped with a warning.
 class remapping_unit : public sc_core::sc_module {
  public:

@@ -5,7 +5,7 @@
 
 namespace vmxsys::cpu {
 
-/// Who sends a transaction: bus, device and function, which an interrupt-remapping unit compares with its table. An
+/// The sender of a transaction: bus, device and function, which an interrupt-remapping unit compares with its table. An
 /// ignorable extension: a target that does not know it works without, and a transaction without it has the requester
 /// that the unit was given.
 class requester_extension : public tlm::tlm_extension<requester_extension> {

@@ -62,8 +62,8 @@ const cycle_clock& timeline_module::clock() const {
 
 // -- running ----------------------------------------------------------------------------------------------------------
 
-// How far the machine may run now: the cycle at which it has to stop. At T, cycles up to floor(T) are due. Whatever the
-// outside does next it does at a time that the kernel knows, and it reaches the machine one cycle after that.
+// How far the machine may run now: the cycle at which it has to stop. At T, cycles up to floor(T) are due. The next
+// action from outside comes at a time that the kernel knows, and reaches the machine one cycle after that.
 cycles timeline_module::limit() const {
   const std::uint64_t now = sc_time_stamp().value();
   const cycles due = clock_->cycle_of_ticks(now) + cycles{1};

@@ -31,8 +31,8 @@ class bus_master {
 /// One machine under a SystemC kernel: its timeline runs in one SC_METHOD that one sc_event wakes, however many CPUs
 /// and timers there are.
 ///
-/// Order between the two worlds. At kernel time T the machine has executed cycles up to floor(T), whatever runs before
-/// or after it in the delta cycle; whatever reaches it from outside at T is a message of cycle floor(T)+1, in phase
+/// Order between the two worlds. At kernel time T the machine has executed cycles up to floor(T), in any order of the
+/// processes of the delta cycle; what reaches it from outside at T is a message of cycle floor(T)+1, in phase
 /// `message`. So no result depends on the order in which the kernel runs processes of one instant, nor on the quantum.
 ///
 /// With tlm_global_quantum at zero the machine goes in lock-step with the kernel, one wake per cycle that has events.
@@ -66,13 +66,13 @@ class timeline_module : public sc_core::sc_module, private bus_if {
 
   /// Declares that the simulation will be stopped at `end` (absolute): the machine does not run ahead past it. The
   /// kernel does not tell modules where sc_start(T) ends. From then on, until another end is declared, it is in
-  /// lock-step. Needed only with a quantum, and only if somebody looks at the machine or acts on it between two calls
-  /// of sc_start.
+  /// lock-step. Needed only with a quantum, and only if code looks at the machine or acts on it between two calls of
+  /// sc_start.
   void horizon(const sc_core::sc_time& end) { horizon_ = end; }
   /// sc_start(duration) with its end declared; afterwards the machine's present is the kernel's. From sc_main only.
   void run_for(const sc_core::sc_time& duration);
   /// Brings the machine's present to the first cycle that does not begin before the present kernel time, so that its
-  /// books and counters can be looked at. Changes no result.
+  /// accounts and counters can be looked at. Changes no result.
   void synchronise();
 
   /// What the machine threw before it stood still; null while nothing has gone wrong. An SC_FATAL aborts the process

@@ -7,7 +7,7 @@
 
 namespace vmxsys::cpu {
 
-/// The declared order within one cycle. Whatever two things can race in the model, this order and then the slot
+/// The declared order within one cycle. Where two things can race in the model, this order and then the slot
 /// number decide it; insertion order never does.
 enum class phase : std::uint8_t {
   message,  ///< interrupt messages and outside writes arrive
@@ -32,7 +32,7 @@ class timeline {
   slot add_slot(void* context, callback fire);
 
   /// Sets the slot to fire at (at, in). `at` must not lie before the present; at the present cycle the phase must
-  /// not lie before the present phase. Replaces whatever was armed.
+  /// not lie before the present phase. Replaces what was armed.
   void arm(slot which, cycles at, phase in) {
     const std::uint64_t key = at.count() << 2 | static_cast<std::uint64_t>(in);
     assert(at.count() < (std::uint64_t{1} << 62));

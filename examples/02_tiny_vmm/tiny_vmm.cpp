@@ -20,14 +20,14 @@ constexpr code_location guest_spin{"guest_spin", 0xffffffff82001000, 0x10, 0, bu
 constexpr code_location vmm_code{"vmm", 0xffffffff81000000, 0, 0, bucket::exit_handling};
 constexpr physical_address vmxon_region = 0x1000, vmcs_region = 0x2000;
 
-// The guest: asks for CPUID, makes a hypercall, spins on a lock that nobody will release.
+// The guest: asks for CPUID, makes a hypercall, spins on a lock that will not be released.
 program guest(word& lock) {
   co_await isa::cpuid(0);
   co_await isa::vmcall(42);
   co_await isa::spin_while(lock, spin_predicate::while_not_equal(0), guest_spin);
 }
 
-// The hypervisor: fills a VMCS, launches, and skips whatever instruction made the guest exit.
+// The hypervisor: fills a VMCS, launches, and skips the instruction that made the guest exit.
 program vmm(machine& hw, const strand& guest) {
   co_await isa::vmxon(vmxon_region);
   co_await isa::vmclear(vmcs_region);

@@ -1,4 +1,4 @@
-// A machine inside somebody else's SystemC platform: one CPU runs a small program, a foreign thread interrupts it and
+// A machine inside a foreign SystemC platform: one CPU runs a small program, a foreign thread interrupts it and
 // rings a bell in its memory. No globals, no time resolution and no quantum are set on the embedder's behalf.
 #include <iostream>
 #include <tlm_utils/simple_initiator_socket.h>

@@ -84,8 +84,8 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   cpu::strand& boot_cpu(unsigned index);
   cpu::strand& boot(cpu::logical_cpu& cpu, physical_address entry) override;
 
-  /// Destroys the programs of all threads where they stand. Whoever owns what they name (workloads, hypervisors) calls
-  /// it before that goes.
+  /// Destroys the programs of all threads where they stand. The owner of what they name (a workload, a hypervisor)
+  /// calls it before that goes.
   void abandon_threads();
 
   /// Runs on each CPU when it comes up, before it schedules: a hypervisor enables VMX there.
@@ -166,7 +166,7 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   /// Arms or re-arms a timer on another CPU, which is interrupted if that is sooner than what it waits for. Interrupts
   /// are off.
   cpu::program arm_on(unsigned cpu, timer_event& timer, cycles due);
-  /// Disarms a timer, on whatever CPU it is.
+  /// Disarms a timer, on any CPU.
   void cancel(timer_event& timer);
   /// Asks for a reschedule of another CPU, by interrupt unless one is pending.
   cpu::program resched(unsigned cpu);
@@ -205,7 +205,7 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
     std::vector<call_single_data> queued;  // what others want run here
     cpu::word* lock = nullptr;             // of this CPU's calls to one other, which Linux has on its stack
     std::vector<cpu::word*> locks;         // of its calls to several, by target
-    cpu::spin_subject occupant;            // the truth beside waits for this CPU: awaits whatever strand runs on it
+    cpu::spin_subject occupant;            // the truth beside waits for this CPU: awaits the strand that runs on it
   };
   struct per_cpu {
     unsigned index = 0;
@@ -215,7 +215,7 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
     thread* switched_from = nullptr;  // until finish_switch
     std::unique_ptr<spinlock> queue_lock;
     bool need_resched = false;
-    bool preempt_requested = false;  // need_resched was set by somebody else, not by the thread itself
+    bool preempt_requested = false;  // need_resched was set from outside, not by the thread itself
     bool online = false;
     bool tick_armed = false;
     bool deadline_moved = false;  // by another CPU, whose interrupt is on its way

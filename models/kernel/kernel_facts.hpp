@@ -4,7 +4,7 @@
 
 #include <vmxsys/cpu/facts/fact.hpp>
 
-// What a kernel states. Each CPU of a kernel is a source of its own.
+// The facts that a kernel records. Each CPU of a kernel is a source of its own.
 namespace vmxsys::models {
 
 /// A context switch, as the sched_switch tracepoint has it. `state`: 'R' runnable, 'P' preempted (R+), 'S' sleeping.

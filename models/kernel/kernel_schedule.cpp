@@ -247,7 +247,7 @@ cpu::task<bool> kernel::pull_task(per_cpu& p, balance_reason why) {
     else
       p.balance.nothing_to_pull();
     if (locked) co_await p.queue_lock->acquire();
-    co_return locked&& nr_running(p.index) > 0;  // somebody may have been woken here meanwhile
+    co_return locked&& nr_running(p.index) > 0;  // a thread may have been woken here meanwhile
   }
   co_await lock_both(p.index, found->from);
   sched_entity* moved =

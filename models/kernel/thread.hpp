@@ -35,7 +35,7 @@ class thread {
   std::uint32_t pid;
   thread_state state = thread_state::runnable;
   bool on_cpu = false;                 ///< executes, or has not quite been switched away from
-  bool preempted = false;              ///< its last switch-out was asked for by somebody else
+  bool preempted = false;              ///< its last switch-out was asked for from outside
   std::uint32_t address_space = 0;     ///< threads of one process share it; 0: the kernel's
   bool extended_state = false;         ///< has FPU state worth saving
   bool extended_state_loaded = false;  ///< and it is in the registers of its CPU

@@ -5,8 +5,8 @@
 #include <vmxsys/cpu/facts/fact.hpp>
 #include <vmxsys/vmx/vmcs/exit.hpp>
 
-// What the hypervisor states, where its own tracepoints are: what software can see, without the hardware's part of a
-// transition. The source is the host CPU.
+// The facts that the hypervisor records, where its own tracepoints are: what software can see, without the hardware's
+// part of a transition. The source is the host CPU.
 namespace vmxsys::models {
 
 /// kvm_entry: just before VMLAUNCH or VMRESUME.

@@ -29,7 +29,7 @@ struct posting_exploration {
   std::uint64_t states = 0;       ///< different ones
   std::uint64_t transitions = 0;  ///< steps tried
   std::uint64_t settled = 0;      ///< states where nothing is under way; each was checked
-  std::uint64_t quiescent = 0;    ///< of these, states where nobody can do anything any more
+  std::uint64_t quiescent = 0;    ///< of these, states where nothing can begin any more
   std::uint64_t depth = 0;        ///< steps to the state that is farthest away, by the shortest way
   bool complete = false;  ///< every reachable state was seen; not so after a limit, a stop or, as a rule, a violation
   double seconds = 0;     ///< of the clock; the only number here that differs between two runs

@@ -127,7 +127,7 @@ void posting_kick::done(std::uint64_t result) noexcept {
     case step::wake:
       step_ = result != 0 ? step::finished : target_ == running_ ? step::look : step::exchange;
       break;
-    // Nobody else is on this CPU, so the target is about to enter at most: its own last look will find the mark.
+    // No other thread is on this CPU, so the target is about to enter at most: its own last look will find the mark.
     case step::look:
       step_ = in_guest ? step::mark : step::finished;
       break;

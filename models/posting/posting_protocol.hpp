@@ -8,7 +8,7 @@
 // kvm_vcpu_kick), v6.1 and v7.2.
 //
 // A machine is a value: it can be copied, compared and put into bytes, and it knows neither time nor memory. `next()`
-// names the one thing it does now; whoever runs it does that - a program with instructions that take time, an explorer
+// names the one thing it does now; its runner does that - a program with instructions that take time, an explorer
 // on a state that it can copy - and tells `done()` what came of it. So a program's order of steps is the explored one.
 
 #include <array>
@@ -32,8 +32,8 @@ inline constexpr std::uint8_t wakeup = 0xf1;
 /// Where a vCPU is, as others may read it (vcpu->mode).
 enum class vcpu_mode : std::uint8_t {
   outside_guest,
-  in_guest,  ///< in the guest, or about to enter with interrupts off: whoever posts must interrupt it
-  exiting,   ///< was `in_guest` and somebody asked it to leave
+  in_guest,  ///< in the guest, or about to enter with interrupts off: a poster must interrupt it
+  exiting,   ///< was `in_guest` and has been asked to leave
 };
 
 /// Bits of a vCPU's requests that the machines themselves make. Others may be there; any of them ends an entry.
@@ -66,7 +66,7 @@ enum class posting_operation : std::uint8_t {
   exchange_mode,   ///< locked compare-and-exchange, `expected` for `value`; result: the mode before
   load_cpu,        ///< result: the physical CPU on which it is or was loaded last
   set_request,     ///< locked: requests |= `value`
-  load_requests,   ///< result: its requests, and whatever else keeps its thread from entering (signal, reschedule)
+  load_requests,   ///< result: its requests, and what else keeps its thread from entering (signal, reschedule)
   serve_requests,  ///< takes its requests and does what they ask: an event is injected
   // Its thread.
   announce_wait,  ///< the thread counts as waiting from now on: a wake-up will find it
@@ -103,7 +103,7 @@ struct posting_action {
 /// "set_pir(vcpu 1, vector 0x31) = 0": for people.
 std::string describe(const posting_action& action, std::uint64_t result);
 
-/// In which order the steps come. All but the first are mistakes, each made by somebody at some time or an obvious
+/// In which order the steps come. All but the first are mistakes, each once made in real code or an obvious
 /// short cut; they exist so that the explorer can show what each of them loses.
 enum class posting_order : std::uint8_t {
   as_shipped,
@@ -287,7 +287,7 @@ struct posting_put_reason {
   friend bool operator==(const posting_put_reason&, const posting_put_reason&) = default;
 };
 
-/// vmx_vcpu_pi_put. Where only software posts nothing is to be done, since it wakes whom it posts to: the machine has
+/// vmx_vcpu_pi_put. Where only software posts nothing is to be done, since it wakes its target: the machine has
 /// finished from the start.
 class posting_put {
  public:

@@ -131,7 +131,7 @@ void posting_put::done(std::uint64_t result) noexcept {
         seen_ = result;
         break;
       }
-      // Posted before NV changed: that notification went where nobody wakes anybody.
+      // Posted before NV changed: that notification went where it wakes no vCPU.
       step_ =
           (seen_ & layout::on) != 0 && order_ != posting_order::ignores_on_after_switch ? step::tell : step::finished;
       seen_ = 0;
@@ -182,7 +182,7 @@ posting_action posting_load::next() const noexcept {
   return {};
 }
 
-// Whatever was posted while SN was set told nobody. ON makes the next sync look.
+// A post while SN was set sent no notification. ON makes the next sync look.
 void posting_load::suppression_ended() noexcept {
   step_ = order_ == posting_order::ignores_pir_after_load ? step::finished : step::check;
 }

@@ -24,7 +24,7 @@ constexpr std::uint8_t first_vector = 0x41;
 constexpr physical_address descriptor_of(std::uint8_t vcpu) { return 0x1000 + 0x40u * vcpu; }
 constexpr physical_address page_of(std::uint8_t vcpu) { return 0x10000 + 0x1000u * vcpu; }
 
-// Fields that never change while a scenario runs; the guest interrupt status is put in by whoever asks the rules.
+// Fields that never change while a scenario runs; the guest interrupt status is put in by the caller of the rules.
 vmx::vmcs make_vmcs(std::uint8_t vcpu) {
   vmx::vmcs v;
   v.write(field::pin_based_controls,
@@ -412,13 +412,13 @@ posting_world::mover posting_world::mover_of(const posting_action& a, bool own) 
       return mover::both;
     case op::load_pir:
       return a.word != posting_world_pir_word ? mover::both : mover::none;
-    // Nobody kicks here: only its own thread changes a vCPU's mode.
+    // There are no kicks here: only its own thread changes a vCPU's mode.
     case op::load_mode:
       return own ? mover::both : mover::none;
     case op::serve_requests:
     case op::next_waiter:
       return mover::both;
-    // Nobody asks for this CPU any more.
+    // No thread asks for this CPU any more.
     case op::load_requests:
       return preemptions_ == 0 && !vcpus_[a.vcpu].resched ? mover::both : mover::none;
     case op::load_cpu:
@@ -510,7 +510,7 @@ void posting_world::software_step(std::uint8_t p, virtual_cpu& v) {
     v.in_guest = true;
     with_apic(number_of(v), [](const apic::virtual_apic& to) { apic::at_entry(to); });
     say(p, "VM entry, RVI ", vector_text{v.inside.rvi});
-    v.status = 0;  // nobody reads it before the exit writes it
+    v.status = 0;  // no read comes before the exit writes it
     return;
   }
   machine_step(v.program, p);
@@ -567,7 +567,7 @@ void posting_world::take(std::uint8_t p, std::uint8_t i, std::uint8_t count) {
   c.pending[i] = static_cast<std::uint8_t>(c.pending[i] - count);
 }
 
-// Delivery, the guest's handler and its EOI: nobody else sees any of it.
+// Delivery, the guest's handler and its EOI: no other part sees any of it.
 void posting_world::deliver(std::uint8_t p) {
   const std::uint8_t number = cpus_[p].current;
   const std::uint8_t vector = with_apic(number, [](const apic::virtual_apic& of) { return apic::deliver(of); });

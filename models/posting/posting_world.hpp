@@ -30,7 +30,7 @@ struct posting_scenario {
   unsigned preemptions = 1;         ///< how often a thread can be made to give up its CPU, 0 .. 7
   bool migration = true;            ///< threads run on any CPU; otherwise each on its own
 
-  /// Every step alone, also those that commute with everybody else's: more states, the same ends.
+  /// Every step alone, also those that commute with all others: more states, the same ends.
   bool one_by_one = false;
 
   /// Null, or what is wrong with it.
@@ -45,7 +45,7 @@ class posting_rules {
   /// Throws std::invalid_argument if the scenario has an error.
   explicit posting_rules(const posting_scenario& scenario);
 
-  /// Somebody's interrupt: each has a vector of its own, all in one 64-bit word of PIR.
+  /// An interrupt of one sender: each has a vector of its own, all in one 64-bit word of PIR.
   struct post {
     bool by_device;
     std::uint8_t sender;  ///< vCPU, unless by the device
@@ -71,14 +71,14 @@ struct posting_choice {
     go_on,    ///< the CPU's next step: handler, context switch, software, or posted-interrupt processing
     take,     ///< the CPU takes an interrupt, made of `count` that have merged; others are still on their way
     deliver,  ///< the guest takes its virtual interrupt
-    preempt,  ///< the thread gives up its CPU, as somebody has asked
+    preempt,  ///< the thread gives up its CPU, as it was asked to
     run,      ///< the idle CPU runs a thread
     device_go_on,
-    // What happens if somebody likes.
+    // What a guest, the device or the scheduler begins.
     send,        ///< the guest sends an IPI
     send_fast,   ///< and the hypervisor handles it without leaving guest mode
     halt,        ///< the guest halts
-    reschedule,  ///< somebody else wants the CPU
+    reschedule,  ///< another thread wants the CPU
     device_post,
   };
   kind what = go_on;
@@ -115,7 +115,7 @@ class posting_world {
   /// What is wrong with this state, if something was delivered that was not posted; and with `settled`, where nothing
   /// is under way, if something posted was not delivered. Null if all is well.
   const char* wrong(bool settled) const noexcept;
-  /// Where everybody is and what waits, for people.
+  /// Where each vCPU is and what waits, as text.
   std::vector<posting_event> describe() const;
 
   void encode(state_bytes& to) const;

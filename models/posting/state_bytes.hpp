@@ -7,7 +7,7 @@
 
 namespace vmxsys::models {
 
-/// The canonical form of a small state: whoever writes the same fields in the same order gets equal bytes exactly when
+/// The canonical form of a small state: the same fields written in the same order give equal bytes exactly when
 /// the states are equal. Holds `capacity` bytes and never allocates.
 class state_bytes {
  public:

@@ -47,7 +47,7 @@ class cfs_entity final : public sched_entity, public cfs_timeline_hook, public c
   const load_weight& load() const noexcept { return load_; }
 
   fair_policy policy() const noexcept { return policy_; }
-  /// Only while it is on no queue. SCHED_IDLE has weight 3 whatever the nice value.
+  /// Only while it is on no queue. SCHED_IDLE has weight 3 at every nice value.
   void set_policy(fair_policy policy);
 
   /// The queue it is on or was on last; nullptr before the first enqueue.
@@ -69,7 +69,7 @@ class cfs_entity final : public sched_entity, public cfs_timeline_hook, public c
 
 /// The three marks of a queue; each is on one entity at most.
 enum class cfs_mark {
-  next,  ///< somebody wants this one to run: a wakee that preempts, the target of a directed yield
+  next,  ///< this one is to run: a wakee that preempts, the target of a directed yield
   last,  ///< was preempted by a wakee
   skip,  ///< has yielded
 };
@@ -131,7 +131,7 @@ class cfs_queue {
   /// kernel: wakeup_preempt_entity.
   int preempt_order(const cfs_entity& running, const cfs_entity& candidate) const noexcept;
 
-  /// Who would run next, as marks and virtual times stand; changes nothing. nullptr if the queue is empty.
+  /// The entity that would run next, as marks and virtual times stand; changes nothing. nullptr if the queue is empty.
   /// kernel: pick_next_entity.
   cfs_entity* choose() const noexcept;
 

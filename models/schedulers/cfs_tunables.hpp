@@ -30,7 +30,7 @@ struct cfs_tunables {
   bool gentle_fair_sleepers = true;  ///< a sleeper gets half the latency as credit, not all of it
   bool start_debit = true;           ///< a new task starts one slice to the right
   bool next_buddy = false;           ///< mark every wakee as next, not only one that preempts
-  bool last_buddy = true;            ///< remember whom a wakee preempted
+  bool last_buddy = true;            ///< remember the entity that a wakee preempted
   bool cache_hot_buddy = true;       ///< marked tasks stay when the pulling CPU is busy
   bool wakeup_preemption = true;     ///< wakees may preempt at all
   bool alt_period = true;            ///< v6.1: the period counts all tasks of the CPU, not of the group

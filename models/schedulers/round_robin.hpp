@@ -2,7 +2,7 @@
 // Round robin with a fixed quantum: the simplest policy, and the shortest example of how to write one.
 //
 // A FIFO per CPU, nice values ignored. A woken entity goes to the tail and never preempts; at the first tick at or
-// after the end of its quantum the running entity goes to the tail, if anybody waits. Directed yield: the target goes
+// after the end of its quantum the running entity goes to the tail, if another waits. Directed yield: the target goes
 // to the head of its queue, the caller to the tail of its own. The real-time round robin of Linux (kernel/sched/rt.c,
 // SCHED_RR) is this rule per priority, with 100 ms.
 

@@ -12,7 +12,7 @@
 
 namespace vmxsys::platform {
 
-/// A catalogue of whatever kind.
+/// A catalogue of any kind.
 struct catalogue_view {
   std::string kind;  ///< "scheduler"
   std::vector<const entry*> entries;

@@ -182,7 +182,7 @@ std::vector<std::string> parameter_type::members(const json::value& object) cons
 
 json::value parameter_type::expanded(const json::value& given) const {
   if (!has_members() || !given.is_string()) return given;
-  // A shorthand is whole: it means the fixed kind, whatever was there before.
+  // A shorthand is whole: it means the fixed kind and replaces what was there before.
   return json::object{{"mean", given}, {"kind", "fixed"}};
 }
 

@@ -99,7 +99,7 @@ std::vector<ipi_rung> ipi_rungs(const run_config& base) {
   virtualized("posted", "x2apic_physical", "posted, fast path",
               "the exit goes back in with interrupts off (Linux v6.12)")
       .interrupt_path.set("exit_fast_paths", true);
-  virtualized("ipi_virtualized", "x2apic_physical", nobody_exits, "the processor posts: nobody exits");
+  virtualized("ipi_virtualized", "x2apic_physical", nobody_exits, "the processor posts: no exits");
   return rungs;
 }
 
@@ -300,7 +300,7 @@ void print_calls(std::ostream& out, const ipi_ladder_output& s) {
 void print_ladder(std::ostream& out, const ipi_ladder_output& s) {
   if (s.rungs.empty()) return;
   print_rungs(out, s);
-  out << "\n  send: first instruction of the sender to the message that leaves a local APIC, whoever wrote that ICR. "
+  out << "\n  send: first instruction of the sender to the message that leaves a local APIC, in guest or host. "
          "flight: to the\n  target's local APIC. receive: to the first instruction of the handler. sender: until it "
          "goes on. The receiver's exits\n  include those until its handler has run: an EOI that exits is one of "
          "them.\n\n";

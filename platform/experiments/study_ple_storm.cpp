@@ -98,7 +98,7 @@ class findings {
     std::string text = "Stacked siblings with a doubling window (ipi_receivers): " + yields_of(*r) + ".";
     if (r->yields.to_sibling > r->yields.same_queue)
       text +=
-          " A yielder is switched out whoever the target is: yield_to marks it SKIP, and the next pick of its CPU "
+          " A yielder is switched out with any target: yield_to marks it SKIP, and the next pick of its CPU "
           "is the other thread there, its sibling.";
     if (cases_.front().config.host.ple_window_shrink == 0) text += " Each switch-in resets the window to ple_window;";
     say(text + " the mean guest slice is " + us(r->guest_slice_ns) + ".");

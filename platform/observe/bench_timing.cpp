@@ -60,7 +60,7 @@ void ipi_timing::observe(const cpu::fact_view& fact) {
       deliveries_[source] = {sent->second, header.at, cycles{0}, {}};
   } else if (const auto* f = fact.as<cpu::vm_exit_fact>()) {
     if (source == sender_) {
-      sender_exits_.push_back(f->reason);  // after `left` nobody looks at it
+      sender_exits_.push_back(f->reason);  // not looked at after `left`
     } else if (const auto d = deliveries_.find(source); d != deliveries_.end()) {
       d->second.exits.push_back(f->reason);
     }

@@ -52,7 +52,7 @@ class exit_samples {
 };
 
 /// What became of the rounds of the workload `ipi`. An interrupt's way to one target has three parts: `send` from the
-/// first instruction of the sender to the message that leaves a local APIC, whoever wrote that ICR; `flight` to the
+/// first instruction of the sender to the message that leaves a local APIC, in guest or host; `flight` to the
 /// target's; `receive` from there to the first instruction of the handler.
 struct ipi_timing_result {
   std::uint64_t tsc_khz = 0;

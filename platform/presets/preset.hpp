@@ -16,7 +16,7 @@ namespace vmxsys::platform {
 enum class provenance {
   published,  ///< printed in the source
   derived,    ///< calculated from printed numbers
-  assumed     ///< published by nobody; a guess inside `range`, to be swept
+  assumed     ///< not published; a guess inside `range`, to be swept
 };
 std::string_view to_string(provenance p) noexcept;
 

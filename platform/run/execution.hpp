@@ -28,9 +28,10 @@ struct execution_options {
   bool bare = false;                         ///< never under SystemC
 };
 
-/// Runs a configuration from cycle 0 to its end and sums it up. Closes every CPU's books and checks them:
-/// cpu::invariant_error if they do not close. Where `stop` ended it before, the result is `partial` and its books close
-/// at the cycle it reached. Under SystemC, once a process: more runs are worker processes (workers.hpp) or `bare`.
+/// Runs a configuration from cycle 0 to its end and sums it up. Closes every CPU's accounting and checks it:
+/// cpu::invariant_error if it does not close. Where `stop` ended it before, the result is `partial` and its accounting
+/// closes at the cycle it reached. Under SystemC, once a process: more runs are worker processes (workers.hpp) or
+/// `bare`.
 run_result execute(const run_config& config, const execution_options& options = {});
 
 /// `stop` said so.
@@ -39,7 +40,7 @@ class execution_interrupted : public std::exception {
   const char* what() const noexcept override { return "interrupted"; }
 };
 
-/// The same for callers to whom a part of a run is of no use: execution_interrupted instead of a partial result.
+/// The same for callers that cannot use a part of a run: execution_interrupted instead of a partial result.
 run_result execute_whole(const run_config& config, const execution_options& options = {});
 
 }  // namespace vmxsys::platform

@@ -82,7 +82,7 @@ output_file::output_file(fs::path path) : path_{std::move(path)} {
   if (path_.filename().empty()) fail(path_, "a file name is needed");
   const fs::file_status status = fs::status(path_, error);
   if (fs::exists(status) && !fs::is_regular_file(status)) fail(path_, "it exists and is not a regular file");
-  // A name nobody else has, made in one step: two runs into one directory do not meet.
+  // A name that no other process has, made in one step: two runs into one directory do not meet.
   std::string name = path_.string() + ".part-XXXXXX";
   descriptor_ = ::mkstemp(name.data());
   if (descriptor_ < 0) fail(path_, reason_of(errno));

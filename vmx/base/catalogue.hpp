@@ -5,8 +5,8 @@
 //
 //   // models/schedulers/round_robin.cpp
 //   extern const scheduler_entry round_robin_entry =
-//       make_entry<scheduler_entry, round_robin_options, rows>("round_robin", "a queue and a fixed time slice",
-//           [](const round_robin_options& o, const scheduler_environment& e) { return ...; });
+//       entry_with<scheduler_entry, round_robin_options, rows>("round_robin", "a queue and a fixed time slice",
+//           [](const void* options, const scheduler_environment& on) -> std::unique_ptr<scheduler> { ... });
 //
 // A program adds entries of its own to a copy of a catalogue. Names are unique in a catalogue.
 #include <memory>

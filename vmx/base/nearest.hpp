@@ -7,7 +7,7 @@
 namespace vmxsys {
 
 /// Edits (insert, delete, replace, swap of neighbours) that turn `a` into `b`. Only the first 64 characters of each
-/// are looked at, so the time is bounded whatever a file contains.
+/// are looked at, so the time is bounded for any file.
 std::size_t edit_distance(std::string_view a, std::string_view b);
 
 /// The candidate most like `name`, or "" when none is like it (more than a third of it, and more than two letters,

@@ -111,7 +111,7 @@ inline constexpr response blocked = response::blocked;
 inline constexpr response lost = response::dropped;
 }  // namespace detail
 
-/// The one table of priorities, of who wakes whom, and of what blocks. Columns of `by_activity`: active, HLT, shutdown,
+/// The one table of priorities, of what wakes and of what blocks. Columns of `by_activity`: active, HLT, shutdown,
 /// wait-for-SIPI. SDM Vol. 3C §27.4.2, §28.2, §28.4.1.
 inline constexpr std::array<boundary_rule, boundary_event_count> boundary_table{{
     {boundary_event::machine_check,
@@ -298,7 +298,7 @@ inline boundary_event next_event(const vmcs& v, const boundary_state& state,
 /// What acting on an event is. `process`: neither an exit nor a delivery; the boundary goes on afterwards.
 enum class boundary_action : std::uint8_t { none, vm_exit, deliver, process };
 
-/// `reason` belongs to vm_exit. That of a trap-like exit is known only to whoever made it pending: the answer here is
+/// `reason` belongs to vm_exit. That of a trap-like exit is known only to the code that made it so: the answer here is
 /// tpr_below_threshold, the one that VM entry itself can make pending.
 struct boundary_outcome {
   boundary_action action = boundary_action::none;

@@ -17,7 +17,7 @@ struct lock_line_options {
 };
 
 /// Watches the cache line that a loop polls, as MONITOR does: exits when the loop has polled one line for more than
-/// ple_window cycles without anybody's having taken it away. A lock whose line stays has an owner who has done nothing
+/// ple_window cycles and no other CPU has taken it away. A lock whose line stays has an owner that has done nothing
 /// about it. A hypothetical detector; it would sit beside the monitor hardware of UMWAIT (SDM Vol. 2B, UMONITOR).
 ///
 /// The time begins at the first PAUSE after a poll of another line, after a poll that missed, after VM entry. A PAUSE

@@ -13,7 +13,7 @@ constexpr auto rows = pause_loop_exiting_rows<>();
 
 extern const spin_detector_entry overcommit_aware_entry =
     entry_with<spin_detector_entry, pause_loop_exiting_options, rows>(
-        "overcommit_aware", "PAUSE-loop exiting while the host says that somebody waits for the processor",
+        "overcommit_aware", "PAUSE-loop exiting while the host says that a thread waits for the processor",
         [](const void* options) -> std::unique_ptr<spin_detector> {
           return std::make_unique<overcommit_aware>(options_as<pause_loop_exiting_options>(options));
         },

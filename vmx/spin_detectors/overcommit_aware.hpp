@@ -3,8 +3,8 @@
 
 namespace vmxsys::vmx {
 
-/// PAUSE-loop exiting that acts only while the host says that somebody else waits for this logical processor
-/// (spin_parameters::overcommitted, told at VM entry). Where nobody waits, an exit can only cost. No processor has the
+/// PAUSE-loop exiting that acts only while the host says that another thread waits for this logical processor
+/// (spin_parameters::overcommitted, told at VM entry). Where none waits, an exit can only cost. No processor has the
 /// hint; it would be one more VM-execution control, which the host keeps up to date at every entry.
 class overcommit_aware final : public spin_detector {
  public:

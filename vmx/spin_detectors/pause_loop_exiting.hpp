@@ -15,7 +15,7 @@ enum class elapsed_width : std::uint8_t {
 
 /// What ends a loop besides the gap.
 enum class loop_breaker : std::uint8_t {
-  time_only,  ///< nothing; whatever happens between two PAUSEs is only time that passes
+  time_only,  ///< nothing: between two PAUSEs only time passes
   user_mode,  ///< a PAUSE or straight-line code at CPL > 0
   any_work,   ///< these, and straight-line code at CPL 0: an interrupt handler in the middle of a spin
 };
@@ -27,7 +27,7 @@ struct pause_loop_exiting_options {
   /// window is not affected.
   bool gap_end_to_start = false;
   /// The counter advances in steps of 2^counter_shift cycles, 0 .. 16. `predict` and `advance` then take up to
-  /// 2^(counter_shift + 1) steps, whatever the length of the run.
+  /// 2^(counter_shift + 1) steps, for runs of any length.
   unsigned counter_shift = 0;
   /// A PAUSE that exits becomes "the previous one". No difference while exits are followed, because the next entry
   /// forgets it. The default is what Bochs does.

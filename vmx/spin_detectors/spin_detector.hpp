@@ -12,7 +12,7 @@ namespace vmxsys::vmx {
 struct spin_loop_view {
   physical_address word = 0;       ///< polled by this loop; 0 for a PAUSE outside a loop
   std::uint64_t value = 0;         ///< what the poll before this PAUSE has found
-  bool line_changed = false;       ///< that poll missed: somebody has taken the line away since the poll before
+  bool line_changed = false;       ///< that poll missed: another CPU has taken the line away since the poll before
   std::uint64_t branch = 0;        ///< linear address of the branch that closes the loop
   std::uint32_t instructions = 4;  ///< retired per iteration; without meaning outside a loop
 };
@@ -75,7 +75,7 @@ struct spin_parameters {
   std::uint64_t ple_window = 0;
   bool ple_enabled = false;    ///< secondary control "PAUSE-loop exiting" is in effect
   bool pause_exiting = false;  ///< primary control "PAUSE exiting"
-  bool overcommitted = false;  ///< the host's hint: somebody else waits for this logical processor
+  bool overcommitted = false;  ///< the host's hint: another thread waits for this logical processor
 };
 
 /// Answer to "PAUSEs come at first.issue + i * period for i = 0, 1, ...: which is the first that does not simply
@@ -110,7 +110,7 @@ class spin_detector {
   /// the detector says otherwise.
   virtual void on_entry(cycles now, const spin_parameters& parameters) = 0;
 
-  /// VM exit, for whatever reason (also the one this detector asked for).
+  /// VM exit, for any reason (also the one this detector asked for).
   virtual void on_exit(cycles /*now*/) {}
 
   /// A PAUSE is about to execute.

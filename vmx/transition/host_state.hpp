@@ -12,7 +12,7 @@
 namespace vmxsys::vmx {
 
 /// Loads the host state as every VM exit and every failed entry does; SDM Vol. 3C §30.5. CR0.ET, CD, NW, its reserved
-/// bits and the CR0 and CR4 bits that VMX operation fixes stay as they are whatever the fields say. Afterwards the
+/// bits and the CR0 and CR4 bits that VMX operation fixes stay as they are; the fields do not count. Afterwards the
 /// processor is active at CPL 0 with RFLAGS = 2, so with interrupts disabled, nothing blocked or pending; blocking by
 /// NMI is untouched (`exit_blocks_nmi`). DR6, CR2, and MSRs without a control stay the guest's. Not here: PDPTEs
 /// (`host_pdptes_in_memory`), invalidating translations.

@@ -71,7 +71,7 @@ inline std::uint64_t secondary_exit_controls(const vmcs& v) noexcept {
              : 0;
 }
 
-// The rows without their code, for whoever prints or tests them.
+// The rows without their code, for printing and tests.
 template <const auto& Rows>
 constexpr auto rules_of() {
   std::array<transfer_rule, std::size(Rows)> rules{};

@@ -244,7 +244,7 @@ std::uint64_t digest_of(const capabilities& c) noexcept {
     digest = (digest ^ value) * 0x9E37'79B9'7F4A'7C15;
     digest ^= digest >> 29;
   }
-  return digest & ~std::uint64_t{0xFF};  // the low byte is left to whoever adds conditions of its own
+  return digest & ~std::uint64_t{0xFF};  // the low byte is left for conditions of the caller
 }
 
 }  // namespace vmxsys::vmx

@@ -17,8 +17,8 @@
 
 namespace vmxsys::cpu {
 
-/// Instructions that the rules of VMX have a say in: in a guest the table of vmx/instruction_exit.hpp decides, then
-/// they execute, fault or exit.
+/// Instructions that VMX has rules for: in a guest the table of vmx/instructions/instruction_exit.hpp decides, and they
+/// execute, fault or exit.
 class instruction_unit {
  public:
   struct parts {

@@ -12,7 +12,7 @@ namespace vmxsys::cpu {
 
 /// A spin loop in flight: executed iteration by iteration, or jumped over. Fast mode asks the detectors which PAUSE
 /// exits, sleeps until then, and `materialise` puts the loop back in the middle of an iteration when anything disturbs
-/// it. Both ways state the same facts.
+/// it. Both ways record the same facts.
 ///
 /// One iteration is { PAUSE; load }: the loop is entered at the load. Boundaries are where the PAUSE is issued
 /// (before_pause) and where the load is (before_load). PAUSE number j of a regular run is issued at first + j * period,

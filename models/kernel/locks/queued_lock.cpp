@@ -88,7 +88,7 @@ cpu::program queued_lock::wait_in_queue(queue_node& node, std::uint64_t tail, wa
     next = co_await isa::load(*node.next);
   }
 
-  // The head. The tail keeps newcomers away from the word, so nobody takes it in between; only the tail may change.
+  // The head. The tail keeps newcomers away from the word, so no CPU takes it in between; only the tail may change.
   const cpu::spin_result free =
       co_await spin(word_, spin_predicate::while_any(locked_pending_mask), head_spin, &subject_);
   if (free.value == tail) {
@@ -151,7 +151,7 @@ void queued_lock::taken(cpu::strand& by, cycles now) {
   settle(&by, now);
 }
 
-// Whoever has the pending bit is ahead of the queue, even one that sets it by mistake and is about to take it back.
+// The CPU with the pending bit is ahead of the queue, even one that sets it by mistake and is about to take it back.
 void queued_lock::settle(cpu::strand* holder, cycles now) {
   cpu::strand* head = queue_.empty() ? nullptr : queue_.front();
   set_truth(holder, pending_ != nullptr ? pending_ : head, now);

@@ -74,7 +74,7 @@ class queued_lock final : public spinlock {
   // The truth: the owner of the pending bit and the queue in order.
   cpu::strand* pending_ = nullptr;
   boost::container::small_vector<cpu::strand*, 1> queue_;
-  cpu::spin_subject successor_;  // whom an owner in link_spin waits for
+  cpu::spin_subject successor_;  // the waiter that an owner in link_spin waits for
 };
 
 }  // namespace vmxsys::models

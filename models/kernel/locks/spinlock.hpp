@@ -1,6 +1,6 @@
 #pragma once
-// Spinlocks as programs over the instruction set: what they do to shared lines, where they spin, whom they keep
-// waiting. One set for guests, hosts and bare metal, by name in catalogue.hpp.
+// Spinlocks as programs over the instruction set: what they do to shared lines, where they spin, which strands
+// wait. One set for guests, hosts and bare metal, by name in catalogue.hpp.
 
 #include <array>
 #include <boost/describe.hpp>
@@ -50,7 +50,7 @@ struct queue_nodes {
 class lock_environment {
  public:
   /// Lines are taken from `region`: one per lock, and one per queue node when it is first used. `cpus` is
-  /// how many CPUs the kernel has; `fact_source` states `lock_wait_fact`.
+  /// how many CPUs the kernel has; `fact_source` records `lock_wait_fact`.
   lock_environment(cpu::machine& on, cpu::region_allocator& region, unsigned cpus, std::uint32_t fact_source)
       : machine_{on}, region_{region}, cpus_{cpus}, fact_source_{fact_source} {}
   virtual ~lock_environment() = default;
@@ -102,7 +102,7 @@ class spinlock : protected cpu::effect_witness {
   virtual cpu::program acquire() = 0;
   virtual cpu::program release() = 0;
 
-  /// Awaits the holder; between two holders the next owner, if the lock knows one; nobody while it is free.
+  /// Awaits the holder; between two holders the next owner, if the lock knows one; no strand while it is free.
   const cpu::spin_subject& subject() const noexcept { return subject_; }
   cpu::strand* holder() const noexcept { return holder_; }
   /// From `now` on `to` holds it: a run-queue lock is taken by one strand, held across the switch and released by the

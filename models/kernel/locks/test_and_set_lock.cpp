@@ -34,7 +34,7 @@ void test_and_set_lock::took_effect(cpu::strand& by, const cpu::instruction& i, 
 }
 
 extern const lock_entry test_and_set_lock_entry = entry_without<lock_entry>(
-    "test_and_set", "one word, whoever comes first",
+    "test_and_set", "one word, taken by the first to come",
     [](const void* /*options*/, lock_environment& in, lock_user user) -> std::unique_ptr<spinlock> {
       return std::make_unique<test_and_set_lock>(
           in, user == lock_user::program ? test_and_set_lock::program_code : test_and_set_lock::kernel_code);

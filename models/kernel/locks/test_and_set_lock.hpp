@@ -4,7 +4,7 @@
 namespace vmxsys::models {
 
 /// The lock of a guest that sees the hypervisor bit and has no paravirtual spinlocks: wait until the word is zero, then
-/// try to take it; whoever comes first has it. No queue, so no waiter that is preempted holds up the others; no
+/// try to take it; the first to come has it. No queue, so no waiter that is preempted holds up the others; no
 /// fairness either. Source: arch/x86/include/asm/qspinlock.h, v6.1, virt_spin_lock.
 class test_and_set_lock final : public spinlock {
  public:

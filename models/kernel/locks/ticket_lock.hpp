@@ -6,7 +6,7 @@
 namespace vmxsys::models {
 
 /// The ticket lock of kernels up to v4.1: a locked add takes a ticket, its owner spins until the head shows it, the
-/// release advances the head. Strict FIFO, all waiters poll one line, and a preempted next owner holds up everybody.
+/// release advances the head. Strict FIFO, all waiters poll one line, and a preempted next owner holds up all.
 /// The word holds the head in its low and the tail in its high 32 bits; the kernel's tickets have 8 or 16.
 /// Source: arch/x86/include/asm/spinlock.h, v3.4, __ticket_spin_lock, __ticket_spin_unlock.
 class ticket_lock final : public spinlock {

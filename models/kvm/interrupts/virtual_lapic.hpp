@@ -43,7 +43,7 @@ class virtual_lapic {
   virtual_apic_memory& memory() { return *memory_; }
   const virtual_apic_memory& memory() const { return *memory_; }
 
-  /// A register by its number in the x2APIC map, whatever mode the guest has its APIC in.
+  /// A register by its number in the x2APIC map, in each mode of the APIC.
   apic::register_outcome read(std::uint32_t msr);
   /// Copies what is emulated to the page, since the processor answers reads from there.
   void show(std::uint32_t msr);

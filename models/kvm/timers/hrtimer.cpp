@@ -9,8 +9,8 @@ namespace {
 /// (start_sw_tscdeadline, KVM_REQ_MIGRATE_TIMER).
 class hrtimer_backend final : public host_timer_backend {
  public:
-  // KVM_REQ_MIGRATE_TIMER, before the entry counts as one: a timer that is due there posts to itself, and nobody would
-  // notify it.
+  // KVM_REQ_MIGRATE_TIMER, before the entry counts as one: a timer that is due there posts to itself, without a
+  // notification.
   bool must_restart(const vcpu& v) const override {
     const timer_event& timer = v.timer().host_timer();
     return (timer.armed() && timer.cpu() != v.host_cpu()) || v.timer().needs_host_timer();

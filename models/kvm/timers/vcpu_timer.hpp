@@ -12,7 +12,7 @@ namespace vmxsys::models {
 
 class vcpu;
 
-/// The virtual local APIC timer of a vCPU, whatever backend waits for its deadline.
+/// The virtual local APIC timer of a vCPU, over any backend that waits for its deadline.
 class vcpu_timer {
  public:
   /// No `advance`: it expires at its deadlines.

@@ -47,7 +47,7 @@ BOOST_DESCRIBE_STRUCT(lane_segment, (), (lane, state, from_us, to_us))
 /// A few rounds of a run of PAUSE exits.
 struct ple_storm_excerpt {
   std::vector<std::string> lines;      ///< annotated trace
-  std::vector<lane_segment> segments;  ///< of the spinner and of whoever shares its CPU
+  std::vector<lane_segment> segments;  ///< of the spinner and of the threads that share its CPU
 };
 BOOST_DESCRIBE_STRUCT(ple_storm_excerpt, (), (lines, segments))
 

@@ -26,7 +26,7 @@ class traced_kernel {
   explicit traced_kernel(simulation& of);
 
   unsigned cpus() const { return kernel_.cpus(); }
-  /// The CPU of this kernel that stated the fact; none: some other component did.
+  /// The CPU of this kernel that recorded the fact; none: some other component did.
   std::optional<unsigned> cpu_of(const cpu::fact_view& fact) const {
     const std::uint32_t source = fact.header().id.source;
     if (source >= cpu_of_source_.size() || cpu_of_source_[source] < 0) return std::nullopt;

@@ -25,7 +25,7 @@ struct tracepoint_event {
   models::trace::task_name current;  ///< the thread that the CPU executes
 };
 
-/// The tracepoints whose contents the facts give: those of KVM where the hypervisor states a fact, and of the
+/// The tracepoints whose contents the facts give: those of KVM where the hypervisor records a fact, and of the
 /// scheduler. Texts of Linux 5.6 (arch/x86/kvm/trace.h, include/trace/events/{kvm,sched}.h); kvm_apicv_accept_irq is
 /// younger.
 std::vector<choice> known_tracepoints();

@@ -7,10 +7,9 @@
 namespace vmxsys::vmx {
 
 /// Numbered as loop_breaker.
-inline constexpr std::array loop_breaker_names{
-    named{"time_only", "nothing; whatever happens between two PAUSEs is only time that passes"},
-    named{"user_mode", "a PAUSE or straight-line code at CPL > 0"},
-    named{"any_work", "these, and straight-line code at CPL 0"}};
+inline constexpr std::array loop_breaker_names{named{"time_only", "nothing: between two PAUSEs only time passes"},
+                                               named{"user_mode", "a PAUSE or straight-line code at CPL > 0"},
+                                               named{"any_work", "these, and straight-line code at CPL 0"}};
 /// Numbered as elapsed_width.
 inline constexpr std::array elapsed_width_names{named{"bits_64", "64 bits, never wrap"},
                                                 named{"bits_32_wrapping", "32 bits, modulo 2^32"},
