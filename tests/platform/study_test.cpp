@@ -19,7 +19,7 @@ struct fixture {
   fixture() : cases{ple_storm_cases(load_config_text(ple_storm_configuration()).config)} {
     for (const ple_storm_case& c : cases) {
       run_result r;
-      r.placement = c.placement;
+      r.vcpu_affinity = c.placement;
       r.policy = c.policy;
       r.ple_window_grow = c.grow;
       r.vms = {{.name = "lock_bound", .work = 100}, {.name = "cpu_bound", .work = 50}};
