@@ -33,6 +33,7 @@ auto made(const selection<Entry>& chosen, const char* kind, const vmx::capabilit
 kvm::kvm(kernel& host, kvm_config config)
     : host_{host},
       config_{std::move(config)},
+      current_vmcs_{host, {}},
       policy_{made(config_.spin_policy, "spin policy")},
       halts_{made(config_.halt_policy, "halt policy")},
       path_{made(config_.interrupt_path, "interrupt path", host.hardware().config().capabilities)},
@@ -44,7 +45,7 @@ kvm::kvm(kernel& host, kvm_config config)
                                 "' needs an interrupt path that posts, not '" + config_.interrupt_path.name() + "'");
   timers_->validate_host(host);
   for (unsigned i = 0; i < host.cpus(); ++i) vmxon_regions_.push_back(host.memory().take(4096, 4096));
-  current_vmcs_.assign(host.cpus(), 0);
+  current_vmcs_.by_cpu.assign(host.cpus(), 0);
   msr_bitmap_ = host.memory().take(4096, 4096);
   models::msr_bitmap{host.hardware().physical(), msr_bitmap_}.intercept_all();
   host.on_cpu_up = [this](unsigned cpu) { return enable_on(cpu); };

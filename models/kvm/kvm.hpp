@@ -79,6 +79,7 @@ class kvm {
 
   kernel& host_;
   kvm_config config_;
+  current_vmcs_table current_vmcs_;
   std::unique_ptr<models::spin_policy> policy_;
   std::unique_ptr<models::halt_policy> halts_;
   std::unique_ptr<models::interrupt_path> path_;
@@ -87,7 +88,6 @@ class kvm {
   std::unique_ptr<models::vcpu_affinity> affinity_;
   std::vector<std::unique_ptr<virtual_machine>> vms_;
   std::vector<physical_address> vmxon_regions_;  // by CPU
-  current_vmcs_table current_vmcs_;
   physical_address msr_bitmap_ = 0;
   std::unique_ptr<posted_vcpus> posted_;             // none: nothing is posted
   std::vector<device_interrupt> device_interrupts_;  // by vector of the host, from first_device_vector

@@ -7,15 +7,15 @@ namespace vmxsys::models {
 namespace isa = cpu::isa;
 using vmx::field;
 
-loaded_vmcs::loaded_vmcs(kernel& host, current_vmcs_table& current)
-    : host_{host}, current_{current}, address_{host.memory().take(4096, 4096)} {}
+loaded_vmcs::loaded_vmcs(current_vmcs_table& current)
+    : current_{current}, address_{current.host.memory().take(4096, 4096)} {}
 
 cpu::program loaded_vmcs::create(const vmx::minimal_vmcs_options& options) {
-  cpu::machine& hw = host_.hardware();
+  cpu::machine& hw = current_.host.hardware();
   const vmx::capabilities& caps = hw.config().capabilities;
   hw.physical().write<std::uint32_t>(address_, caps.revision());
   co_await isa::vmclear(address_);
-  co_await load_on(host_.index_of(co_await isa::this_cpu()));
+  co_await load_on(current_.host.index_of(co_await isa::this_cpu()));
   for (const auto& [f, value] : vmx::minimal_vmcs_fields(caps, options)) {
     co_await isa::vmwrite(f, value);
     if (f == field::primary_processor_based_controls) primary_controls_ = static_cast<std::uint32_t>(value);
@@ -26,18 +26,18 @@ cpu::program loaded_vmcs::load_on(unsigned cpu) {
   if (on_ >= 0 && on_ != static_cast<int>(cpu)) {
     const auto from = static_cast<unsigned>(on_);
     co_await isa::sti();  // the other CPU may be calling this one
-    co_await host_.call_on(from, [this, from]() -> cpu::program {
+    co_await current_.host.call_on(from, [this, from]() -> cpu::program {
       if (on_ != static_cast<int>(from)) co_return;
       co_await isa::vmclear(address_);
-      if (current_[from] == address_) current_[from] = 0;
+      if (current_.by_cpu[from] == address_) current_.by_cpu[from] = 0;
       on_ = -1;
     });
     co_await isa::cli();
     launched_ = false;
   }
-  if (current_[cpu] != address_) {
+  if (current_.by_cpu[cpu] != address_) {
     co_await isa::vmptrld(address_);
-    current_[cpu] = address_;
+    current_.by_cpu[cpu] = address_;
   }
   if (on_ != static_cast<int>(cpu)) {
     on_ = static_cast<int>(cpu);

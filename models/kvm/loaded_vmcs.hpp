@@ -8,21 +8,24 @@
 
 namespace vmxsys::models {
 
-/// By CPU of the host: the VMCS that is current there. The vCPUs of a hypervisor share it.
-using current_vmcs_table = std::vector<physical_address>;
+/// The VMCSs that are current on the CPUs of a host. The vCPUs of a hypervisor share it.
+struct current_vmcs_table {
+  kernel& host;
+  std::vector<physical_address> by_cpu;
+};
 
 /// The VMCS of a vCPU, and on which CPU it is active (struct loaded_vmcs, arch/x86/kvm/vmx/vmcs.h). Programs run on the
 /// vCPU's thread with interrupts off, the VMCS current.
 class loaded_vmcs {
  public:
   /// Takes the region from the host's memory.
-  loaded_vmcs(kernel& host, current_vmcs_table& current);
+  explicit loaded_vmcs(current_vmcs_table& current);
 
   physical_address address() const { return address_; }
   /// Some CPU has it active.
   bool active() const { return on_ >= 0; }
   /// What is in it; nullptr if it is active nowhere. Takes no time.
-  const vmx::vmcs* peek() const { return host_.hardware().active_vmcs().find(address_); }
+  const vmx::vmcs* peek() const { return current_.host.hardware().active_vmcs().find(address_); }
 
   /// A fresh VMCS, made current here and filled (vmx_create_vcpu, vmx_vcpu_reset).
   cpu::program create(const vmx::minimal_vmcs_options& options);
@@ -37,7 +40,6 @@ class loaded_vmcs {
   cpu::program set_window_exiting(bool on);
 
  private:
-  kernel& host_;
   current_vmcs_table& current_;
   physical_address address_;
   std::uint32_t primary_controls_ = 0;

@@ -19,7 +19,7 @@ vcpu::vcpu(virtual_machine& of, unsigned index)
     : vm_{of},
       index_{index},
       lapic_{index, of.apic_mode(), of.hypervisor().host()},
-      loaded_vmcs_{of.hypervisor().host(), of.hypervisor().current_vmcs()},
+      loaded_vmcs_{of.hypervisor().current_vmcs()},
       line_{&host().hardware().physical().word_at(host().memory().take(64, 64))},
       timer_{*this, hypervisor().make_timer_advance()},
       window_{ple_window_era::vmx, hypervisor().config().ple_window} {

@@ -1,5 +1,7 @@
 #pragma once
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 #include <vmxsys/models/kernel/kernel.hpp>
 #include <vmxsys/models/kvm/affinity/vcpu_id.hpp>
@@ -153,7 +155,7 @@ class vcpu final : public switch_notifier {
   models::loaded_vmcs loaded_vmcs_;
   cpu::word* line_;
   vcpu_timer timer_;
-  sleep_timer sleep_timer_{*this};
+  std::unique_ptr<sleep_timer> sleep_timer_;  // since its first sleep
   models::ple_window window_;
   ipi_history ipis_;
 

@@ -4,9 +4,9 @@
 #include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
 
 #include "detail/exit_handlers.hpp"
-#include "detail/halt.hpp"
 #include "detail/kvm_code.hpp"
 #include "detail/posted_run.hpp"
+#include "detail/vcpu_halt_context.hpp"
 #include "kvm.hpp"
 #include "kvm_facts.hpp"
 
@@ -172,13 +172,14 @@ cpu::program vcpu::block() {
   const cycles began = host().hardware().time().now();
   co_await isa::compute(hypervisor().costs().block);
   co_await isa::cli();
+  vcpu_halt_context context{*this};
   if (state_ == mp_state::halted) {
     co_await timers.before_block(*this);
-    co_await models::halt(*this);
+    co_await hypervisor().halts().on_halt(context);
     unhalted_ = false;
-  } else {
-    co_await wait();
   }
+  // What a policy has seen without sleeping may be of too low a priority to end the halt.
+  if (!context.slept()) co_await wait();
   blocking_ = false;
   co_await timers.after_block(*this);
   state_ = mp_state::runnable;
@@ -208,15 +209,16 @@ cpu::program vcpu::wait_for_event() {
 cpu::program vcpu::sleep_timer::expire() { co_await of_.host().wake_up(of_.thread()); }
 
 cpu::program vcpu::sleep(cycles time) {
+  if (!sleep_timer_) sleep_timer_ = std::make_unique<sleep_timer>(*this);
   co_await isa::cli();
-  co_await host().arm(sleep_timer_, host().hardware().time().now() + time);
+  co_await host().arm(*sleep_timer_, host().hardware().time().now() + time);
   blocking_ = true;
   if (!interrupt_pending()) {
     host().prepare_to_sleep(*thread_);
     co_await host().schedule();
   }
   blocking_ = false;
-  host().cancel(sleep_timer_);
+  host().cancel(*sleep_timer_);
   co_await isa::sti();
 }
 

@@ -22,6 +22,7 @@ virtual_machine::virtual_machine(kvm& of, unsigned number, virtual_machine_confi
     services_.push_back(chosen.make());
     if (config_.guest != nullptr) services_.back()->set_up_guest(*config_.guest);
   }
+  config_.pv = {};
 }
 
 pv_service* virtual_machine::service_for(std::uint64_t hypercall) const {

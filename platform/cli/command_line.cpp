@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <boost/program_options.hpp>
+#include <csignal>
 #include <exception>
 #include <ostream>
 #include <sstream>
@@ -91,8 +92,6 @@ std::vector<std::string> option_names() {
   const po::options_description all = described();
   for (const auto& option : all.options()) names.push_back("--" + option->long_name());
   return names;
-}
-
 }
 
 command_line wrong(std::string text, int status = exit_usage) {

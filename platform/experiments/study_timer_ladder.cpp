@@ -192,8 +192,8 @@ void print_publications(std::ostream& out, const timer_ladder_output& s) {
 
 void print_study(std::ostream& out, const run_config& c, const timer_ladder_output& s) {
   out << "Study timer_ladder: one kernel's TSC-deadline timer on bare metal and with each backend of a hypervisor\n"
-      << c.machine.preset << " at " << static_cast<double>(find_preset(c.machine.preset)->tsc_khz) / 1e6
-      << " GHz, armed " << c.vms[0].workload.ahead.to_string() << " ahead, seed " << c.seed
+      << c.machine.preset << " at " << static_cast<double>(tsc_khz_of(c)) / 1e6 << " GHz, armed "
+      << models::workloads().value_of(c.vms[0].workload, "ahead").to_string() << " ahead, seed " << c.seed
       << "; medians in TSC cycles\n\n";
   print_ladder(out, s);
   print_publications(out, s);

@@ -91,13 +91,13 @@ platform::run_config replicated(unsigned copies) {
   platform::run_config c = storm();
   c.machine.cores = 8 * std::min(copies, 32u);
   c.machine.sockets = std::max(1u, copies / 32);
-  c.machine.memory = platform::byte_size{std::uint64_t{1} << 45};
+  c.machine.memory = byte_size{std::uint64_t{1} << 45};
   const std::vector<platform::vm_config> pair = c.vms;
   c.vms.clear();
   for (unsigned i = 0; i < copies; ++i)
     for (platform::vm_config vm : pair) {
       vm.name += std::to_string(i);
-      vm.memory = platform::byte_size{16 << 20};
+      vm.memory = byte_size{16 << 20};
       c.vms.push_back(vm);
     }
   return c;
