@@ -112,7 +112,7 @@ const std::vector<kind> kinds{
      "sibling",
      {}},
     {"halt_policies", "poll_first", "host.halt_policy=poll_first", "host.halt_policy", "poll", "0", "1000000", false,
-     [](const run_result& r) { return r.idle_share; }, "1000000001", "0 .. 1000000000", "pol", sleeper},
+     [](const run_result& r) { return r.idle_share; }, "-1", "0 .. 1000000000", "pol", sleeper},
     {"timer_backends", "late_timer", "host.timer_backend=late_timer", "host.timer_backend", "delay", "0us", "50us",
      true, [](const run_result& r) { return r.host_share; }, "2ms", "0s .. 1ms", "delais", sleeper},
     {"interrupt_paths",
