@@ -9,6 +9,7 @@ extern const vmxsys::models::scheduler_entry tick_robin_entry;
 extern const vmxsys::models::spin_policy_entry next_siblings_entry;
 extern const vmxsys::models::halt_policy_entry poll_first_entry;
 extern const vmxsys::models::timer_backend_entry late_timer_entry;
+extern const vmxsys::models::timer_advance_entry stepwise_entry;
 extern const vmxsys::models::interrupt_path_entry slow_injection_entry;
 extern const vmxsys::models::apic_driver_entry in_batches_entry;
 extern const vmxsys::models::idle_driver_entry poll_idle_entry;
@@ -25,6 +26,7 @@ VMXSYS_ENTRIES(names) {
   names.spin_policies.add(extend::next_siblings_entry);
   names.halt_policies.add(extend::poll_first_entry);
   names.timer_backends.add(extend::late_timer_entry);
+  names.timer_advances.add(extend::stepwise_entry);
   names.interrupt_paths.add(extend::slow_injection_entry);
   names.apic_drivers.add(extend::in_batches_entry);
   names.idle_drivers.add(extend::poll_idle_entry);

@@ -115,6 +115,8 @@ const std::vector<kind> kinds{
      [](const run_result& r) { return r.idle_share; }, "-1", "0 .. 1000000000", "pol", sleeper},
     {"timer_backends", "late_timer", "host.timer_backend=late_timer", "host.timer_backend", "delay", "0us", "50us",
      true, [](const run_result& r) { return r.host_share; }, "2ms", "0s .. 1ms", "delais", sleeper},
+    {"timer_advances", "stepwise", "host.timer_advance=stepwise", "host.timer_advance", "step", "1", "20000", true,
+     [](const run_result& r) { return r.host_share; }, "0", "1 .. 100000", "stop", sleeper},
     {"interrupt_paths",
      "slow_injection",
      "host.interrupt_path=slow_injection",
