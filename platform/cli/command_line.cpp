@@ -71,8 +71,10 @@ po::options_description described() {
       "goes to standard error (run, repeatable)")(
       "event,e", po::value<std::vector<std::string>>()->value_name("EVENTS"),
       "tracepoints of --trace kvm, separated by commas: kvm_exit, sched:sched_switch, 'kvm:*', sched; all: vmxsys list "
-      "tracepoints (run, repeatable)")("jobs,j", po::value<std::string>()->value_name("N"),
-                                       "worker processes of a study")(
+      "tracepoints (run, repeatable)")(
+      "with", po::value<std::vector<std::string>>()->value_name("FILE"),
+      "a shared object with schedulers, policies, detectors, ... of its own (run, check, list; repeatable)")(
+      "jobs,j", po::value<std::string>()->value_name("N"), "worker processes of a study")(
       "order", po::value<std::string>()->value_name("NAME"),
       "order of a protocol's steps (explore), as -p order=NAME; all: each of them")(
       "json", po::bool_switch(), "one JSON document on standard output")("quiet,q", po::bool_switch(),
@@ -166,9 +168,9 @@ int act(const options& what, std::ostream& out, std::ostream& err) {
     return exit_usage;
   }
   if (what.command == "explore") {
-    const auto names = names_of(exploration_choices());
-    if (std::find(names.begin(), names.end(), what.argument) != names.end()) return explore_command(what, out, err);
-    err << "vmxsys: explore: nothing called \"" << what.argument << '"' << did_you_mean(what.argument, names)
+    const auto known = names_of(exploration_choices());
+    if (std::find(known.begin(), known.end(), what.argument) != known.end()) return explore_command(what, out, err);
+    err << "vmxsys: explore: nothing called \"" << what.argument << '"' << did_you_mean(what.argument, known)
         << "; see vmxsys list explorations\n";
     return exit_usage;
   }

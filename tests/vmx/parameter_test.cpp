@@ -64,7 +64,7 @@ TEST(parameter, limits_are_legal_and_the_next_is_not) {
   EXPECT_EQ(fault("locks", 4096u), "");
   EXPECT_EQ(fault("locks", 0u), "out of range: must be 1 .. 4096");
   EXPECT_EQ(fault("locks", 4097u), "out of range: must be 1 .. 4096");
-  EXPECT_EQ(fault("locks", -1), "must not be negative");
+  EXPECT_EQ(fault("locks", -1), "out of range: must be 1 .. 4096");
   EXPECT_EQ(fault("trim", -3), "");
   EXPECT_EQ(fault("trim", -4), "out of range: must be -3 .. 3");
   EXPECT_EQ(fault("trim", 4u), "out of range: must be -3 .. 3");

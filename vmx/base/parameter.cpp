@@ -86,7 +86,7 @@ std::optional<parameter_fault> check_one(const parameter& p, const parameter_val
       if (const auto* n = std::get_if<std::uint64_t>(&held)) {
         if (!within(p, *n)) return out_of_range(p);
       } else if (const auto* i = std::get_if<std::int64_t>(&held)) {
-        if (p.lowest >= 0) return parameter_fault{"must not be negative", ""};
+        if (*i < p.lowest && p.range().empty()) return parameter_fault{"must not be negative", ""};
         if (*i < p.lowest) return out_of_range(p);
       } else {
         return wrong_kind;

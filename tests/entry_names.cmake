@@ -1,0 +1,91 @@
+cmake_minimum_required(VERSION 3.25)
+
+# Proves that the name of an entry of a catalogue (vmx/base/catalogue.hpp) stands in the entry's own file and in no other
+# source: what others must know of an entry is a member of its entry, not a comparison of names. Studies
+# (platform/experiments) name what they compare.
+
+# Ordinary words that mean something else there: file, word, meaning.
+set(allowed
+  vmx/base/distribution.cpp            fixed   "a kind of distribution"
+  vmx/events/boundary.hpp              none    "no boundary event"
+  vmx/transition/msr_list.cpp          none    "no failure"
+  vmx/transition/vm_exit.cpp           none    "no VMX abort"
+  vmx/vmcs/control.cpp                 none    "no control"
+  apic/remapping/interrupt_remapping.hpp  posted  "a step of remapping"
+  cpu/facts/cpu_facts.hpp              halt    "a fact"
+  models/posting/posting_action.cpp    none    "no action"
+  models/posting/posting_action.cpp    sleep   "an action of the posting protocol"
+  platform/cli/list_rules.cpp          trap    "a class of VM exits"
+  platform/config/record.cpp           fixed   "a kind of distribution"
+  platform/config/record.cpp           none    "no default"
+  platform/machine/combinations.cpp    none    "no preset")
+
+set(errors "")
+set(files "")
+foreach(room IN ITEMS vmx apic cpu models platform)
+  file(GLOB_RECURSE found RELATIVE "${SOURCE_DIR}" "${SOURCE_DIR}/${room}/*.hpp" "${SOURCE_DIR}/${room}/*.cpp")
+  list(APPEND files ${found})
+endforeach()
+list(FILTER files EXCLUDE REGEX "^platform/experiments/")
+
+# Source text without comments, and without what CMake lists take for their own.
+function(read_source file variable)
+  file(READ "${SOURCE_DIR}/${file}" text)
+  string(REGEX REPLACE "[][;]" " " text "${text}")
+  string(REGEX REPLACE "//[^\n]*" "" text "${text}")
+  set(${variable} "${text}" PARENT_SCOPE)
+endfunction()
+
+set(names "")
+foreach(file IN LISTS files)
+  if(NOT file MATCHES "[.]cpp$")
+    continue()
+  endif()
+  read_source("${file}" text)
+  string(REGEX MATCHALL "entry_with(out)?<[^()]*>\\([ \n]*\"[a-z0-9_]+\"" entries "${text}")
+  foreach(entry IN LISTS entries)
+    string(REGEX REPLACE ".*\"([a-z0-9_]+)\"" "\\1" name "${entry}")
+    list(APPEND names "${name}")
+    list(APPEND files_of_${name} "${file}")
+  endforeach()
+endforeach()
+list(REMOVE_DUPLICATES names)
+list(LENGTH names count)
+if(count LESS 50)
+  list(APPEND errors "only ${count} entries found: how they are written has changed")
+endif()
+
+set(seen "")
+foreach(file IN LISTS files)
+  read_source("${file}" text)
+  string(REGEX MATCHALL "\"[a-z0-9_]+\"" literals "${text}")
+  list(REMOVE_DUPLICATES literals)
+  foreach(literal IN LISTS literals)
+    string(REPLACE "\"" "" name "${literal}")
+    if(NOT name IN_LIST names OR file IN_LIST files_of_${name})
+      continue()
+    endif()
+    list(APPEND seen "${file}|${name}")
+  endforeach()
+endforeach()
+
+while(allowed)
+  list(POP_FRONT allowed file name meaning)
+  if(NOT "${file}|${name}" IN_LIST seen)
+    list(APPEND errors "${file}: no longer has the word \"${name}\" (${meaning}): take it out of entry_names.cmake")
+  endif()
+  list(REMOVE_ITEM seen "${file}|${name}")
+endwhile()
+foreach(one IN LISTS seen)
+  string(REPLACE "|" ";" one "${one}")
+  list(GET one 0 file)
+  list(GET one 1 name)
+  list(APPEND errors
+    "${file}: \"${name}\" is an entry of ${files_of_${name}}: what is asked of it belongs into the entry as a member")
+endforeach()
+
+if(errors)
+  list(JOIN errors "\n" text)
+  message(FATAL_ERROR "${text}")
+endif()
+message(STATUS "${count} entries")

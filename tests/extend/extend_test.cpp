@@ -1,0 +1,338 @@
+#include <array>
+#include <cstdio>
+#include <dlfcn.h>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <gtest/gtest.h>
+#include <sstream>
+#include <string>
+#include <unistd.h>
+#include <vector>
+
+#include <vmxsys/platform/cli/list.hpp>
+#include <vmxsys/platform/machine/config_loader.hpp>
+#include <vmxsys/platform/run/execution.hpp>
+
+// An entry of each kind from outside the tree, with an option of its own: linked into this program, and loaded by the
+// command line as a shared object.
+extern "C" void vmxsys_entries_v1(vmxsys::platform::catalogues& names);
+
+namespace {
+
+using namespace vmxsys::platform;
+
+constexpr const char* machine = R"({
+  "until": "8ms",
+  "machine": {"cores": 2},
+  "vms": [{"name": "a", "vcpus": 4, "workload": {"name": "lock_bound", "work": "20us", "hold": "100us"}}]
+})";
+
+const catalogues& extended() {
+  static const catalogues all = [] {
+    catalogues c;
+    vmxsys_entries_v1(c);
+    return c;
+  }();
+  return all;
+}
+
+double exits(const run_result& r, const std::string& reason) {
+  for (const exit_row& row : r.exits)
+    if (row.reason.find(reason) != std::string::npos) return static_cast<double>(row.count);
+  return 0;
+}
+
+using strings = std::vector<std::string>;
+
+struct kind {
+  const char* topic;   // of `list`
+  const char* name;    // of the entry
+  const char* choose;  // the override that chooses it
+  const char* path;    // of what was chosen
+  const char* option;
+  const char *low, *high;  // two values
+  bool rises;              // `seen` is more with the high one
+  std::function<double(const run_result&)> seen;
+  const char *wrong, *range;  // a value that is refused, and what is said then
+  const char* misspelt;
+  strings with;  // what else the machine needs
+
+  std::string set(const std::string& value) const { return std::string{path} + "." + option + "=" + value; }
+  strings overrides(const strings& more = {}) const {
+    strings all = with;
+    all.emplace_back(choose);
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  friend void PrintTo(const kind& k, std::ostream* out) { *out << k.name; }
+};
+
+const strings busy{R"(vms[0].workload={"name": "cpu_bound"})"};
+const strings sleeper{R"(vms[0].workload={"name": "timer", "ahead": "30us", "halted": true})", "vms[0].vcpus=2"};
+
+const std::vector<kind> kinds{
+    {"detectors",
+     "pause_budget",
+     "machine.detector=pause_budget",
+     "machine.detector",
+     "pauses",
+     "50",
+     "5000",
+     false,
+     [](const run_result& r) { return static_cast<double>(r.ple_exits); },
+     "0",
+     "1 .. 1000000",
+     "pausen",
+     {}},
+    {"schedulers",
+     "tick_robin",
+     "host.scheduler=tick_robin",
+     "host.scheduler",
+     "ticks",
+     "1",
+     "5",
+     false,
+     [](const run_result& r) { return static_cast<double>(r.switches); },
+     "1001",
+     "1 .. 1000",
+     "tick",
+     {busy[0], "until=60ms", "host.vcpu_affinity=stacked"}},
+    {"policies",
+     "next_siblings",
+     "host.spin_policy=next_siblings",
+     "host.spin_policy",
+     "siblings",
+     "1",
+     "3",
+     true,
+     [](const run_result& r) { return static_cast<double>(r.yields.attempts) / static_cast<double>(r.yields.handled); },
+     "65",
+     "1 .. 64",
+     "sibling",
+     {}},
+    {"halt_policies", "poll_first", "host.halt_policy=poll_first", "host.halt_policy", "poll", "0", "1000000", false,
+     [](const run_result& r) { return r.idle_share; }, "-1", "0 .. 1000000000", "pol", sleeper},
+    {"timer_backends", "late_timer", "host.timer_backend=late_timer", "host.timer_backend", "delay", "0us", "50us",
+     true, [](const run_result& r) { return r.host_share; }, "2ms", "0s .. 1ms", "delais", sleeper},
+    {"timer_advances", "stepwise", "host.timer_advance=stepwise", "host.timer_advance", "step", "1", "20000", true,
+     [](const run_result& r) { return r.host_share; }, "0", "1 .. 100000", "stop", sleeper},
+    {"interrupt_paths",
+     "slow_injection",
+     "host.interrupt_path=slow_injection",
+     "host.interrupt_path",
+     "delay",
+     "0us",
+     "50us",
+     true,
+     [](const run_result& r) { return r.host_share; },
+     "2ms",
+     "0s .. 1ms",
+     "dely",
+     {R"(vms[0].workload={"name": "ipi"})"}},
+    {"apics",
+     "in_batches",
+     "vms[0].guest.apic=in_batches",
+     "vms[0].guest.apic",
+     "targets",
+     "1",
+     "16",
+     false,
+     [](const run_result& r) { return exits(r, "MSR_WRITE") / static_cast<double>(r.vms[0].work); },
+     "17",
+     "1 .. 16",
+     "target",
+     {R"(vms[0].workload={"name": "tlb_shootdown"})", "machine.cores=4", "host.vcpu_affinity=spread"}},
+    {"idle_drivers", "poll_idle", "vms[0].guest.idle=poll_idle", "vms[0].guest.idle", "polls", "0", "5000", false,
+     [](const run_result& r) { return exits(r, "HLT"); }, "1000001", "0 .. 1000000", "poll", sleeper},
+    {"locks",
+     "backoff",
+     "vms[0].guest.lock=backoff",
+     "vms[0].guest.lock",
+     "backoff",
+     "100",
+     "1000000",
+     true,
+     [](const run_result& r) { return static_cast<double>(r.locks.waits.mean_ns); },
+     "0",
+     "1 .. 10000000",
+     "backof",
+     {"machine.cores=4"}},
+    {"workloads",
+     "counting",
+     R"(vms[0].workload={"name": "counting"})",
+     "vms[0].workload",
+     "unit",
+     "10us",
+     "100us",
+     false,
+     [](const run_result& r) { return static_cast<double>(r.vms[0].work); },
+     "2s",
+     "10ns .. 1s",
+     "units",
+     {}},
+    {"vcpu_affinities", "strided", "host.vcpu_affinity=strided", "host.vcpu_affinity", "step", "0", "1", true,
+     [](const run_result& r) { return r.guest_share; }, "1025", "0 .. 1024", "steps", busy},
+    {"pv_services", "host_time", R"(vms[0].pv=[{"name": "host_time"}])", "vms[0].pv[0]", "calls", "3", "30", true,
+     [](const run_result& r) { return exits(r, "VMCALL"); }, "1000001", "0 .. 1000000", "call", busy},
+};
+
+loaded_config load(const strings& overrides) {
+  return load_config_text(machine, overrides, "machine.json", ".", {}, extended());
+}
+
+class extend : public testing::TestWithParam<kind> {};
+INSTANTIATE_TEST_SUITE_P(each_kind, extend, testing::ValuesIn(kinds),
+                         [](const auto& of) { return std::string{of.param.name}; });
+
+run_result run(const strings& overrides) {
+  const loaded_config loaded = load(overrides);
+  EXPECT_TRUE(loaded.ok()) << loaded.report();
+  execution_options how;
+  how.names = extended();
+  how.bare = true;
+  return execute(loaded.config, how);
+}
+
+TEST_P(extend, runs_and_its_option_changes_what_is_seen) {
+  const kind& k = GetParam();
+  const double low = k.seen(run(k.overrides({k.set(k.low)})));
+  const double high = k.seen(run(k.overrides({k.set(k.high)})));
+  if (k.rises)
+    EXPECT_LT(low, high);
+  else
+    EXPECT_GT(low, high);
+}
+
+TEST_P(extend, fast_and_stepped_give_the_same_facts) {
+  const kind& k = GetParam();
+  const strings is = k.overrides({"until=4ms", k.set(k.low)});
+  strings stepped = is;
+  stepped.emplace_back("machine.stepped=true");
+  EXPECT_EQ(run(is).fact_hash, run(stepped).fact_hash);
+}
+
+TEST_P(extend, the_effective_configuration_holds_the_option) {
+  const kind& k = GetParam();
+  const loaded_config once = load(k.overrides({k.set(k.high)}));
+  const std::string text = to_json_text(once.config, extended());
+  EXPECT_NE(text.find(std::string{"\""} + k.name + "\""), std::string::npos) << text;
+  const loaded_config again = load_config_text(text, {}, "", ".", {}, extended());
+  EXPECT_EQ(again.report(), "");
+  EXPECT_EQ(to_json_text(again.config, extended()), text);
+  EXPECT_NE(to_json_text(load(k.overrides({k.set(k.low)})).config, extended()), text);
+}
+
+TEST_P(extend, list_shows_entry_and_option) {
+  const kind& k = GetParam();
+  std::ostringstream all, one;
+  EXPECT_EQ(list(k.topic, "", false, extended(), all), "");
+  EXPECT_NE(all.str().find(k.name), std::string::npos) << all.str();
+  EXPECT_EQ(list(k.topic, k.name, false, extended(), one), "");
+  EXPECT_NE(one.str().find(k.option), std::string::npos) << one.str();
+  EXPECT_NE(one.str().find(k.range), std::string::npos) << one.str();
+}
+
+TEST_P(extend, a_wrong_value_is_refused_with_the_range) {
+  const kind& k = GetParam();
+  const std::string said = load(k.overrides({k.set(k.wrong)})).report();
+  EXPECT_NE(said.find(std::string{k.path} + "." + k.option + " = "), std::string::npos) << said;
+  EXPECT_NE(said.find(k.range), std::string::npos) << said;
+}
+
+TEST_P(extend, a_wrong_option_is_refused_with_the_nearest) {
+  const kind& k = GetParam();
+  const std::string said = load(k.overrides({std::string{k.path} + "." + k.misspelt + "=" + k.low})).report();
+  EXPECT_NE(said.find(std::string{"did you mean \""} + k.option + "\"?"), std::string::npos) << said;
+}
+
+TEST_P(extend, the_library_alone_does_not_know_it) {
+  const kind& k = GetParam();
+  const std::string said = load_config_text(machine, k.overrides()).report();
+  EXPECT_NE(said.find(k.name), std::string::npos) << said;
+  EXPECT_NE(said.find("must be one of"), std::string::npos) << said;
+}
+
+// ---- the same from the command line ----
+
+/// The machine in a file, and the command line with the shared object.
+class command : public testing::Test {
+ protected:
+  command() : file_{std::filesystem::temp_directory_path() / ("vmxsys_extend_" + std::to_string(getpid()) + ".json")} {
+    std::ofstream{file_} << machine;
+  }
+  ~command() override { std::filesystem::remove(file_); }
+
+  struct outcome {
+    int status;
+    std::string text;  // of both streams
+  };
+  static outcome call(const strings& arguments) {
+    std::string line = "'" VMXSYS_CLI "'";
+    for (const std::string& a : arguments) line += " '" + a + "'";
+    std::FILE* pipe = popen((line + " 2>&1").c_str(), "r");
+    std::string text;
+    std::array<char, 4096> part;
+    for (std::size_t n; (n = fread(part.data(), 1, part.size(), pipe)) > 0;) text.append(part.data(), n);
+    const int status = pclose(pipe);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, text};
+  }
+  strings arguments(const char* what, const kind& k, const strings& more) const {
+    strings all{what, file_.string(), "--with", VMXSYS_EXTEND, "-q"};
+    for (const std::string& o : k.overrides(more)) all.insert(all.end(), {"-p", o});
+    return all;
+  }
+
+  std::filesystem::path file_;
+};
+class command_of_kind : public command, public testing::WithParamInterface<kind> {};
+INSTANTIATE_TEST_SUITE_P(each_kind, command_of_kind, testing::ValuesIn(kinds),
+                         [](const auto& of) { return std::string{of.param.name}; });
+
+TEST_P(command_of_kind, list_check_and_run) {
+  const kind& k = GetParam();
+  const outcome listed = call({"list", k.topic, k.name, "--with", VMXSYS_EXTEND});
+  EXPECT_EQ(listed.status, 0) << listed.text;
+  EXPECT_NE(listed.text.find(k.option), std::string::npos) << listed.text;
+
+  const outcome checked = call(arguments("check", k, {k.set(k.high)}));
+  EXPECT_EQ(checked.status, 0) << checked.text;
+  EXPECT_NE(checked.text.find(k.name), std::string::npos) << checked.text;
+  const outcome refused = call(arguments("check", k, {k.set(k.wrong)}));
+  EXPECT_EQ(refused.status, 2) << refused.text;
+  EXPECT_NE(refused.text.find(k.range), std::string::npos) << refused.text;
+
+  strings as_json = arguments("run", k, {k.set(k.low)});
+  as_json.emplace_back("--json");
+  const outcome ran = call(as_json);
+  EXPECT_EQ(ran.status, 0) << ran.text;
+  const run_result linked = run(k.overrides({k.set(k.low)}));
+  EXPECT_NE(ran.text.find(linked.fact_hash), std::string::npos) << linked.fact_hash << '\n' << ran.text;
+}
+
+TEST_F(command, a_file_that_gives_no_entries_is_refused) {
+  Dl_info system_library{};
+  ASSERT_NE(dladdr(reinterpret_cast<void*>(&std::fopen), &system_library), 0);
+  const struct {
+    strings files;
+    const char* said;
+  } cases[] = {
+      {{"/no/such/file.so"}, "/no/such/file.so: no such file"},
+      {{file_.string()}, "cannot be loaded as a shared object"},
+      {{std::filesystem::canonical(system_library.dli_fname).string()}, "defines no entries"},
+      {{VMXSYS_EXTEND, VMXSYS_EXTEND}, "two entries \"pause_budget\" of kind spin detector"},
+  };
+  for (const auto& c : cases) {
+    for (const char* what : {"list", "check", "run"}) {
+      strings all{what};
+      if (std::string{what} != "list") all.push_back(file_.string());
+      for (const std::string& f : c.files) all.insert(all.end(), {"--with", f});
+      const outcome o = call(all);
+      EXPECT_EQ(o.status, 3) << o.text;
+      EXPECT_NE(o.text.find(c.said), std::string::npos) << o.text;
+      EXPECT_EQ(o.text.find('\n'), o.text.size() - 1) << "one line: " << o.text;
+    }
+  }
+}
+
+}  // namespace
