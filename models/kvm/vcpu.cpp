@@ -36,7 +36,7 @@ void vcpu::make_thread(std::vector<unsigned> affinity) {
   thread_->notifier = this;
   thread_->extended_state = true;
   thread_->address_space = vm_.number() + 1;
-  thread_->entity->group = vm_.number() + 1;
+  thread_->entity->group = static_cast<std::uint16_t>(vm_.number() + 1);
 }
 
 kvm& vcpu::hypervisor() const { return vm_.hypervisor(); }

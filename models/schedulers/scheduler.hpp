@@ -29,8 +29,8 @@ class sched_entity {
   int nice = 0;                ///< -20 (most CPU time) ... 19 (least); fixed while the entity is queued
   unsigned cpu = 0;            ///< the CPU whose queue holds it, or held it last
   bool on_rq = false;          ///< runnable: queued or current
+  std::uint16_t group = 0;     ///< the VM or process it belongs to, as its owner numbers them; 0: none
   void* owner = nullptr;       ///< the kernel's thread; the scheduler never looks at it
-  std::uint64_t group = 0;     ///< the VM or process it belongs to, as its owner numbers them; 0: none
   std::vector<bool> affinity;  ///< by CPU number; empty means every CPU
 };
 

@@ -50,13 +50,14 @@ int run_command(const options& what, const run_config& config, const catalogues&
                 const output_directory* directory, std::ostream& out, std::ostream& err) {
   output_files files;
   execution_options how;
-  how.stop = interrupted;
   how.names = names;
   bool traced_to_out = false;
   for (const trace_request& t : what.traces) {
     traced_to_out |= t.to_standard_output();
     how.traces.push_back({t.format, t.to_standard_output() ? &out : &files.add(t.file), what.tracepoints});
   }
+
+  how.stop = [&] { return interrupted() || (traced_to_out && !out); };
 
   const clock::time_point start = clock::now();
   run_result result;
@@ -67,6 +68,7 @@ int run_command(const options& what, const run_config& config, const catalogues&
       how.progress = [&](double done, cycles now) { line.show(done, static_cast<double>(now.count()) * ns_per_cycle); };
     result = execute(config, how);
   }
+  if (traced_to_out && !out) throw file_error{"cannot write to standard output"};
   const double wall = seconds_since(start);
 
   if (directory != nullptr) {

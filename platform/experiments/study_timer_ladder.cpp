@@ -34,11 +34,11 @@ std::string shown(const exit_summary& e) { return e.usual == 0 ? "-" : e.reasons
 std::vector<timer_rung> timer_rungs(const run_config& base) {
   std::vector<timer_rung> rungs;
   const auto add = [&](std::string name, std::string description, const char* path,
-                       const char* backend) -> run_config& {
+                       component<models::timer_backend_entry> backend) -> run_config& {
     rungs.push_back({std::move(name), std::move(description), base});
     run_config& c = rungs.back().config;
     c.host.interrupt_path = path;
-    c.host.timer_backend = backend;
+    c.host.timer_backend = std::move(backend);
     return c;
   };
   run_config& bare = add("bare metal", "no hypervisor", "injected", "preemption_timer");
@@ -56,7 +56,8 @@ std::vector<timer_rung> timer_rungs(const run_config& base) {
       "preemption_timer")
       .host.interrupt_path.set("exit_fast_paths", true);
   add("posted from another CPU",
-      "a timer of the host posts from a housekeeping CPU, which sleeps meanwhile (Linux v5.3)", "posted", "posted");
+      "a timer of the host posts from a housekeeping CPU, which sleeps meanwhile (Linux v5.3)", "posted",
+      {"posted", {{"housekeeping_cpu", logical_cpus(base.machine) - 1}}});
   add("APIC-timer virtualization", "the processor keeps the guest's deadline", "posted", "apic_timer_virtualization");
   return rungs;
 }

@@ -49,7 +49,7 @@ double together(const selection<scheduler_entry>& policy) {
                  c.hz = 1000;
                }};
   for (const auto& [group, cpu] : {std::pair{1u, 0u}, {2u, 0u}, {2u, 1u}, {1u, 1u}})
-    r.hog("g" + std::to_string(group) + "/" + std::to_string(cpu), {cpu}).entity->group = group;
+    r.hog("g" + std::to_string(group) + "/" + std::to_string(cpu), {cpu}).entity->group = static_cast<std::uint16_t>(group);
   unsigned same = 0, samples = 0;
   for (cycles at = 20 * ms; at < 120 * ms; at += 250 * us, ++samples) {
     r.run_until(at);

@@ -168,7 +168,7 @@ TEST(ipi_timing, on_bare_metal_every_part_is_a_number_of_the_preset) {
 
 TEST(timer_timing, on_bare_metal_every_part_is_a_number_of_the_preset) {
   const cpu::hardware_costs& costs = find_preset("flat")->costs;
-  run_config c = small("timer_ladder", {"machine.cores=1", "host.timer_backend.housekeeping_cpu=0", "bare_metal=true"});
+  run_config c = small("timer_ladder", {"machine.cores=1", "bare_metal=true"});
   const timer_timing_result computing = run_timer(c, true);
   ASSERT_GT(computing.rounds, 50u);
   EXPECT_EQ(computing.arm.median, costs.instruction.wrmsr.count());

@@ -228,7 +228,8 @@ TEST(execution, the_largest_window_includes_one_that_never_changes) {
   }
   EXPECT_EQ(run_bare(short_study({"host.ple_window=5000", "host.ple_window_grow=1"})).largest_ple_window, 5000u);
   // Nothing changes it while this is measured; before, it has grown.
-  const run_result late = run_bare(short_study({"host.placement=spread", "vms[1].vcpus=1", "measure_from=59990us"}));
+  const run_result late =
+      run_bare(short_study({"host.vcpu_affinity=spread", "vms[1].vcpus=1", "measure_from=59990us"}));
   EXPECT_EQ(late.switches, 0u);
   EXPECT_EQ(late.ple_exits, 0u);
   EXPECT_GT(late.largest_ple_window, 4096u);
@@ -250,7 +251,7 @@ TEST(execution, spinners_in_user_mode_yield_to_siblings_preempted_in_user_mode) 
   for (const char* detector : {"lock_line", "pause_filter", "progress"}) {
     const auto run_with = [detector](const char* policy) {
       const loaded_config c = load_config_text(
-          R"({"until": "60ms", "machine": {"cores": 2}, "host": {"placement": "stacked", "ple_window_grow": 0},
+          R"({"until": "60ms", "machine": {"cores": 2}, "host": {"vcpu_affinity": "stacked", "ple_window_grow": 0},
               "vms": [{"vcpus": 4, "workload": {"name": "user_spin", "hold": "20us", "work": "200us"}}]})",
           std::vector<std::string>{std::string{"host.spin_policy="} + policy,
                                    std::string{"machine.detector="} + detector});

@@ -128,7 +128,8 @@ worker_error end_of(const execution_options& how, const run_config& config = fau
 
 TEST(sc_execution, a_broken_invariant_is_thrown_as_it_is) {
   VMXSYS_SKIP_UNDER_ADDRESS_SANITIZER();
-  const execution_options how = with_policy([](models::spin_context& ctx) { static_cast<void>(ctx.host_cpu(ctx.vcpus())); });
+  const execution_options how =
+      with_policy([](models::spin_context& ctx) { static_cast<void>(ctx.host_cpu(ctx.vcpus())); });
   try {
     execute(faulty_study(), how);
     FAIL();
@@ -144,7 +145,8 @@ TEST(sc_execution, a_broken_invariant_is_thrown_as_it_is) {
 
 TEST(sc_execution, whatever_goes_wrong_ends_the_process_with_status_4_and_a_message) {
   VMXSYS_SKIP_UNDER_ADDRESS_SANITIZER();
-  const worker_error invariant = end_of(with_policy([](models::spin_context& ctx) { static_cast<void>(ctx.host_cpu(99)); }));
+  const worker_error invariant =
+      end_of(with_policy([](models::spin_context& ctx) { static_cast<void>(ctx.host_cpu(99)); }));
   EXPECT_EQ(invariant.status(), exit_invariant);
   EXPECT_NE(std::string{invariant.what()}.find("'faulty' names vCPU 99"), std::string::npos) << invariant.what();
 

@@ -301,9 +301,9 @@ TEST(traces, a_single_vm_has_qemus_names) {
 
 TEST(traces, posted_interrupts_and_advanced_timers_have_theirs) {
   const loaded_config c = load_config_text(R"({"until": "5ms",
-      "machine": {"preset": "apic_timer", "cores": 4, "memory": "16GiB"},
+      "machine": {"preset": "hypothetical_apic_timer", "cores": 4, "memory": "16GiB"},
       "host": {"interrupt_path": "posted", "timer_backend": "preemption_timer", "timer_advance": "adaptive",
-               "placement": "spread"},
+               "vcpu_affinity": "spread"},
       "vms": [{"name": "a", "vcpus": 2, "workload": {"name": "timer", "ahead": "10us", "work": "6us"}}]})");
   ASSERT_TRUE(c.ok()) << c.report();
   std::ostringstream kvm;
