@@ -26,29 +26,33 @@ constexpr const char* core_c = "Linux v6.1, kernel/sched/core.c";
 constexpr const char* features_h = "Linux v6.1, kernel/sched/features.h";
 constexpr duration shortest = duration::us(1), longest = duration::s(10);
 
-using o = cfs_options;
 constexpr std::array rows{
-    row<&o::profile>("profile", names<profile_names>, "Linux version whose rules apply"),
-    row<&o::latency>("latency", shortest, longest, "period in which every runnable thread runs once").from(fair_c),
-    row<&o::min_granularity>("min_granularity", shortest, longest, "shortest slice").from(fair_c),
-    row<&o::wakeup_granularity>("wakeup_granularity", duration{}, longest,
-                                "lead a woken thread or a buddy needs; 0 lets any lead preempt")
+    row<&cfs_options::profile>("profile", names<profile_names>, "Linux version whose rules apply"),
+    row<&cfs_options::latency>("latency", shortest, longest, "period in which every runnable thread runs once")
         .from(fair_c),
-    row<&o::idle_min_granularity>("idle_min_granularity", shortest, longest,
-                                  "shortest slice of a SCHED_IDLE thread beside others")
+    row<&cfs_options::min_granularity>("min_granularity", shortest, longest, "shortest slice").from(fair_c),
+    row<&cfs_options::wakeup_granularity>("wakeup_granularity", duration{}, longest,
+                                          "lead a woken thread or a buddy needs; 0 lets any lead preempt")
         .from(fair_c),
-    row<&o::migration_cost>("migration_cost", duration{}, longest,
-                            "a thread that ran within this time is cache hot; 0: none is")
+    row<&cfs_options::idle_min_granularity>("idle_min_granularity", shortest, longest,
+                                            "shortest slice of a SCHED_IDLE thread beside others")
+        .from(fair_c),
+    row<&cfs_options::migration_cost>("migration_cost", duration{}, longest,
+                                      "a thread that ran within this time is cache hot; 0: none is")
         .from(core_c),
-    row<&o::gentle_fair_sleepers>("gentle_fair_sleepers", "a sleeper gets half the latency as credit, not all of it")
+    row<&cfs_options::gentle_fair_sleepers>("gentle_fair_sleepers",
+                                            "a sleeper gets half the latency as credit, not all of it")
         .from(features_h),
-    row<&o::start_debit>("start_debit", "a new thread starts one slice to the right").from(features_h),
-    row<&o::next_buddy>("next_buddy", "every woken thread is marked next, not only one that preempts").from(features_h),
-    row<&o::last_buddy>("last_buddy", "a thread that a woken one preempted is marked last").from(features_h),
-    row<&o::cache_hot_buddy>("cache_hot_buddy", "marked threads stay when the pulling CPU is busy").from(features_h),
-    row<&o::wakeup_preemption>("wakeup_preemption", "woken threads may preempt at all").from(features_h),
-    row<&o::alt_period>("alt_period", "the period counts all threads of the CPU, not of the group").from(features_h),
-    row<&o::base_slice>("base_slice", "no slice below min_granularity").from(features_h)};
+    row<&cfs_options::start_debit>("start_debit", "a new thread starts one slice to the right").from(features_h),
+    row<&cfs_options::next_buddy>("next_buddy", "every woken thread is marked next, not only one that preempts")
+        .from(features_h),
+    row<&cfs_options::last_buddy>("last_buddy", "a thread that a woken one preempted is marked last").from(features_h),
+    row<&cfs_options::cache_hot_buddy>("cache_hot_buddy", "marked threads stay when the pulling CPU is busy")
+        .from(features_h),
+    row<&cfs_options::wakeup_preemption>("wakeup_preemption", "woken threads may preempt at all").from(features_h),
+    row<&cfs_options::alt_period>("alt_period", "the period counts all threads of the CPU, not of the group")
+        .from(features_h),
+    row<&cfs_options::base_slice>("base_slice", "no slice below min_granularity").from(features_h)};
 
 template <class T>
 void put(T& tunable, const std::optional<T>& given) {
