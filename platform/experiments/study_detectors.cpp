@@ -20,11 +20,20 @@ namespace json = boost::json;
 
 namespace {
 
-/// Every detector that remembers something; one that exits at each PAUSE, or at none, has nothing to be scored.
+/// Every detector that remembers something, and the variants that the manuals leave open; one that exits at each PAUSE,
+/// or at none, has nothing to be scored.
 std::vector<observer_config> catalogue() {
+  const component<vmx::spin_detector_entry> variants[] = {
+      {"pause_loop_exiting", {{"gap_end_to_start", true}}},
+      {"pause_filter", {{"count_adjustment", -1}, {"first_reloads", true}}},
+  };
   std::vector<observer_config> all;
-  for (const std::string& name : vmx::spin_detectors().names())
-    if (name != "none" && name != "pause_exiting") all.push_back({name});
+  for (const std::string& name : vmx::spin_detectors().names()) {
+    if (name == "none" || name == "pause_exiting") continue;
+    all.push_back({name});
+    for (const auto& variant : variants)
+      if (variant.name == name) all.push_back({variant});
+  }
   return all;
 }
 

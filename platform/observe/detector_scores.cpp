@@ -11,6 +11,7 @@ detector_scores::detector_scores(const simulation& of) : of_{of} {
     score s;
     const auto detector = of.names().spin_detectors.select(o.detector);
     s.row.name = detector.name();
+    for (const setting& given : o.detector.options) s.row.name += ' ' + given.name + '=' + given.value.to_string();
     s.row.gap = o.gap;
     s.row.window = o.window;
     s.row.state_bits = detector.make()->state_bits();
