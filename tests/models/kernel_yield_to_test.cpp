@@ -120,7 +120,7 @@ TEST(kernel_yield_to, on_the_same_queue_the_target_runs_next_if_it_is_close_enou
   EXPECT_EQ(yield_on_one_queue(3.9, 20).next, "t");
   EXPECT_EQ(yield_on_one_queue(6, 20).next, "y") << "the hint is accepted and ignored";
   EXPECT_EQ(yield_on_one_queue(6, 20).what, outcome::yielded);
-  EXPECT_EQ(yield_on_one_queue(6, 2).next, "z") << "the yielder skips, somebody else is close";
+  EXPECT_EQ(yield_on_one_queue(6, 2).next, "z") << "the yielder skips, another thread is close";
   EXPECT_EQ(yield_on_one_queue(2, -3.5).next, "z") << "further than the granularity behind the leftmost";
   EXPECT_EQ(yield_on_one_queue(0, -3.5).next, "t");
 }

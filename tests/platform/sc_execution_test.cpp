@@ -140,7 +140,7 @@ TEST(sc_execution, a_broken_invariant_is_thrown_as_it_is) {
   }
   EXPECT_NE(sc_core::sc_report_handler::set_actions(cpu::message::invariant, sc_core::SC_FATAL, sc_core::SC_ABORT),
             sc_core::SC_CACHE_REPORT | sc_core::SC_THROW)
-      << "the reaction of whoever else has a timeline module is their own";
+      << "a timeline module outside the machine has its own reaction";
 }
 
 TEST(sc_execution, whatever_goes_wrong_ends_the_process_with_status_4_and_a_message) {

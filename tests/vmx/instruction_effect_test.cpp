@@ -55,7 +55,7 @@ TEST(mov_dr, exits_before_its_faults_which_come_otherwise) {
 TEST(pause, exits_by_either_control) {
   guest g{m::pause};
   g.i.spin_detected = true;
-  EXPECT_EQ(g.decide().verdict, instruction_verdict::execute) << "a detector that nobody asked";
+  EXPECT_EQ(g.decide().verdict, instruction_verdict::execute) << "the detector was not asked";
   g.secondary_on(secondary::pause_loop_exiting);
   EXPECT_EQ(g.decide().verdict, instruction_verdict::vm_exit);
   g.i.spin_detected = false;
