@@ -94,13 +94,13 @@ struct cpu_core {
     activity = cpu_activity::executing;
     time.arm(step, now + (cost.count() == 0 ? cycles{1} : cost), in);
   }
-  world current_world() const { return in_guest ? world::non_root : world::root; }
+  vmx_operation current_operation() const { return in_guest ? vmx_operation::non_root : vmx_operation::root; }
   /// From `now` on, time belongs to the code that runs, or to `b`.
   void book(cycles now) { book_as(now, active->location().account); }
-  void book_as(cycles now, bucket b) { account.enter(now, current_world(), b); }
+  void book_as(cycles now, bucket b) { account.enter(now, current_operation(), b); }
   template <fact_payload F>
-  fact_id state(cycles now, const F& fact, fact_id why = {}) {
-    return facts.state(source, now, fact, why);
+  fact_id record(cycles now, const F& fact, fact_id why = {}) {
+    return facts.record(source, now, fact, why);
   }
   void complete(instruction& i) {
     i.started = false;

@@ -92,7 +92,7 @@ void cpu_engine::step(cycles now) {
       wait_.end(now);
       return;
     case cpu_activity::waking:
-      core_.state(now, halt_fact{core_.began, static_cast<std::uint8_t>(core_.in_guest)}, core_.cause);
+      core_.record(now, halt_fact{core_.began, static_cast<std::uint8_t>(core_.in_guest)}, core_.cause);
       if (!core_.in_guest) core_.end_halt();
       break;
     case cpu_activity::delivering:
@@ -412,7 +412,7 @@ void cpu_engine::switch_strand(isa::switch_operation& op, cycles now) {
       throw invariant_error(
           "strand '" + to->name() + "' is switched to while it is on CPU " + std::to_string(to->on_cpu()->number()),
           now);
-    core_.state(now, switch_fact{from->id(), to->id(), static_cast<std::uint8_t>(core_.in_guest)});
+    core_.record(now, switch_fact{from->id(), to->id(), static_cast<std::uint8_t>(core_.in_guest)});
     strand* carrier = from->carrier_;
     if (core_.in_guest && carrier != nullptr) {
       carrier->set_passenger(to, now);

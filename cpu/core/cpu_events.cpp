@@ -26,7 +26,7 @@ void cpu_engine::take_messages(cycles now) {
   while (!inbox_.empty() && inbox_.next() == now) {
     const inbox::entry e = inbox_.take();
     core_.cause =
-        core_.state(now, ipi_arrived_fact{e.message.vector, static_cast<std::uint8_t>(e.message.mode)}, e.cause);
+        core_.record(now, ipi_arrived_fact{e.message.vector, static_cast<std::uint8_t>(e.message.mode)}, e.cause);
     accept(e.message, now);
   }
   if (!inbox_.empty()) core_.time.arm(inbox_slot_, inbox_.next(), phase::message);
@@ -58,7 +58,7 @@ void cpu_engine::accept(const apic::interrupt_message& message, cycles now) {
       events_.note_sipi(message.vector);
       break;
     default:
-      core_.state(now, interrupt_lost_fact{static_cast<std::uint8_t>(message.mode), message.vector}, core_.cause);
+      core_.record(now, interrupt_lost_fact{static_cast<std::uint8_t>(message.mode), message.vector}, core_.cause);
       break;
   }
   disturb(now);
@@ -193,7 +193,7 @@ void cpu_engine::deliver(std::uint8_t vector, cycles now, cycles cost) {
     throw invariant_error("interrupt " + std::to_string(vector) + " on CPU " + std::to_string(core_.number) +
                               ", which has no interrupt table",
                           now);
-  core_.state(now, interrupt_fact{vector, static_cast<std::uint8_t>(core_.in_guest)}, core_.cause);
+  core_.record(now, interrupt_fact{vector, static_cast<std::uint8_t>(core_.in_guest)}, core_.cause);
   core_.active->push(table->entry(*this, vector), interrupt_entry, core_.interrupts_enabled);
   core_.interrupts_enabled = false;
   if (cost == cycles{0}) return;

@@ -48,14 +48,14 @@ std::uint8_t guest_apic::deliver(cycles now) {
   view on{core_, *held_};
   const std::uint8_t vector = apic::deliver(on.a);
   note_work();
-  core_.cause = core_.state(now, virtual_interrupt_fact{vector, held_->state.rvi}, core_.cause);
+  core_.cause = core_.record(now, virtual_interrupt_fact{vector, held_->state.rvi}, core_.cause);
   return vector;
 }
 
 // -- accesses ---------------------------------------------------------------------------------------------------------
 
 void guest_apic::state_access(std::uint16_t offset, bool write, std::uint64_t value, cycles now) {
-  core_.state(now, virtual_apic_access_fact{offset, static_cast<std::uint8_t>(write), value});
+  core_.record(now, virtual_apic_access_fact{offset, static_cast<std::uint8_t>(write), value});
 }
 
 void guest_apic::access_cr8(system_instruction& i, cycles now) {
@@ -81,7 +81,7 @@ void guest_apic::access_deadline(instruction& i, cycles now) {
   }
   const apic::guest_timer_state state = apic::write_guest_deadline(v, core_.registers.guest_deadline, i.b, now.count());
   timers_.set_deadline_due(state == apic::guest_timer_state::due);
-  if (timers_.deadline_due()) core_.cause = core_.state(now, timer_fired_fact{2});
+  if (timers_.deadline_due()) core_.cause = core_.record(now, timer_fired_fact{2});
   timers_.arm(now);
 }
 

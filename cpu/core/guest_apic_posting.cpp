@@ -19,7 +19,7 @@ void guest_apic::take_time(cycles duration, cpu_activity what, cycles now, phase
 
 /// The guest has stopped for work of the processor that nothing interrupts and no instruction is part of.
 void guest_apic::begin_processing(cycles duration, cpu_activity what, cycles now) {
-  core_.account.enter(now, world::non_root, bucket::interrupt);
+  core_.account.enter(now, vmx_operation::non_root, bucket::interrupt);
   take_time(duration, what, now, phase::read);
 }
 
@@ -37,7 +37,7 @@ void guest_apic::begin_posting(std::uint8_t vector, cycles now) {
 }
 
 void guest_apic::state_posting_step(apic::posting_step step, std::uint16_t value, cycles now) {
-  core_.cause = core_.state(now, posting_step_fact{step, value}, core_.cause);
+  core_.cause = core_.record(now, posting_step_fact{step, value}, core_.cause);
 }
 
 /// The next step begins: when does it take effect?
@@ -120,7 +120,7 @@ bool guest_apic::continue_sending(cycles now) {
   const apic_costs& cost = core_.costs.apic;
   memory_of_cpu memory{core_.physical, core_.number};
   const auto over = [&](std::uint16_t value) {
-    moving.cause = core_.state(now, ipi_step_fact{moving.step, moving.descriptor, value}, moving.cause);
+    moving.cause = core_.record(now, ipi_step_fact{moving.step, moving.descriptor, value}, moving.cause);
   };
   namespace layout = apic::posted_interrupt_descriptor;
   switch (moving.step) {

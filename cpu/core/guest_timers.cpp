@@ -39,11 +39,11 @@ void guest_timers::arm(cycles now) {
 
 void guest_timers::due(cycles now) {
   if (active_ && !expired_ && now >= expiry()) {
-    core_.cause = core_.state(now, timer_fired_fact{1});
+    core_.cause = core_.record(now, timer_fired_fact{1});
     expired_ = true;
   }
   if (!deadline_due_ && apic::guest_timer_due(core_.registers.guest_deadline, now.count())) {
-    core_.cause = core_.state(now, timer_fired_fact{2});
+    core_.cause = core_.record(now, timer_fired_fact{2});
     deadline_due_ = true;
   }
   arm(now);

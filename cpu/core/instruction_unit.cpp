@@ -171,7 +171,7 @@ bool instruction_unit::strike(std::uint8_t vector, cycles now) {
   core_.shadow = core_.shadowed = false;
   i->fault =
       vector == invalid_opcode_vector ? instruction_fault::invalid_opcode : instruction_fault::general_protection;
-  core_.state(now, interrupt_fact{vector, 1}, core_.cause);
+  core_.record(now, interrupt_fact{vector, 1}, core_.cause);
   core_.complete(*i);
   return true;
 }

@@ -52,7 +52,7 @@ void local_apic_unit::write_page(std::uint32_t offset, unsigned bytes, std::uint
 }
 
 void local_apic_unit::send_ipi(const apic::interrupt_command& c, fact_id cause, cycles now) {
-  const fact_id sent = core_.state(
+  const fact_id sent = core_.record(
       now,
       ipi_sent_fact{c.destination, c.vector, static_cast<std::uint8_t>(c.mode), static_cast<std::uint8_t>(c.group)},
       cause);
@@ -74,7 +74,7 @@ void local_apic_unit::end_of_interrupt(cycles now) {
 }
 
 void local_apic_unit::broadcast(const apic::eoi_broadcast& eoi, cycles now) {
-  core_.state(now, eoi_broadcast_fact{eoi.vector}, core_.cause);
+  core_.record(now, eoi_broadcast_fact{eoi.vector}, core_.cause);
   core_.fabric.broadcast_eoi(eoi.vector, core_.number, now);
 }
 
@@ -87,7 +87,7 @@ void local_apic_unit::arm_timer(cycles now) {
 }
 
 void local_apic_unit::timer_due(cycles now) {
-  core_.cause = core_.state(now, timer_fired_fact{0});
+  core_.cause = core_.record(now, timer_fired_fact{0});
   core_.local_apic.timer_fire(now);
   arm_timer(now);
 }

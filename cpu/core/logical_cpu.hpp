@@ -35,7 +35,7 @@ class logical_cpu {
   unsigned number() const { return core_.number; }
   machine& in() { return machine_; }
   cycles now() const { return core_.time.now(); }
-  world current_world() const { return core_.current_world(); }
+  vmx_operation current_operation() const { return core_.current_operation(); }
   /// The strand it executes; null before it starts.
   strand* active() const { return core_.active; }
   bool interrupts_enabled() const { return core_.interrupts_enabled; }

@@ -28,9 +28,9 @@ vmx::pause_event spin_loop::pause_at(const spin_instruction& spin, cycles issue)
 
 bool spin_loop::pause_exits(const vmx::pause_event& pause) {
   return detectors_.on_pause(pause, [&](std::size_t detector) {
-    core_.state(pause.issue, spin_detected_fact{static_cast<std::uint32_t>(detector), pause.loop.word, pause.rip,
-                                                pause.truth.episode, static_cast<std::uint8_t>(pause.cpl),
-                                                static_cast<std::uint8_t>(pause.truth.futile)});
+    core_.record(pause.issue, spin_detected_fact{static_cast<std::uint32_t>(detector), pause.loop.word, pause.rip,
+                                                 pause.truth.episode, static_cast<std::uint8_t>(pause.cpl),
+                                                 static_cast<std::uint8_t>(pause.truth.futile)});
   }) == vmx::spin_verdict::exit;
 }
 
@@ -126,8 +126,8 @@ bool spin_loop::arrive(cycles now) {
     return true;
   }
   leave(now);
-  core_.state(now, spin_fact{spin.target->address(), spin.site->rip(), spin.iterations, spin.began, spin.futile,
-                             static_cast<std::uint8_t>(core_.in_guest), spin.episode, spin.futile_since});
+  core_.record(now, spin_fact{spin.target->address(), spin.site->rip(), spin.iterations, spin.began, spin.futile,
+                              static_cast<std::uint8_t>(core_.in_guest), spin.episode, spin.futile_since});
   core_.complete(spin);
   core_.activity = cpu_activity::executing;
   return false;

@@ -116,7 +116,7 @@ void vm_transition::state_steps(cycles began, cycles now, fact_id cause) {
   cycles done = began;
   for (const transition_plan::timed_step& s : plan_->steps) {
     done += s.duration;
-    core_.state(now, micro_step_fact{s.step, s.duration, done}, cause);
+    core_.record(now, micro_step_fact{s.step, s.duration, done}, cause);
   }
 }
 
@@ -155,11 +155,11 @@ void vm_transition::finish_exit(cycles now) {
   if (core_.facts.observed()) state_steps(exit_began_, now, exit_cause_);
   const vmx::vmcs& v = *core_.vmx_state.current;
   const fact_id exit_fact =
-      core_.state(now,
-                  vm_exit_fact{core_.vmx_state.current_vmcs, exit_info_.reason, exit_info_.qualification,
-                               exit_info_.interruption_information, v.read(field::guest_rip),
-                               core_.active->location().cpl, exit_began_},
-                  exit_cause_);
+      core_.record(now,
+                   vm_exit_fact{core_.vmx_state.current_vmcs, exit_info_.reason, exit_info_.qualification,
+                                exit_info_.interruption_information, v.read(field::guest_rip),
+                                core_.active->location().cpl, exit_began_},
+                   exit_cause_);
   core_.cause = exit_fact;
   load_host();
   core_.nmi.leave(vmx::exit_blocks_nmi(exit_info_));
@@ -183,7 +183,7 @@ void vm_transition::load_host() {
 /// VMX abort, SDM Vol. 3C §30.7: the CPU is in a shutdown that only RESET ends.
 void vm_transition::enter_vmx_abort(cycles now) {
   vmx::enter_vmx_abort(unit_, core_.registers, abort_);
-  core_.state(now, vmx_abort_fact{core_.vmx_state.current_vmcs, abort_}, core_.cause);
+  core_.record(now, vmx_abort_fact{core_.vmx_state.current_vmcs, abort_}, core_.cause);
   core_.time.disarm(core_.step);
   core_.book_as(now, bucket::idle);
   core_.activity = cpu_activity::shutdown;
@@ -245,8 +245,8 @@ vm_transition::entered vm_transition::finish_entry(cycles now) {
   // From here on the entry cannot fail: what fails before leaves no fact of an entry, as with bad guest state.
   if (core_.facts.observed()) {
     state_steps(now - plan_->total, now, {});
-    core_.state(now, vm_entry_fact{core_.vmx_state.current_vmcs, v.read(field::guest_rip), injected,
-                                   v.read(field::ple_window), plan_->total});
+    core_.record(now, vm_entry_fact{core_.vmx_state.current_vmcs, v.read(field::guest_rip), injected,
+                                    v.read(field::ple_window), plan_->total});
   }
   core_.carry(guest_named_by_rsp(now), now);
   of_.wait.disarm();

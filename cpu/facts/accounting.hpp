@@ -21,7 +21,7 @@ class invariant_error : public std::logic_error {
   cycles at_;
 };
 
-enum class world : std::uint8_t { root, non_root };
+enum class vmx_operation : std::uint8_t { root, non_root };
 
 /// Where one CPU's cycles went. Every cycle from 0 on is in exactly one bucket: a bucket opens where the one before
 /// closes, and `check` compares the sum with the elapsed time.
@@ -29,20 +29,20 @@ class accounting {
  public:
   static constexpr std::size_t buckets = static_cast<std::size_t>(bucket::count_);
 
-  /// From `now` on, time belongs to (w, b).
-  void enter(cycles now, world w, bucket b) {
+  /// From `now` on, time belongs to (op, b).
+  void enter(cycles now, vmx_operation op, bucket b) {
     close(now);
-    world_ = w;
+    operation_ = op;
     bucket_ = b;
   }
   /// Books the time up to `now`; the bucket stays open.
   void close(cycles now) {
-    totals_[static_cast<std::size_t>(world_)][static_cast<std::size_t>(bucket_)] += now - since_;
+    totals_[static_cast<std::size_t>(operation_)][static_cast<std::size_t>(bucket_)] += now - since_;
     since_ = now;
   }
   /// Books the time up to `now`, `futile` cycles of it as futile spinning.
   void close_spin(cycles now, cycles futile) {
-    auto& row = totals_[static_cast<std::size_t>(world_)];
+    auto& row = totals_[static_cast<std::size_t>(operation_)];
     row[static_cast<std::size_t>(bucket::spin)] += now - since_ - futile;
     row[static_cast<std::size_t>(bucket::spin_futile)] += futile;
     since_ = now;
@@ -50,8 +50,10 @@ class accounting {
 
   cycles since() const { return since_; }
   bucket open_bucket() const { return bucket_; }
-  world open_world() const { return world_; }
-  cycles total(world w, bucket b) const { return totals_[static_cast<std::size_t>(w)][static_cast<std::size_t>(b)]; }
+  vmx_operation open_operation() const { return operation_; }
+  cycles total(vmx_operation op, bucket b) const {
+    return totals_[static_cast<std::size_t>(op)][static_cast<std::size_t>(b)];
+  }
   cycles sum() const;
 
   /// Throws `invariant_error` unless the buckets add up to `elapsed` cycles and reach to `elapsed`.
@@ -61,7 +63,7 @@ class accounting {
   friend struct accounting_access;  // tests break a bucket through it
   std::array<std::array<cycles, buckets>, 2> totals_{};
   cycles since_{0};
-  world world_ = world::root;
+  vmx_operation operation_ = vmx_operation::root;
   bucket bucket_ = bucket::wait_for_sipi;
 };
 

@@ -110,7 +110,7 @@ class fact_bus {
   bool observed() const { return !observers_.empty(); }
 
   template <fact_payload F>
-  fact_id state(std::uint32_t source, cycles at, const F& fact, fact_id cause = {}) {
+  fact_id record(std::uint32_t source, cycles at, const F& fact, fact_id cause = {}) {
     if (observers_.empty()) return {};
     const fact_header header{at, {source, ++next_[source]}, cause, &kind_of<F>};
     for (fact_observer* o : observers_) o->observe({header, &fact});

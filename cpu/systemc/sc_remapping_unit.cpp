@@ -33,9 +33,9 @@ void remapping_unit::act(const request& r, cycles now) {
   const apic::remapping_outcome outcome = apic::remap(table_, machine_.physical(), r.message, r.requester);
   ++counts_[static_cast<std::size_t>(outcome.step)];
   const fact_id cause =
-      machine_.facts().state(source_, now,
-                             message_remapped_fact{outcome.step, outcome.index, outcome.entry.vector,
-                                                   static_cast<std::uint8_t>(outcome.notify.has_value())});
+      machine_.facts().record(source_, now,
+                              message_remapped_fact{outcome.step, outcome.index, outcome.entry.vector,
+                                                    static_cast<std::uint8_t>(outcome.notify.has_value())});
   if (outcome.result() == remapping_result::fault) {
     last_fault_ = {outcome.step, outcome.index, r.requester, r.message, now};
     if (outcome.recorded) report(*last_fault_);

@@ -9,60 +9,18 @@
 #include <vmxsys/cpu/core/machine.hpp>
 #include <vmxsys/cpu/memory/cpu_set.hpp>
 #include <vmxsys/cpu/program/name_space.hpp>
-#include <vmxsys/models/kernel/apic_drivers/catalogue.hpp>
-#include <vmxsys/models/kernel/idle/catalogue.hpp>
-#include <vmxsys/models/kernel/locks/catalogue.hpp>
 #include <vmxsys/models/schedulers/balancer.hpp>
-#include <vmxsys/models/schedulers/catalogue.hpp>
 #include <vmxsys/models/schedulers/scheduler.hpp>
 #include <vmxsys/models/schedulers/select_task_rq.hpp>
 #include <vmxsys/models/schedulers/yield_to.hpp>
 
 #include "irq_save.hpp"
-#include "kernel_costs.hpp"
+#include "kernel_config.hpp"
 #include "thread.hpp"
+#include "timer_event.hpp"
 #include "vectors.hpp"
 
 namespace vmxsys::models {
-
-/// Something due on one CPU at a cycle; runs in the timer interrupt of that CPU, interrupts off. Re-armed freely.
-class timer_event {
- public:
-  virtual ~timer_event() = default;
-  virtual cpu::program expire() = 0;
-
-  bool armed() const { return due_ != cycles::never(); }
-  cycles due() const { return due_; }
-  /// The CPU on which it was armed last.
-  unsigned cpu() const { return cpu_; }
-
- private:
-  friend class kernel;
-  cycles due_ = cycles::never();
-  unsigned cpu_ = 0;
-  std::uint64_t number_ = 0;  // timers due together expire in the order in which they were first armed
-};
-
-struct kernel_config {
-  std::string name = "host";
-  unsigned cpus = 1;
-  unsigned hz = 250;
-  std::uint64_t tsc_khz = 2'300'000;
-  kernel_costs costs;
-  selection<lock_entry> locks = spinlocks().select();  ///< of its run queues and of the locks it hands out
-  selection<apic_driver_entry> apic = apic_drivers().select();
-  selection<idle_driver_entry> idle = idle_drivers().select();
-  /// Calls of all other CPUs go out by one ICR write with a shorthand (native_send_call_func_ipi, Linux v5.4 and later
-  /// with every present CPU online).
-  bool ipi_shorthands = false;
-  /// By how much its IPI vectors are below Linux': for a guest whose IPIs reach physical CPUs as they are, where the
-  /// host's own vectors are taken.
-  std::uint8_t ipi_vector_shift = 0;
-  bool tracing = false;                          ///< tracepoints are enabled and cost time
-  physical_address memory_base = 0x1'0000'0000;  ///< where its shared words live
-  std::uint64_t memory_bytes = 64u << 20;
-  selection<scheduler_entry> scheduler = schedulers().select();
-};
 
 /// A small Linux-like kernel over the instruction set: threads, per-CPU run queues guarded by contended locks, wake-ups
 /// with choice of a CPU, load balancing, reschedule interrupts, ticks, timers, idle. The same class runs as a host, as
@@ -126,8 +84,8 @@ class kernel : public cpu::interrupt_table, public cpu::boot_if, private machine
   nanoseconds now_ns() const { return to_ns(hw_.time().now()); }
   /// States a fact of one of its CPUs. Nothing to await: coroutines keep what they await in their frames.
   template <cpu::fact_payload F>
-  void state(unsigned cpu, const F& fact, cpu::fact_id cause = {}) {
-    hw_.facts().state(cpus_[cpu].source, hw_.time().now(), fact, cause);
+  void record(unsigned cpu, const F& fact, cpu::fact_id cause = {}) {
+    hw_.facts().record(cpus_[cpu].source, hw_.time().now(), fact, cause);
   }
   /// The source of the facts that one of its CPUs states.
   std::uint32_t fact_source(unsigned cpu) const { return cpus_[cpu].source; }

@@ -53,7 +53,7 @@ cpu::task<thread*> kernel::choose_next() {
 
 cpu::program kernel::leave(per_cpu& p, thread& prev, thread& next) {
   const char how = prev.state == thread_state::sleeping ? 'S' : prev.preempted ? 'P' : 'R';
-  state(p.index, sched_switch_fact{id_, static_cast<std::uint16_t>(p.index), prev.pid, next.pid, how});
+  record(p.index, sched_switch_fact{id_, static_cast<std::uint16_t>(p.index), prev.pid, next.pid, how});
   if (prev.notifier != nullptr) co_await prev.notifier->sched_out(prev);
   if (prev.extended_state_loaded) {
     auto here = co_await isa::in(code::fpu_switch);
@@ -152,8 +152,8 @@ cpu::task<bool> kernel::wake_sleeper(thread& t) {
     woken = true;
     t.state = thread_state::runnable;
     if (t.entity->cpu != target)
-      state(this_cpu, sched_migrate_fact{id_, t.pid, static_cast<std::uint16_t>(t.entity->cpu),
-                                         static_cast<std::uint16_t>(target)});
+      record(this_cpu, sched_migrate_fact{id_, t.pid, static_cast<std::uint16_t>(t.entity->cpu),
+                                          static_cast<std::uint16_t>(target)});
     policy_->enqueue(target, *t.entity, enqueue_reason::wakeup, now_ns());
     co_await isa::compute(costs().enqueue);
     co_await announce_wakeup(t, target);
@@ -166,7 +166,7 @@ cpu::task<bool> kernel::wake_sleeper(thread& t) {
 cpu::program kernel::announce_wakeup(thread& t, unsigned target) {
   per_cpu& p = cpus_[target];
   const unsigned this_cpu = index_of(co_await isa::this_cpu());
-  state(this_cpu, sched_wakeup_fact{id_, static_cast<std::uint16_t>(target), t.pid});
+  record(this_cpu, sched_wakeup_fact{id_, static_cast<std::uint16_t>(target), t.pid});
   if (p.need_resched || p.current == &t) co_return;
   if (p.current->idle() || policy_->check_preempt(target, *t.entity, now_ns())) co_await resched(target);
 }
@@ -213,8 +213,8 @@ cpu::task<int> kernel::yield_to(thread& target, bool preempt, yield_to_rules rul
     co_await unlock_both(cpu, other);
     break;
   }
-  state(cpu, yield_to_fact{id_, static_cast<std::uint16_t>(cpu), self.pid, target.pid,
-                           static_cast<std::uint16_t>(other), static_cast<std::uint8_t>(done.outcome)});
+  record(cpu, yield_to_fact{id_, static_cast<std::uint16_t>(cpu), self.pid, target.pid,
+                            static_cast<std::uint16_t>(other), static_cast<std::uint8_t>(done.outcome)});
   if (done.schedule_self) co_await schedule();
   co_await irq_restore(enabled);
   co_return kernel_result(done.outcome);
@@ -256,8 +256,8 @@ cpu::task<bool> kernel::pull_task(per_cpu& p, balance_reason why) {
     policy_->dequeue(found->from, *moved, dequeue_reason::migrate, now_ns());
     policy_->enqueue(p.index, *moved, enqueue_reason::migrate, now_ns());
     co_await isa::compute(costs().dequeue + costs().enqueue);
-    state(p.index, sched_migrate_fact{id_, static_cast<thread*>(moved->owner)->pid,
-                                      static_cast<std::uint16_t>(found->from), static_cast<std::uint16_t>(p.index)});
+    record(p.index, sched_migrate_fact{id_, static_cast<thread*>(moved->owner)->pid,
+                                       static_cast<std::uint16_t>(found->from), static_cast<std::uint16_t>(p.index)});
     p.balance.pulled();
     if (!locked && !p.need_resched && policy_->check_preempt(p.index, *moved, now_ns()))
       p.need_resched = p.preempt_requested = true;

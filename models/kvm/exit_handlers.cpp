@@ -87,7 +87,7 @@ cpu::program handle_msr(vcpu& v, bool write) {
 cpu::program announce_exit(vcpu& v, const vmx::exit_info& exit) {
   kernel& host = v.host();
   const unsigned cpu = host.index_of(co_await isa::this_cpu());
-  host.state(
+  host.record(
       cpu,
       kvm_exit_fact{v.id().vm, v.id().vcpu, static_cast<std::uint16_t>(cpu), v.thread().pid, exit.reason,
                     v.loaded_vmcs().peek()->read(field::guest_rip), exit.qualification, exit.interruption_information},

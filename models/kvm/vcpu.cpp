@@ -140,7 +140,7 @@ cpu::program vcpu::sched_in(models::thread&) {
   co_await isa::store(*line_, 0);
   if (hypervisor().pause_loop_exiting()) {
     const ple_window_change change = window_.on_sched_in();
-    if (change.changed()) host().state(host_cpu(), ple_window_fact{id().vm, id().vcpu, change.before, change.after});
+    if (change.changed()) host().record(host_cpu(), ple_window_fact{id().vm, id().vcpu, change.before, change.after});
   }
   co_await isa::compute(hypervisor().costs().vcpu_load);
   if (guest_ == nullptr) co_return;

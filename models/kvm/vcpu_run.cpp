@@ -105,8 +105,8 @@ bool vcpu::prepared_too_early() const {
 cpu::program vcpu::announce_entry() {
   const unsigned cpu = host().index_of(co_await isa::this_cpu());
   const vmx::vmcs& active = *(co_await isa::this_cpu()).vmx_state().current;
-  host().state(cpu, kvm_entry_fact{id().vm, id().vcpu, static_cast<std::uint16_t>(cpu), thread_->pid,
-                                   active.read(field::guest_rip)});
+  host().record(cpu, kvm_entry_fact{id().vm, id().vcpu, static_cast<std::uint16_t>(cpu), thread_->pid,
+                                    active.read(field::guest_rip)});
   co_await host().trace();
   co_await hypervisor().timers().before_entry(*this);  // the last thing before the entry: it may count from there
   if (timer_.advanced()) co_await timer_.wait_for_deadline();
@@ -141,7 +141,7 @@ cpu::program vcpu::inject() {
   if (!staged && (rflags & vmx::rflags_bits::interrupt_flag) != 0 && (blocked & shadows) == 0) {
     co_await isa::compute(hypervisor().costs().apic_inject);
     const std::uint8_t vec = lapic_.registers().acknowledge();
-    host().state(host_cpu(), inject_fact{id().vm, id().vcpu, vec});
+    host().record(host_cpu(), inject_fact{id().vm, id().vcpu, vec});
     co_await isa::vmwrite(field::vm_entry_interruption_information, 0x80000000u | vec);
   }
   if (lapic_.registers().highest_request() >= 0 && !loaded_vmcs_.window_exiting())
@@ -183,7 +183,7 @@ cpu::program vcpu::block() {
   blocking_ = false;
   co_await timers.after_block(*this);
   state_ = mp_state::runnable;
-  host().state(host_cpu(), vcpu_block_fact{id().vm, id().vcpu, host().hardware().time().now() - began});
+  host().record(host_cpu(), vcpu_block_fact{id().vm, id().vcpu, host().hardware().time().now() - began});
   co_await isa::sti();
 }
 

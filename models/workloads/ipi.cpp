@@ -77,11 +77,11 @@ class ipi_bench final : public workload {
       ++round_;
       waited_for_ = targets_;
       const cpu::logical_cpu& here = co_await isa::this_cpu();
-      state(here, 0, ipi_step::issued);
+      record(here, 0, ipi_step::issued);
       co_await send();
-      state(here, 0, ipi_step::left);
-      if (send_ == ipi_send::call) state(here, 0, ipi_step::answered);
-      on_.state(0, work_fact{on_.id(), 0, self.pid, 1});
+      record(here, 0, ipi_step::left);
+      if (send_ == ipi_send::call) record(here, 0, ipi_step::answered);
+      on_.record(0, work_fact{on_.id(), 0, self.pid, 1});
     }
   }
 
@@ -121,17 +121,17 @@ class ipi_bench final : public workload {
   void entered(const cpu::logical_cpu& here, unsigned cpu, std::uint8_t vec) {
     if (cpu == 0) return;
     if (vec == bench_vector || vec == vector::call_function || vec == vector::call_function_single)
-      state(here, cpu, ipi_step::entered);
+      record(here, cpu, ipi_step::entered);
   }
   void handled(const cpu::logical_cpu& here, unsigned cpu) {
     --waited_for_;
-    state(here, cpu, ipi_step::handled);
+    record(here, cpu, ipi_step::handled);
   }
-  void state(const cpu::logical_cpu& here, unsigned cpu, ipi_step step) {
-    on_.state(cpu,
-              ipi_bench_fact{on_.id(), static_cast<std::uint16_t>(cpu), static_cast<std::uint16_t>(here.number()), step,
-                             round_},
-              here.last_cause());
+  void record(const cpu::logical_cpu& here, unsigned cpu, ipi_step step) {
+    on_.record(cpu,
+               ipi_bench_fact{on_.id(), static_cast<std::uint16_t>(cpu), static_cast<std::uint16_t>(here.number()),
+                              step, round_},
+               here.last_cause());
   }
 
   kernel& on_;

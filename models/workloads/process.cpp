@@ -22,7 +22,7 @@ process::process(kernel& on, unsigned threads, std::uint64_t seed) : on_{on} {
 
 cpu::program process::finish_unit(const thread& self) {
   const unsigned cpu = on_.index_of(co_await isa::this_cpu());
-  on_.state(cpu, work_fact{on_.id(), static_cast<std::uint16_t>(cpu), self.pid, 1});
+  on_.record(cpu, work_fact{on_.id(), static_cast<std::uint16_t>(cpu), self.pid, 1});
 }
 
 cpu::program process::leave_kernel() {

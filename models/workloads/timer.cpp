@@ -48,7 +48,7 @@ class timer_bench final : public workload {
    public:
     explicit event(timer_bench& of) : of_{of} {}
     cpu::program expire() override {
-      of_.state(co_await isa::this_cpu(), timer_step::expired);
+      of_.record(co_await isa::this_cpu(), timer_step::expired);
       of_.waiting_ = false;
       if (of_.halted_) co_await of_.on_.wake_up(*of_.self_);
     }
@@ -65,9 +65,9 @@ class timer_bench final : public workload {
       co_await isa::cli();
       const cpu::logical_cpu& here = co_await isa::this_cpu();
       due_ = on_.hardware().time().now() + ahead_;
-      state(here, timer_step::arming);
+      record(here, timer_step::arming);
       co_await on_.arm(event_, due_);
-      state(here, timer_step::armed);
+      record(here, timer_step::armed);
       if (halted_) {
         while (waiting_) {
           on_.prepare_to_sleep(self);
@@ -76,16 +76,16 @@ class timer_bench final : public workload {
       }
       co_await isa::sti();
       while (waiting_) co_await isa::compute(ahead_);
-      on_.state(0, work_fact{on_.id(), 0, self.pid, 1});
+      on_.record(0, work_fact{on_.id(), 0, self.pid, 1});
     }
   }
 
   void entered(const cpu::logical_cpu& here, unsigned cpu, std::uint8_t vec) {
-    if (cpu == 0 && vec == vector::local_timer && waiting_ && here.now() >= due_) state(here, timer_step::entered);
+    if (cpu == 0 && vec == vector::local_timer && waiting_ && here.now() >= due_) record(here, timer_step::entered);
   }
-  void state(const cpu::logical_cpu& here, timer_step step) {
-    on_.state(0, timer_bench_fact{on_.id(), 0, static_cast<std::uint16_t>(here.number()), step, round_, due_},
-              here.last_cause());
+  void record(const cpu::logical_cpu& here, timer_step step) {
+    on_.record(0, timer_bench_fact{on_.id(), 0, static_cast<std::uint16_t>(here.number()), step, round_, due_},
+               here.last_cause());
   }
 
   kernel& on_;

@@ -67,9 +67,10 @@ class findings {
       for (const std::uint32_t grow : {2u, 0u}) {
         std::string of_case;
         for (std::size_t i = 0; i < cases_.size(); ++i)
-          if (cases_[i].placement == placement && cases_[i].grow == grow && results_[i].runs_over_100 != 0)
-            of_case += (of_case.empty() ? "" : ", ") + cases_[i].policy + " (" + grouped(results_[i].runs_over_100) +
-                       ", longest " + grouped(results_[i].longest_run) + ")";
+          if (cases_[i].placement == placement && cases_[i].grow == grow && results_[i].exit_streaks_over_100 != 0)
+            of_case += (of_case.empty() ? "" : ", ") + cases_[i].policy + " (" +
+                       grouped(results_[i].exit_streaks_over_100) + ", longest " +
+                       grouped(results_[i].longest_exit_streak) + ")";
         if (!of_case.empty())
           where += (where.empty() ? "" : "; ") + std::string{placement} +
                    (grow == 0 ? " with a fixed window under " : " with a doubling window under ") + of_case;
@@ -110,7 +111,8 @@ class findings {
     if (r == nullptr || s == nullptr || r->ple_exits + s->ple_exits == 0) return;
     say("Spread siblings with a doubling window (ipi_receivers): " + grouped(r->ple_exits) + " PLE exits instead of " +
         grouped(s->ple_exits) + " when stacked, mean guest slice " + us(r->guest_slice_ns) + ", longest run " +
-        grouped(r->longest_run) + ", window up to " + grouped(r->largest_ple_window) + " cycles; " + yields_of(*r) +
+        grouped(r->longest_exit_streak) + ", window up to " + grouped(r->largest_ple_window) + " cycles; " +
+        yields_of(*r) +
         ". A spinner that is not switched out keeps its window, and each exit doubles what it may spin.");
   }
 
@@ -122,7 +124,7 @@ class findings {
                                   ? "where a doubling window has none"
                                   : grouped(r->ple_exits / d->ple_exits) + " times those of a doubling one";
     say("Spread siblings with a fixed window (ipi_receivers): " + grouped(r->ple_exits) + " PLE exits, " + times +
-        ", longest run " + grouped(r->longest_run) + ", mean guest slice " + us(r->guest_slice_ns) + ", and " +
+        ", longest run " + grouped(r->longest_exit_streak) + ", mean guest slice " + us(r->guest_slice_ns) + ", and " +
         grouped(r->switches) +
         " context switches in all: a flat guest slice alone does not tell a switch-out from a "
         "window that does not grow.");
@@ -187,9 +189,9 @@ class excerpt_writer final : public cpu::fact_observer {
  public:
   excerpt_writer(const run_config& config, const run_result& of, unsigned rounds)
       : config_{config},
-        vm_{of.longest_run_vm},
-        vcpu_{of.longest_run_vcpu},
-        from_{of.longest_run_began_cycle},
+        vm_{of.longest_exit_streak_vm},
+        vcpu_{of.longest_exit_streak_vcpu},
+        from_{of.longest_exit_streak_began_cycle},
         rounds_{rounds} {
     std::uint32_t pid = 1;
     for (const vm_config& v : config.vms)
@@ -317,7 +319,9 @@ std::optional<std::size_t> ple_storm_excerpt_of(const std::vector<ple_storm_case
   for (const bool any : {false, true}) {
     std::optional<std::size_t> found;
     for (std::size_t i = 0; i < cases.size(); ++i)
-      if ((any || cases[i].grow == 2) && results[i].longest_run > (found ? results[*found].longest_run : 0)) found = i;
+      if ((any || cases[i].grow == 2) &&
+          results[i].longest_exit_streak > (found ? results[*found].longest_exit_streak : 0))
+        found = i;
     if (found) return found;
   }
   return std::nullopt;
@@ -335,7 +339,7 @@ std::optional<traced_means> traced_means_of(const run_result& result) {
 ple_storm_excerpt take_ple_storm_excerpt(const run_config& config, const run_result& result, unsigned rounds) {
   run_config again = config;
   const std::uint64_t tsc_khz = tsc_khz_of(config);
-  const std::uint64_t end = result.longest_run_began_cycle + tsc_khz;  // a millisecond is plenty
+  const std::uint64_t end = result.longest_exit_streak_began_cycle + tsc_khz;  // a millisecond is plenty
   again.until = duration::from_cycles(std::min(end, config.until.to_cycles(tsc_khz).count()));
   again.measure_from = duration{};
   excerpt_writer writer{again, result, rounds};

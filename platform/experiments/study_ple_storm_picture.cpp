@@ -26,7 +26,7 @@ constexpr const char* grid_colour = "#ddd";
 double draw_lanes(svg& out, const ple_storm_excerpt& excerpt, const ple_storm_case& of, const run_result& result,
                   double y) {
   out.text(20, y,
-           "Who has the CPU: " + std::to_string(result.longest_run) + " PAUSE exits in a row at one address (" +
+           "Who has the CPU: " + std::to_string(result.longest_exit_streak) + " PAUSE exits in a row at one address (" +
                of.placement + ", " + of.policy + "; the first of them)",
            "font-size=\"15\" font-weight=\"bold\"");
   y += 22;
@@ -101,11 +101,11 @@ double draw_cases(svg& out, const std::vector<ple_storm_case>& cases, const std:
     }
     out.text(36, y + 12, cases[i].policy, "font-size=\"12\"");
     const double w = std::log10(static_cast<double>(std::max<std::uint64_t>(1, r.ple_exits))) * scale;
-    if (r.ple_exits != 0) out.bar(left, y, w, 14, r.runs_over_100 != 0 ? storm_colour : calm_colour);
+    if (r.ple_exits != 0) out.bar(left, y, w, 14, r.exit_streaks_over_100 != 0 ? storm_colour : calm_colour);
     out.text(left + 8 + w, y + 12,
              cases[i].policy == "none" ? "PLE off"
              : r.ple_exits == 0        ? "none"
-                                       : grouped(r.ple_exits) + ", longest " + grouped(r.longest_run),
+                                       : grouped(r.ple_exits) + ", longest " + grouped(r.longest_exit_streak),
              "font-size=\"11\" fill=\"#333\" stroke=\"#fff\" stroke-width=\"3\" paint-order=\"stroke\"");
     y += row;
   }

@@ -93,8 +93,8 @@ void print_table(std::ostream& out, const study_output& s) {
     const run_result& r = s.results[i];
     out << std::left << std::setw(9) << c.placement << std::setw(5)
         << (c.policy == "none" ? "-" : std::to_string(c.grow)) << std::setw(16) << c.policy << std::right
-        << std::setw(10) << grouped(r.ple_exits) << std::setw(9) << grouped(r.longest_run) << std::setw(7)
-        << grouped(r.runs_over_100) << std::setw(10)
+        << std::setw(10) << grouped(r.ple_exits) << std::setw(9) << grouped(r.longest_exit_streak) << std::setw(7)
+        << grouped(r.exit_streaks_over_100) << std::setw(10)
         << (r.ple_exits == 0 ? "-" : readable_ns(static_cast<double>(r.guest_slice_ns))) << std::setw(11)
         << (r.vms.empty() ? "-" : grouped(r.vms[0].work)) << std::setw(10)
         << (r.vms.size() < 2 ? "-" : grouped(r.vms[1].work)) << std::setw(8) << percent(r.guest_share) << std::setw(7)
@@ -153,8 +153,8 @@ void print_study(std::ostream& out, const study_output& s) {
     const ple_storm_case& longest = s.cases[*s.excerpt_of];
     const run_result& result = s.results[*s.excerpt_of];
     out << "\nWhat one spinner goes through (" << longest.placement << ", grow " << longest.grow << ", "
-        << longest.policy << "; the first " << std::min<std::uint64_t>(excerpt_rounds, result.longest_run)
-        << " exits of a run of " << result.longest_run << ")\n";
+        << longest.policy << "; the first " << std::min<std::uint64_t>(excerpt_rounds, result.longest_exit_streak)
+        << " exits of a run of " << result.longest_exit_streak << ")\n";
     for (const std::string& line : s.excerpt.lines) out << line << '\n';
     print_comparison(out, longest, result);
   } else {

@@ -32,12 +32,12 @@ BOOST_DESCRIBE_STRUCT(exit_row, (), (reason, number, count, share, software, all
 
 /// Where CPU time went; `share` of all CPUs' time.
 struct time_row {
-  std::string world;  ///< "root" or "non-root"
+  std::string operation;  ///< VMX operation: "root" or "non-root"
   std::string bucket;
   std::uint64_t ns = 0;
   double share = 0;
 };
-BOOST_DESCRIBE_STRUCT(time_row, (), (world, bucket, ns, share))
+BOOST_DESCRIBE_STRUCT(time_row, (), (operation, bucket, ns, share))
 
 /// A part of the mean PAUSE exit, from the guest's last cycle to its next.
 struct part_row {
@@ -152,12 +152,12 @@ struct run_result {
   std::uint32_t cpus = 0;
   std::uint64_t events = 0;  ///< timeline events
   std::uint64_t ple_exits = 0;
-  std::uint64_t longest_run = 0;  ///< consecutive exits of one vCPU, all PAUSE at one RIP
-  std::uint64_t runs_over_100 = 0;
-  std::uint64_t exits_in_long_runs = 0;
-  std::uint32_t longest_run_vm = 0;
-  std::uint32_t longest_run_vcpu = 0;
-  std::uint64_t longest_run_began_cycle = 0;
+  std::uint64_t longest_exit_streak = 0;  ///< consecutive exits of one vCPU, all PAUSE at one RIP
+  std::uint64_t exit_streaks_over_100 = 0;
+  std::uint64_t exits_in_long_streaks = 0;
+  std::uint32_t longest_exit_streak_vm = 0;
+  std::uint32_t longest_exit_streak_vcpu = 0;
+  std::uint64_t longest_exit_streak_began_cycle = 0;
   std::uint64_t largest_ple_window = 0;  ///< entered with or set; 0 without PAUSE-loop exiting
   std::uint64_t guest_slice_ns = 0;      ///< mean time from an entry to the PAUSE exit that ends it
   std::uint64_t switches = 0;            ///< of the host
@@ -178,10 +178,10 @@ struct run_result {
 BOOST_DESCRIBE_STRUCT(run_result, (),
                       (schema, version, fact_hash, facts, seed, preset, tsc_khz, policy, vcpu_affinity, ple_window_grow,
                        partial, until_ns, simulated_ns, reached_cycle, measured_ns, cpus, events, ple_exits,
-                       longest_run, runs_over_100, exits_in_long_runs, longest_run_vm, longest_run_vcpu,
-                       longest_run_began_cycle, largest_ple_window, guest_slice_ns, switches, guest_share, host_share,
-                       idle_share, fairness, yields, vms, exits, pause_parts, cpu_time, spins, locks, detection,
-                       warnings))
+                       longest_exit_streak, exit_streaks_over_100, exits_in_long_streaks, longest_exit_streak_vm,
+                       longest_exit_streak_vcpu, longest_exit_streak_began_cycle, largest_ple_window, guest_slice_ns,
+                       switches, guest_share, host_share, idle_share, fairness, yields, vms, exits, pause_parts,
+                       cpu_time, spins, locks, detection, warnings))
 
 /// As JSON text, indented, and back. `from_json` throws std::invalid_argument.
 std::string to_json(const run_result& result);

@@ -42,8 +42,8 @@ run_statistics::totals run_statistics::snapshot(unsigned cpu) const {
   totals t{};
   for (std::size_t w = 0; w < 2; ++w)
     for (std::size_t b = 0; b < buckets; ++b)
-      t[w * buckets + b] = a.total(static_cast<cpu::world>(w), static_cast<cpu::bucket>(b)).count();
-  t[static_cast<std::size_t>(a.open_world()) * buckets + static_cast<std::size_t>(a.open_bucket())] +=
+      t[w * buckets + b] = a.total(static_cast<cpu::vmx_operation>(w), static_cast<cpu::bucket>(b)).count();
+  t[static_cast<std::size_t>(a.open_operation()) * buckets + static_cast<std::size_t>(a.open_bucket())] +=
       (of_.hardware().time().now() - a.since()).count();
   return t;
 }
@@ -171,11 +171,11 @@ void run_statistics::on_kvm_exit(const models::kvm_exit_fact& f, cycles at) {
       v.run_began = at;
     }
     ++v.run;
-    if (v.run > result_.longest_run) {
-      result_.longest_run = v.run;
-      result_.longest_run_vm = f.vm;
-      result_.longest_run_vcpu = f.vcpu;
-      result_.longest_run_began_cycle = v.run_began.count();
+    if (v.run > result_.longest_exit_streak) {
+      result_.longest_exit_streak = v.run;
+      result_.longest_exit_streak_vm = f.vm;
+      result_.longest_exit_streak_vcpu = f.vcpu;
+      result_.longest_exit_streak_began_cycle = v.run_began.count();
     }
   } else {
     end_run(v);
@@ -184,8 +184,8 @@ void run_statistics::on_kvm_exit(const models::kvm_exit_fact& f, cycles at) {
 
 void run_statistics::end_run(vcpu_record& v) {
   if (v.run > long_run) {
-    ++result_.runs_over_100;
-    result_.exits_in_long_runs += v.run;
+    ++result_.exit_streaks_over_100;
+    result_.exits_in_long_streaks += v.run;
   }
   v.run = 0;
 }

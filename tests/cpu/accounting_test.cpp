@@ -6,8 +6,8 @@ namespace vmxsys::cpu {
 
 /// The way into the books, for tests that cook them.
 struct accounting_access {
-  static cycles& total(accounting& a, world w, bucket b) {
-    return a.totals_[static_cast<std::size_t>(w)][static_cast<std::size_t>(b)];
+  static cycles& total(accounting& a, vmx_operation op, bucket b) {
+    return a.totals_[static_cast<std::size_t>(op)][static_cast<std::size_t>(b)];
   }
   static cycles& since(accounting& a) { return a.since_; }
 };
@@ -18,16 +18,16 @@ namespace {
 TEST(accounting, every_cycle_is_in_the_bucket_that_was_open) {
   accounting a;
   EXPECT_EQ(a.open_bucket(), bucket::wait_for_sipi);
-  a.enter(cycles{10}, world::root, bucket::kernel);
-  a.enter(cycles{10}, world::non_root, bucket::user);
-  a.enter(cycles{25}, world::root, bucket::spin);
+  a.enter(cycles{10}, vmx_operation::root, bucket::kernel);
+  a.enter(cycles{10}, vmx_operation::non_root, bucket::user);
+  a.enter(cycles{25}, vmx_operation::root, bucket::spin);
   a.close_spin(cycles{125}, cycles{40});
   a.close(cycles{130});
-  EXPECT_EQ(a.total(world::root, bucket::wait_for_sipi), cycles{10});
-  EXPECT_EQ(a.total(world::root, bucket::kernel), cycles{0});
-  EXPECT_EQ(a.total(world::non_root, bucket::user), cycles{15});
-  EXPECT_EQ(a.total(world::root, bucket::spin), cycles{65});
-  EXPECT_EQ(a.total(world::root, bucket::spin_futile), cycles{40});
+  EXPECT_EQ(a.total(vmx_operation::root, bucket::wait_for_sipi), cycles{10});
+  EXPECT_EQ(a.total(vmx_operation::root, bucket::kernel), cycles{0});
+  EXPECT_EQ(a.total(vmx_operation::non_root, bucket::user), cycles{15});
+  EXPECT_EQ(a.total(vmx_operation::root, bucket::spin), cycles{65});
+  EXPECT_EQ(a.total(vmx_operation::root, bucket::spin_futile), cycles{40});
   EXPECT_EQ(a.sum(), cycles{130});
   EXPECT_NO_THROW(a.check(cycles{130}, 0));
 }
@@ -59,7 +59,7 @@ struct broken_books : ::testing::Test {
 };
 
 TEST_F(broken_books, a_cycle_too_many_or_too_few_names_the_cpu_and_the_cycle) {
-  cycles& kernel = accounting_access::total(r.hw.cpu(2).account(), world::root, bucket::kernel);
+  cycles& kernel = accounting_access::total(r.hw.cpu(2).account(), vmx_operation::root, bucket::kernel);
   kernel += cycles{1};
   EXPECT_EQ(message(), "accounting of CPU 2 does not close: buckets hold 1235 cycles of 1234 (cycle 1234)");
   kernel -= cycles{2};
@@ -140,13 +140,14 @@ TEST(accounting, futile_spinning_is_what_passes_while_the_holder_is_switched_out
           futile += !on;
         }
         const accounting& a = r.hw.cpu(cpu).account();
-        EXPECT_EQ(a.total(world::root, bucket::spin_futile).count(), futile) << "seed " << seed << ", CPU " << cpu;
-        EXPECT_EQ(a.total(world::root, bucket::spin).count(), end[cpu] - begin[cpu] - futile);
+        EXPECT_EQ(a.total(vmx_operation::root, bucket::spin_futile).count(), futile)
+            << "seed " << seed << ", CPU " << cpu;
+        EXPECT_EQ(a.total(vmx_operation::root, bucket::spin).count(), end[cpu] - begin[cpu] - futile);
       }
       std::uint64_t stated_futile = 0;
       for (const auto& s : r.log.of<spin_fact>()) stated_futile += s->futile.count();
-      EXPECT_EQ(stated_futile, r.hw.cpu(1).account().total(world::root, bucket::spin_futile).count() +
-                                   r.hw.cpu(2).account().total(world::root, bucket::spin_futile).count());
+      EXPECT_EQ(stated_futile, r.hw.cpu(1).account().total(vmx_operation::root, bucket::spin_futile).count() +
+                                   r.hw.cpu(2).account().total(vmx_operation::root, bucket::spin_futile).count());
     }
 }
 

@@ -112,9 +112,9 @@ TEST(exits, of_instructions_are_fault_like_and_are_completed_from_the_registers)
     expect_exact_sequence(r.log, {exit_because(c.reason, cycles{before})});
     r.hw.check_accounting();
     const accounting& a = r.hw.cpu(0).account();
-    EXPECT_EQ(a.total(world::root, bucket::vm_exit), cycles{exit_cost});
-    EXPECT_EQ(a.total(world::root, bucket::vm_entry), cycles{2 * entry_cost});
-    EXPECT_EQ(a.total(world::non_root, bucket::kernel).count(), 100 + 100'000 - after);
+    EXPECT_EQ(a.total(vmx_operation::root, bucket::vm_exit), cycles{exit_cost});
+    EXPECT_EQ(a.total(vmx_operation::root, bucket::vm_entry), cycles{2 * entry_cost});
+    EXPECT_EQ(a.total(vmx_operation::non_root, bucket::kernel).count(), 100 + 100'000 - after);
   }
 }
 

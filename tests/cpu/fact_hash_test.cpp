@@ -41,7 +41,7 @@ TEST(fact_hash, sources_may_interleave_in_any_way) {
       const auto source = static_cast<std::uint32_t>(next.below(3));
       if (left[source] == 10) continue;
       const std::uint64_t n = ++left[source];
-      b.bus.state(source, cycles{100 * n}, three_fields{n * source, 7, cycles{n}});
+      b.bus.record(source, cycles{100 * n}, three_fields{n * source, 7, cycles{n}});
     }
     values.insert(b.hash.value());
     EXPECT_EQ(b.hash.count(), 30u);
@@ -62,9 +62,9 @@ TEST(fact_hash, every_part_of_a_fact_counts) {
     bus_with_hash b;
     for (int i = 0; i < (v.twice ? 2 : 1); ++i) {
       if (v.renamed)
-        b.bus.state(v.source, v.at, other_name{v.fact.a, v.fact.b, v.fact.c}, v.cause);
+        b.bus.record(v.source, v.at, other_name{v.fact.a, v.fact.b, v.fact.c}, v.cause);
       else
-        b.bus.state(v.source, v.at, v.fact, v.cause);
+        b.bus.record(v.source, v.at, v.fact, v.cause);
     }
     return b.hash.value();
   };
@@ -88,8 +88,8 @@ TEST(fact_hash, every_part_of_a_fact_counts) {
 TEST(fact_hash, order_within_a_source_counts) {
   const auto hash = [](std::uint64_t first, std::uint64_t second) {
     bus_with_hash b;
-    b.bus.state(0, cycles{5}, three_fields{first, 0, cycles{0}});
-    b.bus.state(0, cycles{5}, three_fields{second, 0, cycles{0}});
+    b.bus.record(0, cycles{5}, three_fields{first, 0, cycles{0}});
+    b.bus.record(0, cycles{5}, three_fields{second, 0, cycles{0}});
     return b.hash.value();
   };
   EXPECT_NE(hash(1, 2), hash(2, 1));
@@ -100,13 +100,13 @@ TEST(fact_bus, numbers_facts_per_source_and_costs_nothing_unobserved) {
   bus.add_source();
   bus.add_source();
   EXPECT_FALSE(bus.observed());
-  EXPECT_FALSE(bus.state(0, cycles{1}, three_fields{}));
+  EXPECT_FALSE(bus.record(0, cycles{1}, three_fields{}));
   fact_hash hash;
   bus.attach(hash);
   EXPECT_TRUE(bus.observed());
-  EXPECT_EQ(bus.state(1, cycles{1}, three_fields{}), (fact_id{1, 1}));
-  EXPECT_EQ(bus.state(0, cycles{1}, three_fields{}), (fact_id{0, 1}));
-  EXPECT_EQ(bus.state(1, cycles{1}, three_fields{}), (fact_id{1, 2}));
+  EXPECT_EQ(bus.record(1, cycles{1}, three_fields{}), (fact_id{1, 1}));
+  EXPECT_EQ(bus.record(0, cycles{1}, three_fields{}), (fact_id{0, 1}));
+  EXPECT_EQ(bus.record(1, cycles{1}, three_fields{}), (fact_id{1, 2}));
   bus.detach(hash);
   EXPECT_FALSE(bus.observed());
   EXPECT_EQ(hash.count(), 3u);

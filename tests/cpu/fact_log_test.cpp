@@ -35,13 +35,13 @@ class fact_log_test : public ::testing::Test {
     vm_exit_fact leaves{};
     leaves.reason = exit_reason::pause;
     leaves.began = cycles{152};
-    const fact_id first = bus.state(0, cycles{100}, enters);
-    bus.state(1, cycles{120}, interrupt_fact{0x51, 1});
-    bus.state(0, cycles{400}, leaves, first);
-    bus.state(0, cycles{500}, enters);
+    const fact_id first = bus.record(0, cycles{100}, enters);
+    bus.record(1, cycles{120}, interrupt_fact{0x51, 1});
+    bus.record(0, cycles{400}, leaves, first);
+    bus.record(0, cycles{500}, enters);
     leaves.reason = exit_reason::hlt;
     leaves.began = cycles{652};
-    bus.state(0, cycles{900}, leaves);
+    bus.record(0, cycles{900}, leaves);
   }
   const expected_fact pause = fact<vm_exit_fact>(&vm_exit_fact::reason, exit_reason::pause);
   const expected_fact halt = fact<vm_exit_fact>(&vm_exit_fact::reason, exit_reason::hlt);
@@ -54,7 +54,7 @@ TEST_F(fact_log_test, gives_back_facts_of_any_type_as_they_were) {
   const auto& odd = log.of<odd_fact>();
   EXPECT_TRUE(odd.empty());
   const odd_fact stated{-5, true, 'S', exit_reason::wrmsr, cycles::never(), ~std::uint64_t{0} - 1};
-  bus.state(1, cycles{1000}, stated, {0, 3});
+  bus.record(1, cycles{1000}, stated, {0, 3});
   ASSERT_EQ(log.of<odd_fact>().size(), 1u);
   ASSERT_EQ(odd.size(), 1u) << "the same list has grown";
   EXPECT_EQ(odd[0]->negative, -5);

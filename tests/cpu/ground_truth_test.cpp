@@ -75,8 +75,8 @@ TEST(ground_truth, a_guest_strand_is_on_a_cpu_while_its_carrier_is_and_carries_i
     r.hw.check_accounting();
     // The interval [c, c + 1) counts as the strand stood after cycle c; the spin began in cycle 9000.
     const accounting& a = r.hw.cpu(1).account();
-    const std::uint64_t booked = a.total(world::root, bucket::spin_futile).count();
-    const std::uint64_t useful = a.total(world::root, bucket::spin).count();
+    const std::uint64_t booked = a.total(vmx_operation::root, bucket::spin_futile).count();
+    const std::uint64_t useful = a.total(vmx_operation::root, bucket::spin).count();
     EXPECT_EQ(booked + useful, 60'000u - 9000u);
     EXPECT_NEAR(static_cast<double>(booked), static_cast<double>(futile), 2.0);
     EXPECT_GT(futile, 5000u);
@@ -84,7 +84,8 @@ TEST(ground_truth, a_guest_strand_is_on_a_cpu_while_its_carrier_is_and_carries_i
     r.hw.physical().write<std::uint64_t>(0x20'0000, 1);
     r.hw.run_until(cycles{61'000});
     r.hw.check_accounting();
-    EXPECT_EQ(r.log.of<spin_fact>().at(0)->futile, r.hw.cpu(1).account().total(world::root, bucket::spin_futile));
+    EXPECT_EQ(r.log.of<spin_fact>().at(0)->futile,
+              r.hw.cpu(1).account().total(vmx_operation::root, bucket::spin_futile));
   }
 }
 

@@ -48,7 +48,7 @@ class guest_apic_rig : public vmx_rig {
     for (std::uint32_t i = 0; i < 4; ++i)
       apic::write_descriptor_info(hw.physical(), descriptor_of(i), {false, false, notification_vector, i});
     handler = [this](logical_cpu& cpu, std::uint8_t vector) {
-      (cpu.current_world() == world::non_root ? in_guest : in_host).push_back({now().count(), vector});
+      (cpu.current_operation() == vmx_operation::non_root ? in_guest : in_host).push_back({now().count(), vector});
       return acknowledge();
     };
   }

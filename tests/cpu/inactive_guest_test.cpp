@@ -65,7 +65,7 @@ TEST(halted_guest, woken_by_an_interrupt_exit_enters_the_halted_state_again_and_
   expect_exact_sequence(r.log, {fact<halt_fact>(&halt_fact::began, r.halted_at()), woken(20'000), halt, woken(40'000),
                                 halt, woken(60'000), exit_because(exit_reason::cpuid)});
   r.hw.check_accounting();
-  EXPECT_GT(r.hw.cpu(0).account().total(world::non_root, bucket::idle), cycles{50'000});
+  EXPECT_GT(r.hw.cpu(0).account().total(vmx_operation::non_root, bucket::idle), cycles{50'000});
 }
 
 TEST(halted_guest, made_active_by_the_hypervisor_goes_on_behind_the_hlt) {

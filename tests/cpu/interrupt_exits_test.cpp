@@ -93,7 +93,7 @@ TEST(external_interrupts, without_exiting_go_through_the_guests_table) {
   std::vector<std::uint64_t> handled;
   r.handler = [&](logical_cpu& cpu, std::uint8_t vector) {
     handled.push_back(vector);
-    EXPECT_EQ(cpu.current_world(), world::non_root);
+    EXPECT_EQ(cpu.current_operation(), vmx_operation::non_root);
     return rig::acknowledge();
   };
   std::uint64_t open = 0;
@@ -112,7 +112,7 @@ TEST(external_interrupts, without_exiting_go_through_the_guests_table) {
   r.interrupt(0, cycles{15'000}, 0x51);
   r.hw.run_until(cycles{90'000});
   EXPECT_EQ(handled, std::vector<std::uint64_t>{0x51});
-  expect_exact_sequence(r.log, {arrival(0x51).at(cycles{15'000}), interrupt_of(0x51, world::non_root)});
+  expect_exact_sequence(r.log, {arrival(0x51).at(cycles{15'000}), interrupt_of(0x51, vmx_operation::non_root)});
   EXPECT_TRUE(r.exits().empty());
   EXPECT_GT(open, 20'000u);
 }

@@ -59,7 +59,7 @@ TEST(interrupts, a_compute_interrupted_at_any_cycle_resumes_with_exactly_what_is
     EXPECT_EQ(begin, at <= start ? start + detour : start) << at;
     EXPECT_EQ(end, at <= start + length ? start + length + detour : start + length) << at;
     r.hw.check_accounting();
-    EXPECT_EQ(r.hw.cpu(0).account().total(world::root, bucket::interrupt), cycles{detour});
+    EXPECT_EQ(r.hw.cpu(0).account().total(vmx_operation::root, bucket::interrupt), cycles{detour});
   }
 }
 
@@ -213,7 +213,7 @@ TEST(interrupts, halted_with_interrupts_disabled_only_an_nmi_wakes) {
   expect_exact_sequence(r.log, {fact<halt_fact>(&halt_fact::began, cycles{wrmsr_x2apic + hlt_cost}),
                                 interrupt_of(2).at(cycles{30'000 + wake_latency})});
   r.hw.check_accounting();
-  EXPECT_EQ(r.hw.cpu(0).account().total(world::root, bucket::idle),
+  EXPECT_EQ(r.hw.cpu(0).account().total(vmx_operation::root, bucket::idle),
             cycles{30'000 + wake_latency - wrmsr_x2apic - hlt_cost});
 }
 
@@ -500,8 +500,8 @@ TEST(startup, application_processors_wait_for_a_sipi_and_start_where_it_says) {
   EXPECT_EQ(r.boots[0].at, 0xFFFFFFF0u);
   EXPECT_EQ(r.boots[0].when, cycles{0});
   r.hw.check_accounting();
-  EXPECT_EQ(r.hw.cpu(1).account().total(world::root, bucket::wait_for_sipi), cycles{10'000});
-  EXPECT_EQ(r.hw.cpu(2).account().total(world::root, bucket::wait_for_sipi), cycles{started});
+  EXPECT_EQ(r.hw.cpu(1).account().total(vmx_operation::root, bucket::wait_for_sipi), cycles{10'000});
+  EXPECT_EQ(r.hw.cpu(2).account().total(vmx_operation::root, bucket::wait_for_sipi), cycles{started});
 }
 
 TEST(startup, init_stops_whatever_a_processor_does) {
@@ -544,7 +544,7 @@ TEST(startup, init_stops_whatever_a_processor_does) {
       EXPECT_TRUE(r.log.of<timer_fired_fact>().empty()) << "INIT resets the local APIC's timer";
       EXPECT_EQ(r.hw.cpu(1).local_apic().software_enabled(), false);
       r.hw.check_accounting();
-      EXPECT_EQ(r.hw.cpu(1).account().total(world::root, bucket::wait_for_sipi), cycles{98'000 + 2});
+      EXPECT_EQ(r.hw.cpu(1).account().total(vmx_operation::root, bucket::wait_for_sipi), cycles{98'000 + 2});
       EXPECT_EQ(rounds, 1);
     }
 }
@@ -579,7 +579,7 @@ TEST(startup, init_waits_while_the_processor_is_in_vmx_root_operation) {
   r.hw.run_until(cycles{10'000});
   EXPECT_EQ(r.hw.cpu(1).active(), nullptr);
   r.hw.check_accounting();
-  EXPECT_EQ(r.hw.cpu(1).account().total(world::root, bucket::wait_for_sipi), cycles{10'000 - 5200 + 2});
+  EXPECT_EQ(r.hw.cpu(1).account().total(vmx_operation::root, bucket::wait_for_sipi), cycles{10'000 - 5200 + 2});
 }
 
 TEST(startup, a_cpu_without_software_is_an_error) {

@@ -51,7 +51,7 @@ TEST(posting, brings_an_interrupt_into_a_computing_guest_without_an_exit) {
               after(merge_cost, step(s::merge_pir, 0x41)), after(raise_cost, step(s::raise_rvi, 0x41)),
               after(evaluate_cost, step(s::evaluate, 1)),
               fact<virtual_interrupt_fact>(&virtual_interrupt_fact::vector, 0x41, &virtual_interrupt_fact::rvi, 0),
-              interrupt_of(0x41, world::non_root)});
+              interrupt_of(0x41, vmx_operation::non_root)});
   const auto& steps = r.log.of<posting_step_fact>();
   ASSERT_EQ(steps.size(), 6u);
   for (std::size_t i = 1; i < 6; ++i) EXPECT_EQ(steps[i].header.cause, steps[i - 1].header.id);
@@ -67,7 +67,7 @@ TEST(posting, brings_an_interrupt_into_a_computing_guest_without_an_exit) {
   EXPECT_FALSE(r.page().in_service(0x41)) << "the handler's EOI has ended it";
   r.hw.check_accounting();
   const accounting& a = r.hw.cpu(0).account();
-  EXPECT_EQ(a.total(world::non_root, bucket::interrupt).count(),
+  EXPECT_EQ(a.total(vmx_operation::non_root, bucket::interrupt).count(),
             posting_cost + deliver_cost + idt_cost + 4 + 50 + 40 + 80)
       << "the EOI is a virtualized WRMSR, then IRET";
 }

@@ -285,9 +285,9 @@ TEST(program, code_scopes_nest_and_book_where_they_stand) {
   EXPECT_EQ(where, (std::vector<std::string>{"test", "outer", "user", "outer", "test"}));
   r.hw.check_accounting();
   const accounting& a = r.hw.cpu(0).account();
-  EXPECT_EQ(a.total(world::root, bucket::scheduler), cycles{33});
-  EXPECT_EQ(a.total(world::root, bucket::user), cycles{100});
-  EXPECT_EQ(a.total(world::root, bucket::kernel), cycles{1000 - 133});
+  EXPECT_EQ(a.total(vmx_operation::root, bucket::scheduler), cycles{33});
+  EXPECT_EQ(a.total(vmx_operation::root, bucket::user), cycles{100});
+  EXPECT_EQ(a.total(vmx_operation::root, bucket::kernel), cycles{1000 - 133});
 }
 
 TEST(program, a_handler_has_a_location_of_its_own_and_sees_the_interrupted_one) {

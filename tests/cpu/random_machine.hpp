@@ -97,7 +97,7 @@ class random_machine final : public boot_if, fact_observer {
     r.virtualized_ipis = virtualized_ipis_;
     r.guest_timers = guest_timers_;
     for (unsigned i = 0; i < hw.cpus(); ++i)
-      for (world w : {world::root, world::non_root})
+      for (vmx_operation w : {vmx_operation::root, vmx_operation::non_root})
         for (std::size_t b = 0; b < accounting::buckets; ++b)
           r.books.push_back(hw.cpu(i).account().total(w, static_cast<bucket>(b)).count());
     return r;
@@ -349,7 +349,7 @@ class random_machine final : public boot_if, fact_observer {
     if (const auto* timer = f.as<timer_fired_fact>()) guest_timers_ += timer->preemption_timer == 2;
     if (const auto* exit = f.as<vm_exit_fact>()) ++exits_[static_cast<std::size_t>(exit->reason) % exits_.size()];
   }
-  void note(const agent& a, std::uint64_t what) { hw.facts().state(source_, hw.time().now(), note_fact{a.id, what}); }
+  void note(const agent& a, std::uint64_t what) { hw.facts().record(source_, hw.time().now(), note_fact{a.id, what}); }
 
   // -- software -------------------------------------------------------------------------------------------------------
 

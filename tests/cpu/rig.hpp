@@ -42,8 +42,9 @@ using vmxsys::testing::recorded;
 // What tests expect most often.
 inline expected_fact arrival(std::uint8_t vector) { return fact<ipi_arrived_fact>(&ipi_arrived_fact::vector, vector); }
 inline expected_fact interrupt_of(std::uint8_t vector) { return fact<interrupt_fact>(&interrupt_fact::vector, vector); }
-inline expected_fact interrupt_of(std::uint8_t vector, world in) {
-  return fact<interrupt_fact>(&interrupt_fact::vector, vector, &interrupt_fact::non_root, in == world::non_root);
+inline expected_fact interrupt_of(std::uint8_t vector, vmx_operation in) {
+  return fact<interrupt_fact>(&interrupt_fact::vector, vector, &interrupt_fact::non_root,
+                              in == vmx_operation::non_root);
 }
 inline expected_fact exit_because(vmx::exit_reason why) { return fact<vm_exit_fact>(&vm_exit_fact::reason, why); }
 /// An exit that the guest leaves in cycle `began`; the fact follows when the hardware has finished it.

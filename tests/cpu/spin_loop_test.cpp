@@ -41,7 +41,7 @@ struct spinner {
     EXPECT_EQ(exited, other.exited);
   }
 
-  cycles spun() const { return rig.core.account.total(world::root, bucket::spin); }
+  cycles spun() const { return rig.core.account.total(vmx_operation::root, bucket::spin); }
 
   core_rig rig;
   spin_loop loop;

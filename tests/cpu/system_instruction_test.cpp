@@ -515,7 +515,7 @@ TEST(msr_lists, an_entry_leaves_its_facts_only_if_the_whole_list_is_good) {
     EXPECT_EQ(r.log.of<micro_step_fact>().empty(), !good) << "the steps of an entry belong to one";
     std::uint64_t non_root = 0;
     for (std::size_t b = 0; b < accounting::buckets; ++b)
-      non_root += r.hw.cpu(0).account().total(world::non_root, static_cast<bucket>(b)).count();
+      non_root += r.hw.cpu(0).account().total(vmx_operation::non_root, static_cast<bucket>(b)).count();
     EXPECT_EQ(non_root, good ? 10'000u : 0u) << "cycles in the guest";
   }
 }

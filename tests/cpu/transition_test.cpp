@@ -24,7 +24,7 @@ TEST(transitions, swap_gs_idtr_and_the_interrupt_flag) {
     EXPECT_EQ(cpu.gs_base(), 0x1111u);
     EXPECT_EQ(cpu.idtr_base(), guest_idtr);
     EXPECT_TRUE(cpu.interrupts_enabled());
-    EXPECT_EQ(cpu.current_world(), world::non_root);
+    EXPECT_EQ(cpu.current_operation(), vmx_operation::non_root);
     EXPECT_EQ(cpu.active(), r.guest);
     cpu.set_gs_base(0x3333);
     co_await isa::cli();
@@ -110,9 +110,9 @@ TEST(transitions, book_host_and_guest_apart) {
   r.hw.run_until(cycles{50'000});
   r.hw.check_accounting();
   const accounting& a = r.hw.cpu(0).account();
-  EXPECT_EQ(a.total(world::non_root, bucket::kernel), cycles{10 * 500});
-  EXPECT_EQ(a.total(world::root, bucket::vm_exit), cycles{10 * exit_cost});
-  EXPECT_EQ(a.total(world::root, bucket::vm_entry), cycles{10 * entry_cost});
+  EXPECT_EQ(a.total(vmx_operation::non_root, bucket::kernel), cycles{10 * 500});
+  EXPECT_EQ(a.total(vmx_operation::root, bucket::vm_exit), cycles{10 * exit_cost});
+  EXPECT_EQ(a.total(vmx_operation::root, bucket::vm_entry), cycles{10 * entry_cost});
 }
 
 // -- entries that fail ------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ TEST(virtual_interrupts, of_a_self_ipi_come_right_behind_it_and_end_with_an_eoi_
   EXPECT_EQ(accesses[0]->value, 0x51u);
   EXPECT_EQ(accesses[1]->offset, apic::vapic::eoi);
   r.hw.check_accounting();
-  EXPECT_EQ(r.hw.cpu(0).account().total(world::non_root, bucket::interrupt).count(), detour);
+  EXPECT_EQ(r.hw.cpu(0).account().total(vmx_operation::non_root, bucket::interrupt).count(), detour);
 }
 
 TEST(virtual_interrupts, are_held_by_if_and_for_one_more_instruction_by_sti) {

@@ -141,7 +141,7 @@ TEST(watching_detectors, change_nothing_in_the_run) {
     r.hw.check_accounting();
     std::vector<std::uint64_t> books;
     for (unsigned c = 0; c < 2; ++c)
-      for (world w : {world::root, world::non_root})
+      for (vmx_operation w : {vmx_operation::root, vmx_operation::non_root})
         for (std::size_t b = 0; b < accounting::buckets; ++b)
           books.push_back(r.hw.cpu(c).account().total(w, static_cast<bucket>(b)).count());
     const auto spin = r.log.of<spin_fact>()[0];

@@ -33,7 +33,7 @@ class counting final : public workload {
     for (;;) {
       co_await cpu::isa::compute(unit_);
       const unsigned cpu = on_.index_of(co_await cpu::isa::this_cpu());
-      on_.state(cpu, work_fact{on_.id(), static_cast<std::uint16_t>(cpu), self.pid, 1});
+      on_.record(cpu, work_fact{on_.id(), static_cast<std::uint16_t>(cpu), self.pid, 1});
     }
   }
 

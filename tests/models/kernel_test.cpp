@@ -249,8 +249,12 @@ TEST(kernel_idle, every_cycle_of_an_idle_cpu_is_booked_as_idle) {
   kernel_rig r{3};
   r.hog("hog", {1});
   r.run_until(10 * ms);
-  const auto idle = [&](unsigned cpu) { return r.hw.cpu(cpu).account().total(cpu::world::root, cpu::bucket::idle); };
-  const auto user = [&](unsigned cpu) { return r.hw.cpu(cpu).account().total(cpu::world::root, cpu::bucket::user); };
+  const auto idle = [&](unsigned cpu) {
+    return r.hw.cpu(cpu).account().total(cpu::vmx_operation::root, cpu::bucket::idle);
+  };
+  const auto user = [&](unsigned cpu) {
+    return r.hw.cpu(cpu).account().total(cpu::vmx_operation::root, cpu::bucket::user);
+  };
   const cycles idle0 = idle(0), idle1 = idle(1), idle2 = idle(2), user1 = user(1);
   const cycles before = r.now();
   r.run_until(60 * ms);

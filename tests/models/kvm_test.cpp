@@ -139,10 +139,10 @@ TEST(kvm_halt, blocks_the_thread_and_the_cpu_idles) {
   EXPECT_FALSE(r.vcpu(0).in_guest_mode());
   EXPECT_TRUE(r.host().current(0).idle());
   EXPECT_TRUE(r.hw.cpu(0).halted());
-  const cycles idle = r.hw.cpu(0).account().total(cpu::world::root, cpu::bucket::idle);
+  const cycles idle = r.hw.cpu(0).account().total(cpu::vmx_operation::root, cpu::bucket::idle);
   const std::uint64_t entries = r.entries();
   r.run_until(110 * ms);
-  EXPECT_EQ(r.hw.cpu(0).account().total(cpu::world::root, cpu::bucket::idle) - idle, 100 * ms);
+  EXPECT_EQ(r.hw.cpu(0).account().total(cpu::vmx_operation::root, cpu::bucket::idle) - idle, 100 * ms);
   EXPECT_EQ(r.entries(), entries) << "an idle guest costs nothing";
   bool slept = false;
   for (const auto& s : r.facts<sched_switch_fact>({5 * ms, 6 * ms}))

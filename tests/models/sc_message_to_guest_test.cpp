@@ -85,7 +85,7 @@ apic::remapping_entry entry(way w) {
 void start_injecting_hypervisor(vmx_rig& r, std::uint64_t& reached) {
   r.handler = [&r, &reached](logical_cpu& cpu, std::uint8_t vector) {
     EXPECT_EQ(vector, guest_vector);
-    EXPECT_EQ(cpu.current_world(), world::non_root);
+    EXPECT_EQ(cpu.current_operation(), vmx_operation::non_root);
     ++reached;
     return rig::acknowledge();
   };

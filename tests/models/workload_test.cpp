@@ -145,7 +145,7 @@ TEST(tlb_shootdown, the_other_cpus_compute_in_user_mode_when_the_interrupt_comes
   w.r.run_until(40 * ms);
   for (unsigned i = 0; i < 3; ++i) {
     const auto part = [&](cpu::bucket b) {
-      return static_cast<double>(w.r.hw.cpu(i).account().total(cpu::world::root, b).count()) / 40e6;
+      return static_cast<double>(w.r.hw.cpu(i).account().total(cpu::vmx_operation::root, b).count()) / 40e6;
     };
     EXPECT_GT(part(cpu::bucket::user), 0.7);
     EXPECT_GT(part(cpu::bucket::interrupt), 0.02) << "with the invalidations of two others";
@@ -205,7 +205,7 @@ TEST_P(every_user_lock, spins_in_the_program_and_never_enters_the_kernel_for_it)
     }
   EXPECT_GT(of_the_program, 1'000u);
   for (unsigned i = 0; i < 4; ++i)
-    EXPECT_LT(w.r.hw.cpu(i).account().total(cpu::world::root, cpu::bucket::kernel), 200 * us) << "booting";
+    EXPECT_LT(w.r.hw.cpu(i).account().total(cpu::vmx_operation::root, cpu::bucket::kernel), 200 * us) << "booting";
 }
 
 struct interval {
@@ -258,7 +258,7 @@ TEST_P(every_user_lock, a_waiter_is_preempted_like_any_user_code) {
   std::set<std::uint32_t> pids;
   for (const auto& f : w.r.log.of<work_fact>()) pids.insert(f->pid);
   if (GetParam() == "ticket") EXPECT_EQ(pids.size(), 3u) << "strict turns; the other lock starves";
-  EXPECT_GT(w.r.hw.cpu(0).account().total(cpu::world::root, cpu::bucket::spin_futile), 50 * ms);
+  EXPECT_GT(w.r.hw.cpu(0).account().total(cpu::vmx_operation::root, cpu::bucket::spin_futile), 50 * ms);
 }
 
 // -- in a virtual machine ---------------------------------------------------------------------------------------------
@@ -280,7 +280,7 @@ struct guest_run {
   }
   cycles booked(cpu::bucket b) {
     cycles sum{0};
-    for (unsigned i = 0; i < 2; ++i) sum += r.hw.cpu(i).account().total(cpu::world::non_root, b);
+    for (unsigned i = 0; i < 2; ++i) sum += r.hw.cpu(i).account().total(cpu::vmx_operation::non_root, b);
     return sum;
   }
 

@@ -57,7 +57,7 @@ TEST(run_statistics, a_lock_is_the_hosts_where_the_hosts_kernel_says_so) {
     models::lock_wait_fact f{};
     f.lock = address;
     f.waited = cycles{waited * 2500};  // of a TSC of 2.5 GHz
-    facts.state(of.locks().fact_source(), cycles{0}, f);
+    facts.record(of.locks().fact_source(), cycles{0}, f);
   };
   wait(s.guest(0), 0x1000, 1);
   wait(s.guest(1), 0x7000'0000, 3);

@@ -49,18 +49,18 @@ struct written {
 
   written() { bus.attach(timing); }
   void step(std::uint64_t at, ipi_step s, std::uint16_t cpu, std::uint64_t round) {
-    bus.state(kernel, cycles{at}, ipi_bench_fact{1, cpu, cpu, s, round});
+    bus.record(kernel, cycles{at}, ipi_bench_fact{1, cpu, cpu, s, round});
   }
   cpu::fact_id sent(std::uint64_t at, std::uint32_t by) {
-    return bus.state(by, cycles{at}, cpu::ipi_sent_fact{1, 0xf7, 0, 0});
+    return bus.record(by, cycles{at}, cpu::ipi_sent_fact{1, 0xf7, 0, 0});
   }
   void arrived(std::uint64_t at, cpu::fact_id cause) {
-    bus.state(cpu1, cycles{at}, cpu::ipi_arrived_fact{0xf7, 0}, cause);
+    bus.record(cpu1, cycles{at}, cpu::ipi_arrived_fact{0xf7, 0}, cause);
   }
   void exit(std::uint64_t at, std::uint32_t on, vmx::exit_reason why) {
     cpu::vm_exit_fact f{};
     f.reason = why;
-    bus.state(on, cycles{at}, f);
+    bus.record(on, cycles{at}, f);
   }
 };
 
@@ -113,12 +113,12 @@ TEST(timer_timing, parts_of_one_round) {
   const std::uint32_t cpu = bus.add_source(), kernel = bus.add_source();
   bus.attach(timing);
   const auto step = [&](std::uint64_t at, timer_step s) {
-    bus.state(kernel, cycles{at}, timer_bench_fact{1, 0, 0, s, 1, cycles{500}});
+    bus.record(kernel, cycles{at}, timer_bench_fact{1, 0, 0, s, 1, cycles{500}});
   };
   const auto exit = [&](std::uint64_t at, vmx::exit_reason why) {
     cpu::vm_exit_fact f{};
     f.reason = why;
-    bus.state(cpu, cycles{at}, f);
+    bus.record(cpu, cycles{at}, f);
   };
   exit(50, vmx::exit_reason::hlt);
   step(100, timer_step::arming);

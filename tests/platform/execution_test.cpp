@@ -140,9 +140,9 @@ void expect_consistent(const run_result& r, const std::string& what) {
     least = std::min(least, v.guest_ns == 0 ? 0.0 : 1.0);
   }
   EXPECT_EQ(by_vm, r.ple_exits) << what;
-  EXPECT_LE(r.longest_run, r.ple_exits) << what;
-  EXPECT_LE(r.exits_in_long_runs, r.ple_exits) << what;
-  EXPECT_EQ(r.runs_over_100 == 0, r.longest_run <= 100) << what;
+  EXPECT_LE(r.longest_exit_streak, r.ple_exits) << what;
+  EXPECT_LE(r.exits_in_long_streaks, r.ple_exits) << what;
+  EXPECT_EQ(r.exit_streaks_over_100 == 0, r.longest_exit_streak <= 100) << what;
   EXPECT_LE(r.yields.accepted + r.yields.nobody + r.yields.target_running, r.yields.attempts + 12) << what;
   EXPECT_LE(r.yields.futile, r.yields.accepted) << what;
   EXPECT_LE(r.spins.futile_ns, r.spins.spinning_ns) << what;
@@ -346,7 +346,7 @@ TEST(execution, TR_43_the_kvm_trace_byte_for_byte) {
   }
 }
 
-TEST(execution, the_longest_run_is_the_one_in_the_trace) {
+TEST(execution, the_longest_exit_streak_is_the_one_in_the_trace) {
   for (const char* grow : {"host.ple_window_grow=2", "host.ple_window_grow=0"})
     for (const char* placement : {"host.vcpu_affinity=stacked", "host.vcpu_affinity=spread"}) {
       std::ostringstream trace;
@@ -370,8 +370,8 @@ TEST(execution, the_longest_run_is_the_one_in_the_trace) {
       }
       for (const auto& [tid, run] : runs) ended(run.second);
       EXPECT_EQ(r.ple_exits, ple) << grow << placement;
-      EXPECT_EQ(r.longest_run, longest) << grow << placement;
-      EXPECT_EQ(r.runs_over_100, over_100) << grow << placement;
+      EXPECT_EQ(r.longest_exit_streak, longest) << grow << placement;
+      EXPECT_EQ(r.exit_streaks_over_100, over_100) << grow << placement;
     }
 }
 
@@ -399,7 +399,8 @@ TEST(run_result, goes_through_JSON_and_back) {
   const std::string text = to_json(r);
   expect_same(boost::json::parse(to_json(run_result_from_json(text))), boost::json::parse(text), "");
   const boost::json::value v = boost::json::parse(text);
-  for (const char* key : {"schema", "fact_hash", "ple_exits", "longest_run", "vms", "exits", "pause_parts", "cpu_time"})
+  for (const char* key :
+       {"schema", "fact_hash", "ple_exits", "longest_exit_streak", "vms", "exits", "pause_parts", "cpu_time"})
     EXPECT_TRUE(v.as_object().contains(key)) << key;
   EXPECT_EQ(v.at("fact_hash").as_string().size(), 16u);
   EXPECT_THROW(run_result_from_json("{"), std::invalid_argument);
@@ -440,7 +441,7 @@ TEST(ple_storm, findings_hold_the_numbers_of_the_table) {
     EXPECT_NE(all.find(part), std::string::npos) << part << " in\n" << all;
   };
   for (std::size_t i = 0; i < cases.size(); ++i) {
-    if (results[i].runs_over_100 != 0) expect("longest " + grouped(results[i].longest_run));
+    if (results[i].exit_streaks_over_100 != 0) expect("longest " + grouped(results[i].longest_exit_streak));
     if (cases[i].placement == "spread" && cases[i].policy == "ipi_receivers")
       expect(grouped(results[i].ple_exits) + " PLE exits");
     if (cases[i].policy == "none") EXPECT_EQ(results[i].ple_exits, 0u);

@@ -216,7 +216,7 @@ TEST_F(failures, none_in_a_run_with_every_output) {
   EXPECT_GE(v.at("schema").as_int64(), 1);
   EXPECT_EQ(v.at("fact_hash").as_string().size(), 16u);
   EXPECT_TRUE(v.as_object().contains("ple_exits"));
-  EXPECT_TRUE(v.as_object().contains("longest_run"));
+  EXPECT_TRUE(v.as_object().contains("longest_exit_streak"));
   EXPECT_GT(v.at("vms").at(0).at("work").to_number<std::int64_t>(), 10);
   std::vector<std::string> names;
   for (const auto& e : fs::directory_iterator{out}) names.push_back(e.path().filename().string());

@@ -62,13 +62,13 @@ TEST(study, what_is_doubtful_in_it_is_told) {
   EXPECT_EQ(err.str().rfind("warning: host.ple_window_shrink = 8192: ", 0), 0u) << err.str();
 }
 
-TEST(study, excerpt_is_of_the_longest_run_with_a_doubling_window) {
+TEST(study, excerpt_is_of_the_longest_exit_streak_with_a_doubling_window) {
   fixture f;
   EXPECT_FALSE(ple_storm_excerpt_of(f.cases, f.results));
-  f.of("spread", 0, "directed").longest_run = 300;
+  f.of("spread", 0, "directed").longest_exit_streak = 300;
   EXPECT_EQ(&f.results[*ple_storm_excerpt_of(f.cases, f.results)], &f.of("spread", 0, "directed"));
-  f.of("spread", 2, "directed").longest_run = 4;
-  f.of("stacked", 2, "kernel_mode").longest_run = 7;
+  f.of("spread", 2, "directed").longest_exit_streak = 4;
+  f.of("stacked", 2, "kernel_mode").longest_exit_streak = 7;
   EXPECT_EQ(&f.results[*ple_storm_excerpt_of(f.cases, f.results)], &f.of("stacked", 2, "kernel_mode"));
 }
 
@@ -109,7 +109,7 @@ TEST(study, picture_with_and_without_an_excerpt) {
   EXPECT_FALSE(has(without, "Who has the CPU"));
   for (const char* group : {"stacked, doubling window", "stacked, fixed window", "spread, doubling window"})
     EXPECT_TRUE(has(without, group));
-  f.of("stacked", 2, "sleep").longest_run = 7;
+  f.of("stacked", 2, "sleep").longest_exit_streak = 7;
   EXPECT_TRUE(has(ple_storm_picture(f.cases, f.results, {{}, {{"a/0", "guest", 0, 5}}}, 1), "Who has the CPU"));
 }
 

@@ -34,13 +34,13 @@ class stated : public ::testing::Test {
     machine.hardware().facts().attach(*sink);
   }
   template <class F>
-  void state(unsigned cpu, std::uint64_t us, const F& fact) {
-    machine.hardware().facts().state(machine.host().fact_source(cpu), cycles{2000 * us}, fact);
+  void record(unsigned cpu, std::uint64_t us, const F& fact) {
+    machine.hardware().facts().record(machine.host().fact_source(cpu), cycles{2000 * us}, fact);
   }
   void exit(std::uint32_t pid, vmx::exit_reason reason, std::uint64_t us, std::uint32_t interrupt = 0) {
-    state(0, us, kvm_exit_fact{0, 0, 0, pid, reason, 0xffffffff810b29e3, 0, interrupt});
+    record(0, us, kvm_exit_fact{0, 0, 0, pid, reason, 0xffffffff810b29e3, 0, interrupt});
   }
-  void entry(std::uint32_t pid, std::uint64_t us) { state(0, us, kvm_entry_fact{0, 0, 0, pid, 0xffffffff810b29e5}); }
+  void entry(std::uint32_t pid, std::uint64_t us) { record(0, us, kvm_entry_fact{0, 0, 0, pid, 0xffffffff810b29e5}); }
 
   simulation machine{two_vms()};
   std::ostringstream text;
@@ -54,12 +54,12 @@ TEST_F(stated, kvm_prints_every_tracepoint_of_its_group) {
   entry(1, 10);
   exit(1, vmx::exit_reason::pause, 20);
   exit(1, vmx::exit_reason::external_interrupt, 30, 0x800000ec);
-  state(0, 40, models::inject_fact{0, 0, 0xec});
-  state(1, 50, models::post_fact{1, 1, 0xfd, 1, 1, 0});
-  state(1, 60, models::ple_window_fact{0, 1, 4096, 8192});
-  state(1, 70, models::ple_window_fact{0, 1, 8192, 4096});
-  state(0, 80, models::wait_lapic_expire_fact{0, 0, -200});
-  state(0, 90, sched_switch_fact{0, 0, 1, 3, 'S'});
+  record(0, 40, models::inject_fact{0, 0, 0xec});
+  record(1, 50, models::post_fact{1, 1, 0xfd, 1, 1, 0});
+  record(1, 60, models::ple_window_fact{0, 1, 4096, 8192});
+  record(1, 70, models::ple_window_fact{0, 1, 8192, 4096});
+  record(0, 80, models::wait_lapic_expire_fact{0, 0, -200});
+  record(0, 90, sched_switch_fact{0, 0, 1, 3, 'S'});
   EXPECT_EQ(
       text.str(),
       "       swapper/0     0 [000]     0.000010:             kvm:kvm_entry: vcpu 0\n"
@@ -78,7 +78,7 @@ TEST_F(stated, kvm_prints_what_was_chosen_and_is_as_wide_as_that) {
   attach("kvm", {"kvm_entry", "kvm:kvm_exit"});
   entry(1, 10);
   exit(1, vmx::exit_reason::hlt, 20);
-  state(0, 30, models::inject_fact{0, 0, 0xec});
+  record(0, 30, models::inject_fact{0, 0, 0xec});
   EXPECT_EQ(text.str(),
             "       swapper/0     0 [000]     0.000010: kvm:kvm_entry: vcpu 0\n"
             "       swapper/0     0 [000]     0.000020:  kvm:kvm_exit: vcpu 0 reason HLT rip 0xffffffff810b29e3 info 0 "
@@ -87,12 +87,12 @@ TEST_F(stated, kvm_prints_what_was_chosen_and_is_as_wide_as_that) {
 
 TEST_F(stated, the_scheduler_names_vcpu_threads_with_their_vm) {
   attach("kvm", {"sched"});
-  state(1, 10, sched_switch_fact{0, 1, 0, 2, 'P'});
-  state(1, 20, sched_switch_fact{0, 1, 2, 4, 'P'});
-  state(1, 30, sched_switch_fact{0, 1, 4, 2, 'R'});
-  state(1, 40, sched_switch_fact{0, 1, 2, 0, 'S'});
-  state(0, 50, models::sched_wakeup_fact{0, 1, 3});
-  state(0, 60, models::sched_migrate_fact{0, 3, 1, 0});
+  record(1, 10, sched_switch_fact{0, 1, 0, 2, 'P'});
+  record(1, 20, sched_switch_fact{0, 1, 2, 4, 'P'});
+  record(1, 30, sched_switch_fact{0, 1, 4, 2, 'R'});
+  record(1, 40, sched_switch_fact{0, 1, 2, 0, 'S'});
+  record(0, 50, models::sched_wakeup_fact{0, 1, 3});
+  record(0, 60, models::sched_migrate_fact{0, 3, 1, 0});
   const std::string head = "       swapper/1     0 [001]     0.0000";
   EXPECT_EQ(text.str(),
             head +
@@ -117,14 +117,14 @@ TEST_F(stated, a_vcpu_waited_if_it_slept_after_its_exit_and_polled_if_not) {
   attach("kvm", {"kvm_vcpu_wakeup"});
   const models::vcpu_block_fact block{1, 0, cycles{140'000}};
   exit(3, vmx::exit_reason::hlt, 10);
-  state(0, 20, sched_switch_fact{0, 0, 3, 0, 'S'});
-  state(0, 30, sched_switch_fact{0, 0, 0, 3, 'R'});
-  state(0, 90, block);
+  record(0, 20, sched_switch_fact{0, 0, 3, 0, 'S'});
+  record(0, 30, sched_switch_fact{0, 0, 0, 3, 'R'});
+  record(0, 90, block);
   exit(3, vmx::exit_reason::pause, 100);
-  state(0, 110, sched_switch_fact{0, 0, 3, 0, 'S'});  // a policy that sleeps
+  record(0, 110, sched_switch_fact{0, 0, 3, 0, 'S'});  // a policy that sleeps
   exit(3, vmx::exit_reason::hlt, 120);
-  state(0, 130, sched_switch_fact{0, 0, 3, 1, 'P'});  // preempted on the way
-  state(0, 190, block);
+  record(0, 130, sched_switch_fact{0, 0, 3, 1, 'P'});  // preempted on the way
+  record(0, 190, block);
   std::istringstream lines{text.str()};
   std::string first, second;
   std::getline(lines, first);
@@ -136,7 +136,7 @@ TEST_F(stated, a_vcpu_waited_if_it_slept_after_its_exit_and_polled_if_not) {
 TEST_F(stated, guests_are_not_the_host) {
   attach("kvm", {"*"});
   models::kernel& guest = machine.guest(0);
-  machine.hardware().facts().state(guest.fact_source(0), cycles{10}, sched_switch_fact{guest.id(), 0, 0, 1, 'R'});
+  machine.hardware().facts().record(guest.fact_source(0), cycles{10}, sched_switch_fact{guest.id(), 0, 0, 1, 'R'});
   EXPECT_EQ(text.str(), "");
 }
 
@@ -187,11 +187,11 @@ TEST_F(stated, kvm_stat_is_the_table_of_the_measured_interval) {
 
 TEST_F(stated, sched_map_has_a_column_for_each_cpu) {
   attach("sched_map");
-  state(0, 276'700'000, sched_switch_fact{0, 0, 1, 0, 'S'});
-  state(1, 276'731'819, sched_switch_fact{0, 1, 0, 4, 'R'});
-  state(0, 276'731'900, sched_switch_fact{0, 0, 0, 1, 'R'});
-  state(1, 276'732'000, sched_switch_fact{0, 1, 4, 1, 'R'});
-  state(0, 276'732'100, models::sched_wakeup_fact{0, 1, 4});
+  record(0, 276'700'000, sched_switch_fact{0, 0, 1, 0, 'S'});
+  record(1, 276'731'819, sched_switch_fact{0, 1, 0, 4, 'R'});
+  record(0, 276'731'900, sched_switch_fact{0, 0, 0, 1, 'R'});
+  record(1, 276'732'000, sched_switch_fact{0, 1, 4, 1, 'R'});
+  record(0, 276'732'100, models::sched_wakeup_fact{0, 1, 4});
   EXPECT_EQ(text.str(),
             "  *.          276.700000 secs .  => swapper:0\n"
             "   .  *A0     276.731819 secs A0 => CPU 1/KVM/web:4\n"

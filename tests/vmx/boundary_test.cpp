@@ -5,7 +5,7 @@
 
 #include <vmxsys/vmx/events/boundary.hpp>
 #include <vmxsys/vmx/events/exception.hpp>
-#include <vmxsys/vmx/events/shadow.hpp>
+#include <vmxsys/vmx/events/interrupt_shadow.hpp>
 
 #include "random_numbers.hpp"
 
@@ -280,10 +280,10 @@ TEST_F(boundary_blocking, a_single_step_stays_pending_behind_an_mtf_exit) {
 TEST_F(boundary_blocking, a_virtual_interrupt_wakes_hlt_only_if_it_can_be_delivered) {
   v.write(field::primary_processor_based_controls, 0);
   state.virtual_interrupt = true;
-  state.blocking.interruptibility = interruptibility_after(0, shadow_step::sti_sets_if);
+  state.blocking.interruptibility = interruptibility_after(0, interrupt_shadow_step::sti_sets_if);
   EXPECT_EQ(next_event(v, state), e::none) << "before the HLT";
   state.activity = a::hlt;
-  state.blocking.interruptibility = interruptibility_after(state.blocking.interruptibility, shadow_step::hlt);
+  state.blocking.interruptibility = interruptibility_after(state.blocking.interruptibility, interrupt_shadow_step::hlt);
   EXPECT_EQ(next_event(v, state), e::virtual_interrupt);
   state.blocking.rflags = 2;
   EXPECT_EQ(next_event(v, state), e::none);

@@ -3,9 +3,9 @@
 #include <vector>
 
 #include <vmxsys/vmx/events/exception.hpp>
+#include <vmxsys/vmx/events/interrupt_shadow.hpp>
 #include <vmxsys/vmx/events/monitor_trap_flag.hpp>
 #include <vmxsys/vmx/events/nmi.hpp>
-#include <vmxsys/vmx/events/shadow.hpp>
 #include <vmxsys/vmx/events/tsc.hpp>
 #include <vmxsys/vmx/instructions/fault_gate.hpp>
 #include <vmxsys/vmx/instructions/instruction_exit.hpp>
@@ -258,7 +258,7 @@ TEST(non_root_rows, monitor_trap_flag) {
 
 TEST(non_root_rows, shadows) {
   const std::string test = "shadow.what_each_step_makes_of_it";
-  expect_rows_tested(names_of(shadow_table),
+  expect_rows_tested(names_of(interrupt_shadow_table),
                      {{"STI that sets IF", test},
                       {"STI with IF already 1", test},
                       {"MOV SS or POP SS", test},

@@ -3,9 +3,9 @@
 #include <utility>
 
 #include <vmxsys/vmx/events/exception.hpp>
+#include <vmxsys/vmx/events/interrupt_shadow.hpp>
 #include <vmxsys/vmx/events/monitor_trap_flag.hpp>
 #include <vmxsys/vmx/events/nmi.hpp>
-#include <vmxsys/vmx/events/shadow.hpp>
 #include <vmxsys/vmx/vmcs/control.hpp>
 #include <vmxsys/vmx/vmcs/controls_in_effect.hpp>
 
@@ -85,7 +85,8 @@ entry_aftermath after_entry(const vmcs& v) noexcept {
   a.pushed_rip = a.rip + (injection.rip_after_instruction ? v.read(field::vm_entry_instruction_length) : 0);
   a.real_mode = !v.any(field::guest_cr0, cr0_pe);
   a.activity = injection.vectored ? activity_state::active : activity_of(v);
-  a.interruptibility = injection.vectored ? interruptibility_after(before, shadow_step::event_delivery) : before;
+  a.interruptibility =
+      injection.vectored ? interruptibility_after(before, interrupt_shadow_step::event_delivery) : before;
   if (injection.blocks_nmis) a.interruptibility |= interruptibility::nmi;
   if (!drops_pending_debug(injection, a.activity, mov_ss))
     a.pending_debug = v.read(field::guest_pending_debug_exceptions);

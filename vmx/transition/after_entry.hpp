@@ -12,8 +12,9 @@
 namespace vmxsys::vmx {
 
 // What a successful VM entry leaves behind, and what happens first; SDM Vol. 3C §29.6, §29.7. Blocking of NMIs, the
-// shadows, the monitor trap flag and the priorities have their own tables (nmi.hpp, shadow.hpp, monitor_trap_flag.hpp,
-// boundary.hpp): here is what the injected event does to them, and what the entry itself makes pending.
+// shadows, the monitor trap flag and the priorities have their own tables (nmi.hpp, interrupt_shadow.hpp,
+// monitor_trap_flag.hpp, boundary.hpp): here is what the injected event does to them, and what the entry itself makes
+// pending.
 
 /// What becomes of the pending debug exceptions of the VMCS. §29.7.3.
 enum class debug_fate : std::uint8_t { kept, dropped, dropped_unless_mov_ss };

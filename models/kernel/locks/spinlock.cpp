@@ -45,7 +45,7 @@ void spinlock::end_wait(const waiting& wait) {
   const cycles now = environment_.now();
   const cycles waited = now - wait.began;
   const cycles useful = subject_.running(now) - wait.running;
-  environment_.machine().facts().state(
+  environment_.machine().facts().record(
       environment_.fact_source(), now,
       lock_wait_fact{address(), fact_kind_, wait.waiter, wait.holder, wait.began, waited, waited - useful});
 }

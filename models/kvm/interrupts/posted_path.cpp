@@ -98,7 +98,7 @@ class posted_path final : public interrupt_path {
       fact.woken |= action.what == posting_operation::wake_up && result != 0;
       sender.done(result);
     }
-    k.host().state(cpu, fact);
+    k.host().record(cpu, fact);
   }
   // A notification that finds its vCPU outside the guest has nothing left to do: the next entry looks.
   cpu::program host_interrupt(kvm& k, unsigned cpu, std::uint8_t vector) const override {

@@ -124,14 +124,14 @@ cpu::program handle_pause(vcpu& v) {
   kvm& k = v.hypervisor();
   const ple_window_change change = v.window().on_pause_exit();
   if (change.changed())
-    k.host().state(v.host_cpu(), ple_window_fact{v.id().vm, v.id().vcpu, change.before, change.after});
+    k.host().record(v.host_cpu(), ple_window_fact{v.id().vm, v.id().vcpu, change.before, change.after});
   vcpu_spin_context context{v, k.costs().handle_pause + k.costs().on_spin};
   {
     auto inner = co_await isa::in(code::kvm_vcpu_on_spin);
     co_await k.policy().on_spin(context);
     co_await context.settle();
   }
-  k.host().state(v.host_cpu(), context.fact());
+  k.host().record(v.host_cpu(), context.fact());
   co_await v.skip_instruction(2);
 }
 

@@ -106,7 +106,7 @@ cpu::program vcpu_timer::settle_deadline() {
   const cycles now = host.hardware().time().now();
   const std::int64_t delta = static_cast<std::int64_t>(now.count()) - static_cast<std::int64_t>(deadline->count());
   const vcpu_id id = of().id();
-  host.state(cpu, wait_lapic_expire_fact{id.vm, id.vcpu, delta});
+  host.record(cpu, wait_lapic_expire_fact{id.vm, id.vcpu, delta});
   const cycles left = advance_->settle(now, host.config().tsc_khz);
   if (left != cycles{0}) co_await isa::compute(left);
 }

@@ -62,7 +62,7 @@ void print_pause_parts(std::ostream& out, const run_result& r) {
 void print_cpu_time(std::ostream& out, const run_result& r) {
   title(out, "Where every CPU cycle went");
   for (const time_row& t : r.cpu_time)
-    out << "  " << std::left << std::setw(10) << t.world << std::setw(24) << t.bucket << std::right << std::setw(12)
+    out << "  " << std::left << std::setw(10) << t.operation << std::setw(24) << t.bucket << std::right << std::setw(12)
         << readable_ns(static_cast<double>(t.ns)) << std::setw(8) << percent(t.share) << '\n';
 }
 
@@ -125,8 +125,9 @@ void print_report(std::ostream& out, const run_result& r) {
   out << "fact hash " << r.fact_hash << " over " << grouped(r.facts) << " facts\n";
   out << "guest " << percent(r.guest_share) << ", host " << percent(r.host_share) << ", idle " << percent(r.idle_share)
       << "; " << grouped(r.switches) << " context switches\n";
-  out << grouped(r.ple_exits) << " PLE exits; longest run of one vCPU at one RIP " << grouped(r.longest_run) << ", "
-      << grouped(r.runs_over_100) << " runs over 100; largest ple_window " << grouped(r.largest_ple_window) << '\n';
+  out << grouped(r.ple_exits) << " PLE exits; longest run of one vCPU at one RIP " << grouped(r.longest_exit_streak)
+      << ", " << grouped(r.exit_streaks_over_100) << " runs over 100; largest ple_window "
+      << grouped(r.largest_ple_window) << '\n';
 
   print_vms(out, r);
   print_exits(out, r);

@@ -1,11 +1,11 @@
 #include <gtest/gtest.h>
 
-#include <vmxsys/vmx/events/shadow.hpp>
+#include <vmxsys/vmx/events/interrupt_shadow.hpp>
 
 namespace vmxsys::vmx {
 namespace {
 
-using s = shadow_step;
+using s = interrupt_shadow_step;
 constexpr std::uint32_t sti = interruptibility::sti, mov_ss = interruptibility::mov_ss;
 
 TEST(shadow, what_each_step_makes_of_it) {
@@ -30,14 +30,15 @@ TEST(shadow, only_the_first_of_several_mov_ss_blocks) {
 
 TEST(shadow, other_bits_are_not_touched) {
   constexpr std::uint32_t others = interruptibility::smi | interruptibility::nmi | interruptibility::enclave;
-  for (const shadow_rule& rule : shadow_table)
+  for (const interrupt_shadow_rule& rule : interrupt_shadow_table)
     for (const std::uint32_t before : {0u, sti, mov_ss})
       EXPECT_EQ(interruptibility_after(others | before, rule.step), others | interruptibility_after(before, rule.step))
           << rule.name;
 }
 
 TEST(shadow, the_table_is_in_order) {
-  for (std::size_t i = 0; i < shadow_table.size(); ++i) EXPECT_EQ(static_cast<std::size_t>(shadow_table[i].step), i);
+  for (std::size_t i = 0; i < interrupt_shadow_table.size(); ++i)
+    EXPECT_EQ(static_cast<std::size_t>(interrupt_shadow_table[i].step), i);
 }
 
 }  // namespace
