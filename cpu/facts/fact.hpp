@@ -1,9 +1,11 @@
 #pragma once
 #include <array>
+#include <bit>
 #include <boost/describe.hpp>
 #include <boost/mp11.hpp>
 #include <concepts>
 #include <cstdint>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -28,9 +30,21 @@ struct fact_kind {
   std::size_t field_count;
   std::array<const char*, max_fields> field_names;
   void (*values)(const void* payload, std::uint64_t* out);
+  std::uint64_t name_hash;
+  /// The state of a source's hash after these values: what `fact_hash` does with `values`, without an array between.
+  std::uint64_t (*hash)(const void* payload, std::uint64_t state);
 };
 
 namespace detail {
+/// One step of a source's hash.
+constexpr std::uint64_t hash_step(std::uint64_t state, std::uint64_t value) {
+  return std::rotl(state ^ value * 0x9e3779b97f4a7c15ULL, 29) * 0xbf58476d1ce4e5b9ULL + 0x94d049bb133111ebULL;
+}
+constexpr std::uint64_t hash_of_name(std::string_view name) {
+  std::uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a
+  for (char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+  return hash;
+}
 template <class T>
 std::uint64_t canonical(const T& value) {
   if constexpr (std::is_enum_v<T>)
@@ -45,13 +59,19 @@ using members = boost::describe::describe_members<F, boost::describe::mod_public
 
 template <class F>
 constexpr fact_kind describe_fact() {
-  fact_kind kind{F::fact_name, boost::mp11::mp_size<members<F>>::value, {}, nullptr};
+  fact_kind kind{F::fact_name, boost::mp11::mp_size<members<F>>::value, {}, nullptr, hash_of_name(F::fact_name), nullptr};
   static_assert(boost::mp11::mp_size<members<F>>::value <= fact_kind::max_fields);
   std::size_t i = 0;
   boost::mp11::mp_for_each<members<F>>([&](auto member) { kind.field_names[i++] = member.name; });
   kind.values = [](const void* payload, std::uint64_t* out) {
     const F& fact = *static_cast<const F*>(payload);
     boost::mp11::mp_for_each<members<F>>([&](auto member) { *out++ = canonical(fact.*member.pointer); });
+  };
+  kind.hash = [](const void* payload, std::uint64_t state) {
+    const F& fact = *static_cast<const F*>(payload);
+    boost::mp11::mp_for_each<members<F>>(
+        [&](auto member) { state = hash_step(state, canonical(fact.*member.pointer)); });
+    return state;
   };
   return kind;
 }

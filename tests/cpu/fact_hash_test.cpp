@@ -122,6 +122,10 @@ TEST(facts, describe_themselves) {
   k.values(&f, values);
   EXPECT_EQ(values[1], 40u);
   EXPECT_EQ(values[6], 6u);
+  std::uint64_t state = 77;
+  for (std::size_t i = 0; i < k.field_count; ++i) state = detail::hash_step(state, values[i]);
+  EXPECT_EQ(k.hash(&f, 77), state) << "the hash goes over the values in their order";
+  EXPECT_EQ(k.name_hash, detail::hash_of_name("vm_exit"));
   const fact_header h{cycles{9}, {0, 1}, {}, &k};
   const fact_view v{h, &f};
   EXPECT_EQ(v.as<vm_exit_fact>(), &f);
