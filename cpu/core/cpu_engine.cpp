@@ -21,10 +21,10 @@ cpu_surroundings surroundings_of(machine& in, unsigned number) {
 
 cpu_engine::cpu_engine(machine& in, unsigned number)
     : logical_cpu{in, surroundings_of(in, number), in.time().add_slot(this, on_step)},
-      inbox_slot_{core_.time.add_slot(this, on_inbox)},
+      inbox_slot_{core_.time.add_slot(this, on_inbox, core_.step)},
       vmx_unit_{core_.vmx_state, core_.caps, core_.physical, in.active_vmcs(), number},
-      own_apic_{core_, core_.time.add_slot(this, on_apic_timer)},
-      timers_{core_, core_.time.add_slot(this, on_guest_timers)},
+      own_apic_{core_, core_.time.add_slot(this, on_apic_timer, core_.step)},
+      timers_{core_, core_.time.add_slot(this, on_guest_timers, core_.step)},
       wait_{core_},
       spin_{core_, in.config().make_detector, in.config().observers},
       activity_{core_, spin_, wait_},

@@ -9,7 +9,7 @@ namespace vmxsys::cpu {
 spin_loop::spin_loop(cpu_core& core, const detector_maker& acting, const std::vector<observing_detector>& observing)
     : core_{core}, detectors_{acting, observing} {
   truth_wanted_ = detectors_.any_watching() || detectors_.interests().truth;
-  if (truth_wanted_) subject_slot_ = core_.time.add_slot(this, on_subject_change);
+  if (truth_wanted_) subject_slot_ = core_.time.add_slot(this, on_subject_change, core_.step);
 }
 
 /// A PAUSE of the loop as detectors see it, issued at `issue`, which lies no more than a cycle ahead of what is known

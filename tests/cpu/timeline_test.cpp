@@ -21,6 +21,7 @@ class sorted_timeline {
     clients_.push_back({context, fire, {}});
     return slot{static_cast<std::uint32_t>(clients_.size() - 1)};
   }
+  slot add_slot(void* context, timeline::callback fire, slot) { return add_slot(context, fire); }
   void arm(slot s, cycles at, phase in) { at_(s) = {at.count(), static_cast<int>(in)}; }
   void disarm(slot s) { at_(s).reset(); }
   bool armed(slot s) { return at_(s).has_value(); }
@@ -80,9 +81,11 @@ class driver {
     contexts_.reserve(slots);
     for (std::size_t i = 0; i < slots; ++i) {
       contexts_.push_back({this, static_cast<std::uint32_t>(i)});
-      slots_.push_back(time_.add_slot(&contexts_[i], [](void* c, cycles now) {
+      const auto act = [](void* c, cycles now) {
         static_cast<context*>(c)->to->fire(static_cast<context*>(c)->index, now);
-      }));
+      };
+      const bool beside = i != 0 && !next_.one_in(3);
+      slots_.push_back(beside ? time_.add_slot(&contexts_[i], act, slots_.back()) : time_.add_slot(&contexts_[i], act));
     }
     horizon_ = next_.one_in(2) ? 3 : 40;
   }
@@ -157,13 +160,14 @@ struct recorder {
   std::deque<std::pair<recorder*, std::uint32_t>> contexts;
   std::function<void(std::uint32_t)> also;
 
-  slot add() {
+  slot add(std::optional<slot> beside = {}) {
     contexts.emplace_back(this, static_cast<std::uint32_t>(contexts.size()));
-    return time.add_slot(&contexts.back(), [](void* c, cycles now) {
+    const auto act = [](void* c, cycles now) {
       auto& [self, index] = *static_cast<std::pair<recorder*, std::uint32_t>*>(c);
       self->fired.emplace_back(now.count(), static_cast<int>(self->time.now_phase()), index);
       if (self->also) self->also(index);
-    });
+    };
+    return beside ? time.add_slot(&contexts.back(), act, *beside) : time.add_slot(&contexts.back(), act);
   }
 };
 
@@ -251,6 +255,34 @@ TEST(timeline, a_callback_that_throws_leaves_a_timeline_that_works) {
   EXPECT_FALSE(r.time.armed(a));
   r.time.run_until(cycles{50});
   EXPECT_EQ(r.fired.back(), (key{6, 1, 1}));
+}
+
+// A group stays the one that runs up to, not beyond, the next event of the others; what it arms for them counts.
+TEST(timeline, a_group_gives_way_where_another_is_earlier) {
+  recorder r;
+  const slot left = r.add(), a = r.add();
+  const slot b = r.add(a), right = r.add();
+  r.time.arm(a, cycles{5}, phase::timer);
+  r.time.arm(b, cycles{6}, phase::timer);
+  r.time.arm(left, cycles{8}, phase::timer);
+  r.time.arm(right, cycles{9}, phase::timer);
+  r.also = [&](std::uint32_t which) {
+    if (which == 2 && r.time.now() == cycles{6}) {  // ties: the left group first, the right one last
+      r.time.arm(a, cycles{8}, phase::timer);
+      r.time.arm(b, cycles{9}, phase::timer);
+    }
+    if (which == 1 && r.time.now() == cycles{8}) r.time.arm(left, cycles{9}, phase::message);
+  };
+  r.time.run_until(cycles{20});
+  EXPECT_EQ(r.fired, (std::vector<key>{{5, 1, 1}, {6, 1, 2}, {8, 1, 0}, {8, 1, 1}, {9, 0, 0}, {9, 1, 2}, {9, 1, 3}}));
+}
+
+TEST(timeline, a_slot_joins_the_last_group_only) {
+  recorder r;
+  const slot a = r.add();
+  r.add(a);
+  r.add();
+  EXPECT_THROW(r.add(a), std::logic_error);
 }
 
 TEST(timeline, slots_are_added_before_time_runs) {
