@@ -148,15 +148,7 @@ BENCHMARK(cost_per_exit_at_512_cpus_over_8)->Iterations(1)->Unit(benchmark::kMil
 
 std::size_t allocated() { return mallinfo2().uordblks + mallinfo2().hblkhd; }
 
-/// Bytes of a copy of a configuration.
-double held_by(const platform::run_config& c) {
-  const std::size_t before = allocated();
-  const platform::run_config copy{c};
-  return static_cast<double>(allocated() - before);
-}
-
-/// Bytes that a running machine of 32 CPUs with `vms` VMs of 8 vCPUs holds, besides its simulated pages and the
-/// configuration it was made from, of which it keeps a copy.
+/// Bytes that a running machine of 32 CPUs with `vms` VMs of 8 vCPUs holds, besides its simulated pages.
 double held(unsigned vms) {
   platform::run_config c = replicated(4);
   const platform::vm_config one = c.vms.front();
@@ -168,8 +160,7 @@ double held(unsigned vms) {
   const std::size_t before = allocated();
   simulation s{c};
   s.hardware().run_until(cycles{15 * millisecond});
-  return static_cast<double>(allocated() - before) - static_cast<double>(s.hardware().physical().pages()) * 4096 -
-         held_by(c);
+  return static_cast<double>(allocated() - before) - static_cast<double>(s.hardware().physical().pages()) * 4096;
 }
 
 void bytes_per_vcpu(benchmark::State& state) {

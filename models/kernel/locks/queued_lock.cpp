@@ -19,29 +19,37 @@ cpu::program queued_lock::acquire() {
 
 cpu::program queued_lock::release() { co_await isa::witnessed(isa::store_part(word_, locked_mask, 0), *this); }
 
-// `value` is what the fast path found. The kernel sets pending with a LOCK BTS and a load; here it is one LOCK OR.
 cpu::program queued_lock::slow_path(std::uint64_t value) {
   auto here = co_await isa::in(slow_path_code);
   const waiting wait = begin_wait(co_await isa::this_strand());
+  if (co_await take_by_pending(value))
+    end_wait(wait);
+  else
+    co_await queue(wait);
+}
+
+// A waiter's frames stay for as long as it waits, and there can be thousands of them; each instruction has a place of
+// its own in a frame. What is over before the long wait is therefore a program of its own.
+
+// `value` is what the fast path found. True if this took the lock. The kernel sets pending with a LOCK BTS and a load;
+// here it is one LOCK OR.
+cpu::task<bool> queued_lock::take_by_pending(std::uint64_t value) {
   if (value == pending) {
     const cpu::spin_result end = co_await isa::spin_while(word_, spin_predicate::while_equal(pending), transition_spin,
                                                           &subject_, pending_loops);
     value = end.value;
   }
+  if ((value & ~locked_mask) != 0) co_return false;
+  value = co_await isa::witnessed(isa::fetch_or(word_, pending), *this);
   if ((value & ~locked_mask) == 0) {
-    value = co_await isa::witnessed(isa::fetch_or(word_, pending), *this);
-    if ((value & ~locked_mask) == 0) {
-      if (value != 0) co_await spin(word_, spin_predicate::while_any(locked_mask), pending_spin, &subject_);
-      co_await isa::witnessed(isa::store_part(word_, locked_pending_mask, locked), *this);
-      end_wait(wait);
-      co_return;
-    }
-    if ((value & pending_mask) == 0) co_await isa::witnessed(isa::store_part(word_, pending_mask, 0), *this);
+    if (value != 0) co_await spin(word_, spin_predicate::while_any(locked_mask), pending_spin, &subject_);
+    co_await isa::witnessed(isa::store_part(word_, locked_pending_mask, locked), *this);
+    co_return true;
   }
-  co_await queue(wait);
+  if ((value & pending_mask) == 0) co_await isa::witnessed(isa::store_part(word_, pending_mask, 0), *this);
+  co_return false;
 }
 
-// A frame of its own: a waiter's other frames stay for as long as it waits, and there can be thousands of them.
 cpu::task<cpu::spin_result> queued_lock::spin(cpu::word& on, cpu::spin_predicate until, const cpu::code_location& site,
                                               cpu::spin_subject* subject) {
   const cpu::spin_result end = co_await isa::spin_while(on, until, site, subject);
@@ -70,37 +78,50 @@ cpu::program queued_lock::take_without_node() {
 }
 
 cpu::program queued_lock::wait_in_queue(queue_node& node, std::uint64_t tail, waiting wait) {
+  const std::optional<std::uint64_t> before = co_await enter_queue(node, tail);
+  if (!before) {
+    end_wait(wait);
+    co_return;
+  }
+  std::uint64_t next = 0;
+  if (*before != 0) {
+    co_await link_behind(*before, tail);
+    co_await spin(*node.locked, spin_predicate::while_equal(0), node_spin, &subject_);
+    next = co_await value_of(*node.next);
+  }
+  // The head. The tail keeps newcomers away from the word, so no CPU takes it in between; only the tail may change.
+  const cpu::spin_result free =
+      co_await spin(word_, spin_predicate::while_any(locked_pending_mask), head_spin, &subject_);
+  const bool last = co_await take_as_head(free.value, tail);
+  end_wait(wait);
+  if (!last) co_await pass_on(node, next);
+}
+
+// The word before the tail was put into it; nothing if the lock was free and is taken.
+cpu::task<std::optional<std::uint64_t>> queued_lock::enter_queue(queue_node& node, std::uint64_t tail) {
   co_await isa::store(*node.locked, 0);
   co_await isa::store(*node.next, 0);
 
   std::uint64_t value = co_await isa::load(word_);  // free by now?
   if (value == 0) value = co_await isa::witnessed(isa::cmpxchg(word_, 0, locked), *this);
-  if (value == 0) {
-    end_wait(wait);
-    co_return;
-  }
+  if (value == 0) co_return std::nullopt;
+  co_return co_await isa::witnessed(isa::exchange_part(word_, tail_mask, tail), *this);
+}
 
-  std::uint64_t next = 0;
-  const std::uint64_t before = co_await isa::witnessed(isa::exchange_part(word_, tail_mask, tail), *this);
-  if (before != 0) {
-    co_await isa::store(*node_of(before).next, tail);
-    co_await spin(*node.locked, spin_predicate::while_equal(0), node_spin, &subject_);
-    next = co_await isa::load(*node.next);
-  }
+cpu::program queued_lock::link_behind(std::uint64_t before, std::uint64_t tail) {
+  co_await isa::store(*node_of(before).next, tail);
+}
 
-  // The head. The tail keeps newcomers away from the word, so no CPU takes it in between; only the tail may change.
-  const cpu::spin_result free =
-      co_await spin(word_, spin_predicate::while_any(locked_pending_mask), head_spin, &subject_);
-  if (free.value == tail) {
-    value = co_await isa::witnessed(isa::cmpxchg(word_, tail, locked), *this);
-    if (value == tail) {
-      end_wait(wait);
-      co_return;
-    }
+cpu::task<std::uint64_t> queued_lock::value_of(cpu::word& of) { co_return co_await isa::load(of); }
+
+// Takes the lock, which is free. True if no CPU queues behind.
+cpu::task<bool> queued_lock::take_as_head(std::uint64_t value, std::uint64_t tail) {
+  if (value == tail) {
+    const std::uint64_t found = co_await isa::witnessed(isa::cmpxchg(word_, tail, locked), *this);
+    if (found == tail) co_return true;
   }
   co_await isa::witnessed(isa::store_part(word_, locked_mask, locked), *this);
-  end_wait(wait);
-  co_await pass_on(node, next);
+  co_return false;
 }
 
 // The owner makes its successor the head. `next` is 0 if the successor had not linked itself when last looked.

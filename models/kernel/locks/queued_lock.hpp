@@ -1,5 +1,7 @@
 #pragma once
 #include <boost/container/small_vector.hpp>
+#include <cstdint>
+#include <optional>
 
 #include "spinlock.hpp"
 
@@ -58,11 +60,16 @@ class queued_lock final : public spinlock {
 
  private:
   cpu::program slow_path(std::uint64_t value);
+  cpu::task<bool> take_by_pending(std::uint64_t value);
   cpu::program queue(waiting wait);
   cpu::task<cpu::spin_result> spin(cpu::word& on, cpu::spin_predicate until, const cpu::code_location& site,
                                    cpu::spin_subject* subject);
   cpu::program take_without_node();
   cpu::program wait_in_queue(queue_node& node, std::uint64_t tail, waiting wait);
+  cpu::task<std::optional<std::uint64_t>> enter_queue(queue_node& node, std::uint64_t tail);
+  cpu::program link_behind(std::uint64_t before, std::uint64_t tail);
+  cpu::task<std::uint64_t> value_of(cpu::word& of);
+  cpu::task<bool> take_as_head(std::uint64_t value, std::uint64_t tail);
   cpu::program pass_on(queue_node& node, std::uint64_t next);
   queue_node& node_of(std::uint64_t tail);
 
