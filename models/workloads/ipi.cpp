@@ -120,7 +120,7 @@ class ipi_bench final : public workload {
 
   void entered(const cpu::logical_cpu& here, unsigned cpu, std::uint8_t vec) {
     if (cpu == 0) return;
-    if (vec == bench_vector || vec == vector::call_function || vec == vector::call_function_single)
+    if (vec == bench_vector || vec == on_.ipi(vector::call_function) || vec == on_.ipi(vector::call_function_single))
       record(here, cpu, ipi_step::entered);
   }
   void handled(const cpu::logical_cpu& here, unsigned cpu) {

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <iomanip>
 #include <ostream>
+#include <sstream>
 #include <utility>
 
 #include <vmxsys/platform/config/json_text.hpp>
@@ -62,6 +63,10 @@ std::string difference(double x, double from) {
   return text;
 }
 double ns_of(double cycles, const ipi_timing_result& r) { return cycles * 1e6 / static_cast<double>(r.tsc_khz); }
+/// A median of `r` as a time.
+std::string median_time(const cycle_summary& s, const ipi_timing_result& r) {
+  return s.empty() ? no_figure : readable_ns(ns_of(static_cast<double>(s.median), r));
+}
 
 }  // namespace
 
@@ -160,13 +165,16 @@ ipi_timing_result run_ipi(const run_config& config, bool bare) {
 }
 
 std::optional<ipi_additivity> ipi_ladder_output::additivity() const {
+  bool complete = true;
   const auto latency = [&](const char* name) {
     for (std::size_t i = 0; i < rungs.size(); ++i)
-      if (rungs[i].name == name) return static_cast<double>(results[i].unicast.latency.median);
+      if (rungs[i].name == name && !results[i].unicast.latency.empty())
+        return static_cast<double>(results[i].unicast.latency.median);
+    complete = false;
     return 0.0;
   };
   ipi_additivity a{latency(nobody_exits), latency(sender_exits), latency(receiver_exits), latency(both_exit), 0, 0};
-  if (a.neither == 0 || a.sender == 0 || a.receiver == 0 || a.both == 0) return {};
+  if (!complete) return {};
   a.predicted = a.sender + a.receiver - a.neither;
   a.error = a.predicted / a.both - 1;
   return a;
@@ -228,11 +236,11 @@ void print_rungs(std::ostream& out, const ipi_ladder_output& s) {
       << "  exits: sender | receiver\n";
   for (std::size_t i = 0; i < s.rungs.size(); ++i) {
     const ipi_timing_result& r = s.results[i].unicast;
-    const auto shown = [](const exit_summary& e) { return e.usual == 0 ? std::string{"-"} : e.reasons; };
-    out << std::left << std::setw(name_width) << s.rungs[i].name << std::right << std::setw(7) << r.send.median
-        << std::setw(8) << r.flight.median << std::setw(9) << r.receive.median << std::setw(9) << r.latency.median
-        << std::setw(11) << r.latency.p99 << std::setw(10) << r.sender.median << "  " << shown(r.sending) << " | "
-        << shown(r.receiving) << '\n';
+    const auto median = [](const cycle_summary& of) { return shown(of, &cycle_summary::median); };
+    out << std::left << std::setw(name_width) << s.rungs[i].name << std::right << std::setw(7) << median(r.send)
+        << std::setw(8) << median(r.flight) << std::setw(9) << median(r.receive) << std::setw(9) << median(r.latency)
+        << std::setw(11) << shown(r.latency, &cycle_summary::p99) << std::setw(10) << median(r.sender) << "  "
+        << shown(r.sending) << " | " << shown(r.receiving) << '\n';
   }
 }
 
@@ -253,9 +261,8 @@ void print_fans(std::ostream& out, const ipi_ladder_output& s) {
     out << std::left << std::setw(name_width) << s.rungs[i].name << std::right;
     int width = 8;
     for (const ipi_timing_result* r : {&s.results[i].multicast, &s.results[i].broadcast}) {
-      out << std::setw(width) << r->sending.usual << std::setw(8) << r->receiving.usual << std::setw(11)
-          << readable_ns(ns_of(static_cast<double>(r->sender.median), *r)) << std::setw(11)
-          << readable_ns(ns_of(static_cast<double>(r->last.median), *r));
+      out << std::setw(width) << shown_count(r->sending) << std::setw(8) << shown_count(r->receiving) << std::setw(11)
+          << median_time(r->sender, *r) << std::setw(11) << median_time(r->last, *r);
       width = 12;
     }
     out << '\n';
@@ -270,13 +277,13 @@ void print_shinjuku(std::ostream& out, const ipi_ladder_output& s) {
     for (std::size_t i = 0; i < s.rungs.size(); ++i) {
       if (s.rungs[i].name != p.rung) continue;
       const ipi_timing_result& r = s.results[i].unicast;
-      const auto pair = [](double published, std::uint64_t here) {
-        return whole(published) + " | " + std::to_string(here);
+      const auto pair = [](double published, const cycle_summary& here) {
+        return whole(published) + " | " + shown(here, &cycle_summary::median);
       };
-      out << std::left << std::setw(name_width) << p.what << std::right << std::setw(16)
-          << pair(p.sender, r.sender.median) << std::setw(18) << pair(p.receiver, r.receive.median) << std::setw(18)
-          << pair(p.latency, r.latency.median) << "  " << difference(static_cast<double>(r.latency.median), p.latency)
-          << "  " << p.how << '\n';
+      out << std::left << std::setw(name_width) << p.what << std::right << std::setw(16) << pair(p.sender, r.sender)
+          << std::setw(18) << pair(p.receiver, r.receive) << std::setw(18) << pair(p.latency, r.latency) << "  ";
+      if (!r.latency.empty()) out << difference(static_cast<double>(r.latency.median), p.latency) << "  ";
+      out << p.how << '\n';
     }
   }
 }
@@ -287,13 +294,14 @@ void print_calls(std::ostream& out, const ipi_ladder_output& s) {
   for (std::size_t i = 0; i < s.calls.size(); ++i) {
     const ipi_call_case& c = s.calls[i];
     const ipi_timing_result& r = s.call_results[i];
-    const double total = ns_of(r.sender.mean, r), latency = ns_of(r.latency.mean, r);
+    const auto pair = [&](double published, const cycle_summary& here) {
+      const double ns = ns_of(here.mean, r);
+      return readable_ns(published) + " | " +
+             (here.empty() ? no_figure : readable_ns(ns) + "  " + difference(ns, published));
+    };
     out << "  " << std::left << std::setw(18) << c.name << std::setw(10) << (c.all ? "to all" : "to one") << std::right;
-    if (c.published_latency_ns != 0)
-      out << "  to the handler " << readable_ns(c.published_latency_ns) << " | " << readable_ns(latency) << "  "
-          << difference(latency, c.published_latency_ns) << ';';
-    out << "  in all " << readable_ns(c.published_total_ns) << " | " << readable_ns(total) << "  "
-        << difference(total, c.published_total_ns) << "; ICR exits " << r.sending.usual << '\n';
+    if (c.published_latency_ns != 0) out << "  to the handler " << pair(c.published_latency_ns, r.latency) << ';';
+    out << "  in all " << pair(c.published_total_ns, r.sender) << "; ICR exits " << shown_count(r.sending) << '\n';
   }
 }
 
@@ -310,16 +318,22 @@ void print_ladder(std::ostream& out, const ipi_ladder_output& s) {
   print_shinjuku(out, s);
 }
 
-void print_study(std::ostream& out, const run_config& c, const ipi_ladder_output& s) {
+void print_study(std::ostream& to, const run_config& c, const ipi_ladder_output& s) {
+  std::ostringstream out;
   out << "Study ipi_ladder: one kernel's interprocessor interrupts on bare metal and through each kind of "
          "virtualization\n"
       << logical_cpus(c.machine) << " CPUs (" << c.machine.preset << "), a vCPU bound to each, seed " << c.seed
       << "\n\n";
   print_ladder(out, s);
   print_calls(out, s);
-  if (!s.missing.empty()) return;
+  if (out.str().find(no_figure) != std::string::npos) out << '\n' << no_figure_means;
+  if (!s.missing.empty()) {
+    to << out.str();
+    return;
+  }
   out << "\nWhat came out\n";
   for (const std::string& sentence : ipi_ladder_findings(s)) print_wrapped(out, sentence);
+  to << out.str();
 }
 
 std::string study_json(const ipi_ladder_output& s) {
@@ -366,38 +380,43 @@ std::vector<std::string> ipi_ladder_findings(const ipi_ladder_output& s) {
   for (const published_row& p : shinjuku) {
     const ipi_rung_results* r = results(p.rung);
     if (r == nullptr) continue;
+    if (r->unicast.latency.empty()) {
+      all.push_back("Shinjuku with " + std::string{p.what} + ": " + whole(p.latency) + " cycles; no samples here.");
+      continue;
+    }
     const std::uint64_t latency = r->unicast.latency.median;
     all.push_back("Shinjuku with " + std::string{p.what} + ": " + whole(p.latency) + " cycles, here " +
                   std::to_string(latency) + " (" + difference(static_cast<double>(latency), p.latency) + ", " + p.how +
                   ").");
   }
   const ipi_rung_results *direct = results(receiver_exits), *virtualized = results(nobody_exits);
-  if (direct != nullptr && virtualized != nullptr)
+  if (direct != nullptr && virtualized != nullptr && !direct->unicast.sender.empty() &&
+      !virtualized->unicast.sender.empty())
     all.push_back("Posting costs a sender without exits " +
                   std::to_string(virtualized->unicast.sender.median - direct->unicast.sender.median) +
                   " cycles more than a bare ICR write: the descriptor's line moves between cores. Shinjuku has 298 "
                   "cycles for both; only the one that posts was fitted.");
   const ipi_rung_results *injected = results(both_exit), *posted = results(sender_exits);
-  if (injected != nullptr && posted != nullptr && virtualized != nullptr) {
-    const auto time = [](const ipi_rung_results& r) {
-      return readable_ns(ns_of(static_cast<double>(r.multicast.sender.median), r.multicast));
-    };
-    const auto exits = [](const ipi_rung_results& r) { return std::to_string(r.multicast.sending.usual); };
+  const auto sent_to_many = [](const ipi_rung_results* r) { return r != nullptr && !r->multicast.sender.empty(); };
+  if (sent_to_many(injected) && sent_to_many(posted) && sent_to_many(virtualized)) {
+    const auto time = [](const ipi_rung_results& r) { return median_time(r.multicast.sender, r.multicast); };
+    const auto exits = [](const ipi_rung_results& r) { return shown_count(r.multicast.sending); };
     const std::uint64_t targets = targets_of(with_fan(s.rungs[0].config, ipi_fan::multicast));
     all.push_back("To " + std::to_string(targets) + " targets the sender needs " + time(*injected) +
                   " where interrupts are injected (" + exits(*injected) + " exits), " + time(*posted) +
                   " where they are posted (" + exits(*posted) + "), " + time(*virtualized) +
                   " where the processor posts (" + exits(*virtualized) + ").");
-    all.push_back("A shorthand exits even where IPIs are virtualized: " +
-                  std::to_string(virtualized->broadcast.sending.usual) + " exit for all others.");
   }
+  if (virtualized != nullptr && !virtualized->broadcast.sending.empty())
+    all.push_back("A shorthand exits even where IPIs are virtualized: " + shown_count(virtualized->broadcast.sending) +
+                  " exit for all others.");
   const auto call = [&](std::string_view driver) -> const ipi_timing_result* {
     for (std::size_t i = 0; i < s.calls.size(); ++i)
       if (s.calls[i].all && s.calls[i].name == driver) return &s.call_results[i];
     return nullptr;
   };
   const ipi_timing_result *physical = call("x2apic_physical"), *cluster = call("x2apic_cluster");
-  if (physical != nullptr && cluster != nullptr && cluster->sender.mean > 0)
+  if (physical != nullptr && cluster != nullptr && !physical->sender.empty() && !cluster->sender.empty())
     all.push_back("A call to all 79 others takes " + fixed(physical->sender.mean / cluster->sender.mean, 2) +
                   " times as long with an ICR write for each (" + std::to_string(physical->sending.usual) +
                   " exits) as with clusters (" + std::to_string(cluster->sending.usual) +

@@ -18,9 +18,7 @@ constexpr const char* colour_of_flight = "#c9c9c9";
 constexpr const char* colour_of_receive = "#d98b3a";
 constexpr const char* heading = "font-size=\"15\" font-weight=\"bold\"";
 
-std::string exits(const ipi_timing_result& r) {
-  return std::to_string(r.sending.usual) + " + " + std::to_string(r.receiving.usual);
-}
+std::string exits(const ipi_timing_result& r) { return shown_count(r.sending) + " + " + shown_count(r.receiving); }
 
 double draw_unicast(svg& out, const ipi_ladder_output& s, double y) {
   constexpr double bar_width = 620;
@@ -49,7 +47,8 @@ double draw_unicast(svg& out, const ipi_ladder_output& s, double y) {
         out.text(at + length / 2, y + 14, std::to_string(part->median), "text-anchor=\"middle\" font-size=\"11\"");
       at += length;
     }
-    out.text(at + 8, y + 14, std::to_string(r.latency.median), "font-size=\"12\" font-weight=\"bold\"");
+    out.text(at + 8, y + 14, r.latency.empty() ? "no samples" : std::to_string(r.latency.median),
+             "font-size=\"12\" font-weight=\"bold\"");
     out.text(width - 20, y + 14, exits(r), "text-anchor=\"end\" font-size=\"12\"");
     y += row;
   }
@@ -61,20 +60,21 @@ double draw_many(svg& out, const ipi_ladder_output& s, double y, const char* tit
   constexpr double bar_width = 560;
   out.text(20, y, title, heading);
   y += 14;
-  const auto us = [](std::uint64_t cycles, const ipi_timing_result& r) {
-    return static_cast<double>(cycles) * 1e3 / static_cast<double>(r.tsc_khz);
+  const auto us = [](const cycle_summary& of, const ipi_timing_result& r) {
+    return of.empty() ? 0 : static_cast<double>(of.median) * 1e3 / static_cast<double>(r.tsc_khz);
   };
-  double most = 0;
-  for (const ipi_rung_results& r : s.results) most = std::max(most, us((r.*fan).last.median, r.*fan));
+  double most = 1e-3;  // without samples, too
+  for (const ipi_rung_results& r : s.results) most = std::max(most, us((r.*fan).last, r.*fan));
   for (std::size_t i = 0; i < s.rungs.size(); ++i) {
     const ipi_timing_result& r = s.results[i].*fan;
     out.text(left - 10, y + 15, s.rungs[i].name, "text-anchor=\"end\" font-size=\"12\"");
-    const double sender = us(r.sender.median, r) / most * bar_width, last = us(r.last.median, r) / most * bar_width;
+    const double sender = us(r.sender, r) / most * bar_width, last = us(r.last, r) / most * bar_width;
     out.bar(left, y, sender, (row - 5) / 2, colour_of_send);
     out.bar(left, y + (row - 5) / 2, last, (row - 5) / 2, colour_of_receive);
-    out.text(left + std::max(sender, last) + 8, y + 14,
-             readable_ns(1e3 * us(r.sender.median, r)) + " / " + readable_ns(1e3 * us(r.last.median, r)),
-             "font-size=\"11\"");
+    const auto time = [&](const cycle_summary& of) {
+      return of.empty() ? std::string{"no samples"} : readable_ns(1e3 * us(of, r));
+    };
+    out.text(left + std::max(sender, last) + 8, y + 14, time(r.sender) + " / " + time(r.last), "font-size=\"11\"");
     out.text(width - 20, y + 14, exits(r), "text-anchor=\"end\" font-size=\"12\"");
     y += row;
   }

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <iomanip>
 #include <ostream>
+#include <sstream>
 #include <utility>
 
 #include <vmxsys/platform/config/json_text.hpp>
@@ -27,8 +28,6 @@ std::string difference(double x, double from) {
   std::snprintf(text, sizeof text, "%+.1f%%", (x / from - 1) * 100);
   return text;
 }
-std::string shown(const exit_summary& e) { return e.usual == 0 ? "-" : e.reasons; }
-
 }  // namespace
 
 std::vector<timer_rung> timer_rungs(const run_config& base) {
@@ -156,9 +155,9 @@ void print_rungs(std::ostream& out, const timer_ladder_output& s, const char* ti
       << "  exits: arm | until it has fired\n";
   for (std::size_t i = 0; i < s.rungs.size(); ++i) {
     const timer_timing_result& r = s.results[i].*which;
-    out << std::left << std::setw(name_width) << s.rungs[i].name << std::right << std::setw(7) << r.arm.median
-        << std::setw(9) << r.late.median << std::setw(9) << r.late.p99 << "  " << shown(r.arming) << " | "
-        << shown(r.firing) << '\n';
+    out << std::left << std::setw(name_width) << s.rungs[i].name << std::right << std::setw(7)
+        << shown(r.arm, &cycle_summary::median) << std::setw(9) << shown(r.late, &cycle_summary::median) << std::setw(9)
+        << shown(r.late, &cycle_summary::p99) << "  " << shown(r.arming) << " | " << shown(r.firing) << '\n';
   }
   out << '\n';
 }
@@ -178,11 +177,18 @@ void print_publications(std::ostream& out, const timer_ladder_output& s) {
   out << "\nMean lateness on Skylake-SP, kvm-unit-tests tscdeadline_latency: published; here computing, here halted\n";
   for (std::size_t i = 0; i < s.publications.size(); ++i) {
     const timer_publication& p = s.publications[i];
-    const double computing = s.publication_results[i].computing.late.mean;
-    const double halted = s.publication_results[i].halted.late.mean;
+    const auto mean = [&](const cycle_summary& late) {
+      char text[40];
+      if (late.empty())
+        std::snprintf(text, sizeof text, "%6s %7s", no_figure, "");
+      else
+        std::snprintf(text, sizeof text, "%6.0f %7s", late.mean, difference(late.mean, p.published).c_str());
+      return std::string{text};
+    };
     char line[160];
-    std::snprintf(line, sizeof line, "  %-28s %6.0f; %6.0f %7s, %6.0f %7s\n", p.name.c_str(), p.published, computing,
-                  difference(computing, p.published).c_str(), halted, difference(halted, p.published).c_str());
+    std::snprintf(line, sizeof line, "  %-28s %6.0f; %s, %s\n", p.name.c_str(), p.published,
+                  mean(s.publication_results[i].computing.late).c_str(),
+                  mean(s.publication_results[i].halted.late).c_str());
     out << line;
   }
   if (const preset* hardware = find_preset(s.publications.front().config.machine.preset))
@@ -191,16 +197,22 @@ void print_publications(std::ostream& out, const timer_ladder_output& s) {
         << hardware->costs.idle_states.front().exit_latency.count() << " cycles to wake up.\n";
 }
 
-void print_study(std::ostream& out, const run_config& c, const timer_ladder_output& s) {
+void print_study(std::ostream& to, const run_config& c, const timer_ladder_output& s) {
+  std::ostringstream out;
   out << "Study timer_ladder: one kernel's TSC-deadline timer on bare metal and with each backend of a hypervisor\n"
       << c.machine.preset << " at " << static_cast<double>(tsc_khz_of(c)) / 1e6 << " GHz, armed "
       << models::workloads().value_of(c.vms[0].workload, "ahead").to_string() << " ahead, seed " << c.seed
       << "; medians in TSC cycles\n\n";
   print_ladder(out, s);
   print_publications(out, s);
-  if (!s.missing.empty()) return;
+  if (out.str().find(no_figure) != std::string::npos) out << '\n' << no_figure_means;
+  if (!s.missing.empty()) {
+    to << out.str();
+    return;
+  }
   out << "\nWhat came out\n";
   for (const std::string& sentence : timer_ladder_findings(s)) print_wrapped(out, sentence);
+  to << out.str();
 }
 
 std::string study_json(const timer_ladder_output& s) {
@@ -241,16 +253,21 @@ std::vector<std::string> timer_ladder_findings(const timer_ladder_output& s) {
   for (std::size_t i = 0; i < s.rungs.size(); ++i) {
     const timer_timing_result& c = s.results[i].computing;
     if (bare == nullptr || &s.results[i] == bare) continue;
-    const auto more = static_cast<std::int64_t>(c.late.median) - static_cast<std::int64_t>(bare->computing.late.median);
     std::string name = s.rungs[i].name;
     name.front() = static_cast<char>(std::toupper(static_cast<unsigned char>(name.front())));
+    if (c.arming.empty() || c.late.empty() || c.firing.empty() || bare->computing.late.empty()) {
+      all.push_back(name + ": no samples, here or on bare metal.");
+      continue;
+    }
+    const auto more = static_cast<std::int64_t>(c.late.median) - static_cast<std::int64_t>(bare->computing.late.median);
     all.push_back(name + ": " + exits(c.arming.usual) + " to arm, " + exits(c.firing.usual) +
                   " until the timer has fired; its handler runs " + std::to_string(c.late.median) +
                   " cycles after the deadline, " + std::to_string(more < 0 ? -more : more) +
                   (more < 0 ? " less" : " more") + " than on bare metal.");
   }
   const timer_rung_results *local = results("hrtimer, APICv"), *posted = results("posted from another CPU");
-  if (local != nullptr && posted != nullptr) {
+  if (local != nullptr && posted != nullptr && !local->computing.late.empty() && !posted->computing.late.empty() &&
+      !local->computing.firing.empty() && !posted->computing.firing.empty()) {
     const preset hardware = preset_of(s.rungs.front().config);
     all.push_back("A timer on another CPU spares the guest the exit of its expiry (" +
                   exits(local->computing.firing.usual) + " against " + std::to_string(posted->computing.firing.usual) +

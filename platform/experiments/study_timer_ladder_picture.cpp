@@ -29,9 +29,10 @@ double draw(svg& out, const timer_ladder_output& s, double y, const char* title,
     const double median = static_cast<double>(r.late.median) * scale, p99 = static_cast<double>(r.late.p99) * scale;
     out.text(left - 10, y + 16, s.rungs[i].name, "text-anchor=\"end\" font-size=\"12\"");
     out.bar(left, y, median, row - 6, colour);
-    out.line(left + p99, y, left + p99, y + row - 6, "#333");
-    out.text(left + std::max(median, p99) + 8, y + 15, std::to_string(r.late.median), "font-size=\"12\"");
-    out.text(width - 20, y + 15, std::to_string(r.arming.usual) + " + " + std::to_string(r.firing.usual),
+    if (!r.late.empty()) out.line(left + p99, y, left + p99, y + row - 6, "#333");
+    out.text(left + std::max(median, p99) + 8, y + 15, r.late.empty() ? "no samples" : std::to_string(r.late.median),
+             "font-size=\"12\"");
+    out.text(width - 20, y + 15, shown_count(r.arming) + " + " + shown_count(r.firing),
              "text-anchor=\"end\" font-size=\"12\"");
     y += row;
   }

@@ -1,12 +1,59 @@
 #include "bench_timing.hpp"
 
 #include <algorithm>
+#include <boost/describe/members.hpp>
+#include <boost/json/value_from.hpp>
+#include <boost/json/value_to.hpp>
+#include <boost/mp11/algorithm.hpp>
 #include <numeric>
 #include <utility>
 
 #include <vmxsys/vmx/vmcs/exit.hpp>
 
 namespace vmxsys::platform {
+
+namespace json = boost::json;
+
+namespace {
+
+template <class Summary, class F>
+void for_each_member(F act) {
+  boost::mp11::mp_for_each<boost::describe::describe_members<Summary, boost::describe::mod_public>>(act);
+}
+template <class Summary>
+json::value json_of(const Summary& s) {
+  if (s.empty()) return nullptr;
+  json::object o;
+  for_each_member<Summary>([&](auto member) { o[member.name] = json::value_from(s.*member.pointer); });
+  return o;
+}
+template <class Summary>
+Summary from_json(const json::value& v) {
+  Summary s;
+  if (v.is_null()) return s;
+  for_each_member<Summary>([&](auto member) {
+    auto& to = s.*member.pointer;
+    to = json::value_to<std::remove_reference_t<decltype(to)>>(v.at(member.name));
+  });
+  return s;
+}
+
+}  // namespace
+
+void tag_invoke(json::value_from_tag, json::value& to, const cycle_summary& s) { to = json_of(s); }
+cycle_summary tag_invoke(json::value_to_tag<cycle_summary>, const json::value& from) {
+  return from_json<cycle_summary>(from);
+}
+void tag_invoke(json::value_from_tag, json::value& to, const exit_summary& s) { to = json_of(s); }
+exit_summary tag_invoke(json::value_to_tag<exit_summary>, const json::value& from) {
+  return from_json<exit_summary>(from);
+}
+
+std::string shown(const cycle_summary& s, std::uint64_t cycle_summary::*figure) {
+  return s.empty() ? no_figure : std::to_string(s.*figure);
+}
+std::string shown(const exit_summary& s) { return s.empty() ? no_figure : s.usual == 0 ? "-" : s.reasons; }
+std::string shown_count(const exit_summary& s) { return s.empty() ? no_figure : std::to_string(s.usual); }
 
 cycle_summary cycle_samples::summary() const {
   if (all_.empty()) return {};
@@ -31,6 +78,7 @@ exit_summary exit_samples::summary() const {
     }
   }
   if (usual == nullptr) return s;
+  s.count = steps;
   s.mean = static_cast<double>(exits) / static_cast<double>(steps);
   s.usual = static_cast<std::uint32_t>(usual->size());
   s.share = static_cast<double>(most) / static_cast<double>(steps);

@@ -1,5 +1,7 @@
 #pragma once
 #include <boost/describe.hpp>
+#include <boost/json/conversion.hpp>
+#include <boost/json/value.hpp>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -11,25 +13,43 @@
 
 namespace vmxsys::platform {
 
-/// Lengths of time that were seen, in TSC cycles.
+/// Lengths of time that were seen, in TSC cycles. Without samples there is none of the figures: JSON has null for all
+/// of it, texts and pictures say so.
 struct cycle_summary {
   std::uint64_t count = 0;
+  bool empty() const { return count == 0; }
   double mean = 0;
   std::uint64_t median = 0;
   std::uint64_t p99 = 0;
   std::uint64_t max = 0;
 };
 BOOST_DESCRIBE_STRUCT(cycle_summary, (), (count, mean, median, p99, max))
+void tag_invoke(boost::json::value_from_tag, boost::json::value& to, const cycle_summary& s);
+cycle_summary tag_invoke(boost::json::value_to_tag<cycle_summary>, const boost::json::value& from);
 
 /// VM exits that belong to one step. A tick or another guest of the machine may add some to a few rounds, so beside the
-/// mean there is what happens in most of them.
+/// mean there is what happens in most of them. Without steps as cycle_summary.
 struct exit_summary {
+  std::uint64_t count = 0;  ///< steps
+  bool empty() const { return count == 0; }
   double mean = 0;          ///< exits per step
   std::uint32_t usual = 0;  ///< in most of them
   std::string reasons;      ///< in order, as KVM names them, "" for none: "2 x MSR_WRITE, HLT"
   double share = 0;         ///< of steps with exactly these
 };
-BOOST_DESCRIBE_STRUCT(exit_summary, (), (mean, usual, reasons, share))
+BOOST_DESCRIBE_STRUCT(exit_summary, (), (count, mean, usual, reasons, share))
+void tag_invoke(boost::json::value_from_tag, boost::json::value& to, const exit_summary& s);
+exit_summary tag_invoke(boost::json::value_to_tag<exit_summary>, const boost::json::value& from);
+
+/// What stands in a table in place of a figure that has no samples, and what explains it below.
+inline constexpr const char* no_figure = "n/a";
+inline constexpr const char* no_figure_means = "  n/a: no samples in the time that was measured\n";
+/// `figure` of `s` as text.
+std::string shown(const cycle_summary& s, std::uint64_t cycle_summary::*figure);
+/// The usual exits, "-" for none.
+std::string shown(const exit_summary& s);
+/// The number of the usual exits.
+std::string shown_count(const exit_summary& s);
 
 /// Collects lengths.
 class cycle_samples {

@@ -1,3 +1,4 @@
+#include <boost/json.hpp>
 #include <gtest/gtest.h>
 
 #include <vmxsys/platform/experiments/detail/study_ipi_ladder.hpp>
@@ -63,6 +64,30 @@ struct written {
     bus.record(on, cycles{at}, f);
   }
 };
+
+TEST(cycle_samples, without_any_there_are_no_figures) {
+  namespace json = boost::json;
+  const cycle_summary none = cycle_samples{}.summary();
+  EXPECT_TRUE(none.empty());
+  EXPECT_TRUE(json::value_from(none).is_null());
+  EXPECT_TRUE(json::value_to<cycle_summary>(json::value{}).empty());
+  EXPECT_EQ(shown(none, &cycle_summary::median), "n/a");
+  const exit_summary no_step = exit_samples{}.summary();
+  EXPECT_TRUE(json::value_from(no_step).is_null());
+  EXPECT_EQ(shown(no_step), "n/a");
+  EXPECT_EQ(shown_count(no_step), "n/a");
+
+  cycle_samples at_once;
+  at_once.add(cycles{0});
+  EXPECT_EQ(shown(at_once.summary(), &cycle_summary::median), "0") << "no time is a figure";
+  const auto again = json::value_to<cycle_summary>(json::value_from(at_once.summary()));
+  EXPECT_EQ(again.count, 1u);
+  exit_samples without_exits;
+  without_exits.add({});
+  EXPECT_EQ(shown(without_exits.summary()), "-") << "and so is no exit";
+  EXPECT_EQ(shown_count(without_exits.summary()), "0");
+  EXPECT_EQ(json::value_to<exit_summary>(json::value_from(without_exits.summary())).count, 1u);
+}
 
 TEST(ipi_timing, parts_of_one_round) {
   written w;
@@ -164,6 +189,24 @@ TEST(ipi_timing, on_bare_metal_every_part_is_a_number_of_the_preset) {
   EXPECT_EQ(
       near.latency.median,
       (costs.instruction.wrmsr_x2apic + costs.interrupt.flight_same_socket + costs.instruction.interrupt).count());
+}
+
+// On the direct path the guest's vectors are not Linux' (kernel_config::ipi_vector_shift).
+TEST(ipi_timing, calls_are_followed_whatever_vectors_the_kernel_has) {
+  for (const char* path : {"direct", "injected"})
+    for (const char* targets : {"1", "3"}) {
+      SCOPED_TRACE(std::string{path} + " to " + targets);
+      run_config c =
+          small("ipi_ladder", {"machine.sockets=1", "machine.cores=4", "machine.threads=1", "vms[0].vcpus=4",
+                               "vms[0].workload.send=call", std::string{"vms[0].workload.targets="} + targets});
+      c.host.interrupt_path = path;
+      const ipi_timing_result r = run_ipi(c, true);
+      ASSERT_GT(r.rounds, 20u);
+      EXPECT_GE(r.latency.count, r.rounds);
+      EXPECT_EQ(r.latency.count, r.receive.count);
+      EXPECT_GT(r.latency.median, 0u);
+      EXPECT_FALSE(r.receiving.empty());
+    }
 }
 
 TEST(timer_timing, on_bare_metal_every_part_is_a_number_of_the_preset) {

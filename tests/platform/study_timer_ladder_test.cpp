@@ -1,3 +1,4 @@
+#include <boost/json.hpp>
 #include <gtest/gtest.h>
 #include <map>
 #include <sstream>
@@ -75,6 +76,27 @@ TEST(study_timer_ladder, a_timer_is_later_the_more_software_it_goes_through) {
   EXPECT_LT(late["preemption timer, fast path"], late["preemption timer, APICv"]);
   EXPECT_LT(late["bare metal"], late["APIC-timer virtualization"]);
   EXPECT_LT(late["APIC-timer virtualization"], late["preemption timer, fast path"]);
+}
+
+TEST(study_timer_ladder, what_has_no_samples_says_so) {
+  timer_ladder_output s;
+  s.rungs = timer_rungs(short_base());
+  s.results.resize(s.rungs.size());
+  EXPECT_NE(timer_ladder_picture(s).find(">no samples<"), std::string::npos);
+  const std::vector<std::string> sentences = timer_ladder_findings(s);
+  EXPECT_EQ(sentences.size(), s.rungs.size() - 1);
+  for (const std::string& line : sentences) EXPECT_NE(line.find("no samples"), std::string::npos) << line;
+  const std::vector<std::string> arguments{"study", "timer_ladder",     "-q", "-p", "until=20us",
+                                           "-p",    "measure_from=10us"};
+  std::ostringstream text, document, err;
+  EXPECT_EQ(command_line_main(arguments, text, err), exit_ok) << err.str();
+  EXPECT_NE(text.str().find("n/a: no samples"), std::string::npos) << text.str();
+  EXPECT_EQ(text.str().find("nan"), std::string::npos) << text.str();
+  std::vector<std::string> with_json = arguments;
+  with_json.push_back("--json");
+  EXPECT_EQ(command_line_main(with_json, document, err), exit_ok) << err.str();
+  const auto computing = boost::json::parse(document.str()).at("rungs").at(0).at("computing");
+  EXPECT_TRUE(computing.at("late").is_null()) << computing;
 }
 
 TEST(study_timer_ladder, stepped_and_fast_are_the_same) {
