@@ -1,6 +1,4 @@
 // The examples of apic/README.md, word for word between the marks.
-#include <filesystem>
-#include <fstream>
 #include <gtest/gtest.h>
 #include <sstream>
 #include <string>
@@ -11,6 +9,7 @@
 #include <vmxsys/apic/virtualization/x2apic_access.hpp>
 #include <vmxsys/vmx/vmcs/control.hpp>
 
+#include "source_text.hpp"
 #include "vmx/flat_memory.hpp"
 
 namespace {
@@ -119,12 +118,6 @@ TEST(apic_readme, virtual_interrupt_posted) {
   EXPECT_EQ(end.result.trap->qualification, 0x3Cu);
 }
 
-std::string text_of(const std::filesystem::path& file) {
-  std::ostringstream text;
-  text << std::ifstream{file}.rdbuf();
-  return text.str();
-}
-
 /// What stands between two marks, without the blanks that begin a line.
 std::string between(const std::string& text, const std::string& from, const std::string& to) {
   const std::size_t begin = text.find(from) + from.size();
@@ -137,19 +130,17 @@ std::string between(const std::string& text, const std::string& from, const std:
 }
 
 TEST(apic_readme, shows_these_examples) {
-  const std::filesystem::path here{__FILE__};
-  const std::filesystem::path readme = here.parent_path() / "../../apic/README.md";
-  if (!std::filesystem::exists(readme)) GTEST_SKIP() << "sources are not where they were compiled";
+  const std::string here = vmxsys::testing::source_text("tests/apic/readme_example_test.cpp");
+  const std::string readme = vmxsys::testing::source_text("apic/README.md");
   struct example {
     const char* heading;
     std::string mark;
   };
   for (const example& e : {example{"## Example", "  // [example]\n"}, example{"### In xAPIC mode", "  // [xapic]\n"},
                            example{"### A virtual interrupt, posted", "  // [posted]\n"}}) {
-    const std::string text = text_of(readme);
-    const std::size_t heading = text.find(e.heading);
+    const std::size_t heading = readme.find(e.heading);
     ASSERT_NE(heading, std::string::npos) << e.heading;
-    EXPECT_EQ(between(text.substr(heading), "```cpp\n", "```"), between(text_of(here), e.mark, e.mark)) << e.heading;
+    EXPECT_EQ(between(readme.substr(heading), "```cpp\n", "```"), between(here, e.mark, e.mark)) << e.heading;
   }
 }
 

@@ -1,6 +1,4 @@
-#include <fstream>
 #include <gtest/gtest.h>
-#include <sstream>
 
 #include <vmxsys/cpu/core/logical_cpu.hpp>
 #include <vmxsys/cpu/core/machine.hpp>
@@ -8,6 +6,8 @@
 #include <vmxsys/cpu/facts/fact_hash.hpp>
 #include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 #include <vmxsys/vmx/vmcs/minimal_vmcs.hpp>
+
+#include "source_text.hpp"
 
 // The example of the room's README, and that it is the README's.
 namespace vmxsys::cpu::testing {
@@ -91,16 +91,8 @@ TEST(readme_example, runs) {
 }
 
 TEST(readme_example, is_the_readmes) {
-  const std::string here = __FILE__;
-  const auto text = [](const std::string& path) {
-    std::ifstream in{path};
-    std::stringstream all;
-    all << in.rdbuf();
-    return all.str();
-  };
-  const std::string self = text(here);
-  const std::string readme = text(here.substr(0, here.rfind("tests/cpu/")) + "cpu/README.md");
-  if (self.empty() || readme.empty()) GTEST_SKIP() << "built without its sources at hand";
+  const std::string self = vmxsys::testing::source_text("tests/cpu/readme_example_test.cpp");
+  const std::string readme = vmxsys::testing::source_text("cpu/README.md");
   const std::size_t begin = self.find("// begin\n") + 9;
   const std::string code = self.substr(begin, self.find("// end\n") - begin);
   ASSERT_GT(code.size(), 500u);

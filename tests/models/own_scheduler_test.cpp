@@ -1,9 +1,7 @@
-#include <fstream>
-#include <sstream>
-
 #include <vmxsys/models/schedulers/round_robin.hpp>
 
 #include "kernel_rig.hpp"
+#include "source_text.hpp"
 
 // A scheduling policy from outside: the example of models/schedulers/README.md, and that it is the README's.
 namespace vmxsys::models::testing {
@@ -49,7 +47,8 @@ double together(const selection<scheduler_entry>& policy) {
                  c.hz = 1000;
                }};
   for (const auto& [group, cpu] : {std::pair{1u, 0u}, {2u, 0u}, {2u, 1u}, {1u, 1u}})
-    r.hog("g" + std::to_string(group) + "/" + std::to_string(cpu), {cpu}).entity->group = static_cast<std::uint16_t>(group);
+    r.hog("g" + std::to_string(group) + "/" + std::to_string(cpu), {cpu}).entity->group =
+        static_cast<std::uint16_t>(group);
   unsigned same = 0, samples = 0;
   for (cycles at = 20 * ms; at < 120 * ms; at += 250 * us, ++samples) {
     r.run_until(at);
@@ -70,16 +69,8 @@ TEST(own_scheduler, a_gang_scheduler_runs_siblings_together) {
 }
 
 TEST(own_scheduler, the_readme_shows_it) {
-  const std::string here = __FILE__;
-  const auto text = [](const std::string& path) {
-    std::ifstream in{path};
-    std::stringstream all;
-    all << in.rdbuf();
-    return all.str();
-  };
-  const std::string self = text(here);
-  const std::string readme = text(here.substr(0, here.rfind("tests/models/")) + "models/schedulers/README.md");
-  if (self.empty() || readme.empty()) GTEST_SKIP() << "built without its sources at hand";
+  const std::string self = vmxsys::testing::source_text("tests/models/own_scheduler_test.cpp");
+  const std::string readme = vmxsys::testing::source_text("models/schedulers/README.md");
   const std::size_t begin = self.find("// begin\n") + 9;
   const std::string code = self.substr(begin, self.find("// end\n") - begin);
   ASSERT_GT(code.size(), 500u);
