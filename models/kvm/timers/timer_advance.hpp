@@ -34,6 +34,9 @@ class timer_advance {
   virtual void adjust(std::int64_t delta, std::uint64_t tsc_khz) = 0;
 
  protected:
+  /// An option's time, which may be in cycles, as an advance.
+  static std::uint32_t nanoseconds_of(duration d, std::uint64_t tsc_khz);
+
   std::uint32_t ns_;
 
  private:
