@@ -3,7 +3,7 @@
 #
 #   ./bootstrap.sh              build, then say what to do next
 #   ./bootstrap.sh test [...]   build everything and run the daily tests; further words go to ctest
-#   ./bootstrap.sh test -L long build everything and run the long tests: sanitizers, fuzzing, planted mistakes
+#   ./bootstrap.sh test -L long build everything and run the long tests: sanitizers, fuzzing, deletion, planted mistakes
 #   ./bootstrap.sh WORDS...     build, then run: vmxsys WORDS...
 #
 # --all as the first word also installs what only the long tests need: clang with its run-time libraries, python3.
