@@ -3,6 +3,9 @@
 include(CMakePackageConfigHelpers)
 set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/VMXSys")
 
+# Installed shared rooms find each other, and the program finds them, wherever the prefix is.
+file(RELATIVE_PATH libraries_from_program "/${CMAKE_INSTALL_BINDIR}" "/${CMAKE_INSTALL_LIBDIR}")
+
 foreach(room IN LISTS VMXSYS_ROOMS)
   set(shells "")
   if(NOT VMXSYS_WITH_SYSTEMC)
@@ -11,6 +14,10 @@ foreach(room IN LISTS VMXSYS_ROOMS)
   install(DIRECTORY "${PROJECT_SOURCE_DIR}/${room}/"
     DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/vmxsys/${room}"
     FILES_MATCHING PATTERN "*.hpp" PATTERN "detail" EXCLUDE ${shells})
+  get_target_property(type vmxsys_${room} TYPE)
+  if(type STREQUAL SHARED_LIBRARY)
+    set_target_properties(vmxsys_${room} PROPERTIES INSTALL_RPATH "$ORIGIN")
+  endif()
   install(TARGETS vmxsys_${room} EXPORT VMXSys-${room}
     ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
     LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
@@ -19,6 +26,9 @@ foreach(room IN LISTS VMXSYS_ROOMS)
 endforeach()
 
 if(TARGET vmxsys_cli)
+  if(VMXSYS_BUILD_SHARED)
+    set_target_properties(vmxsys_cli PROPERTIES INSTALL_RPATH "$ORIGIN/${libraries_from_program}")
+  endif()
   install(TARGETS vmxsys_cli RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
 endif()
 
