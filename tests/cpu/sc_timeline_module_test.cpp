@@ -2,15 +2,6 @@
 
 #include "sc_storm.hpp"
 
-// The sanitizer loses the bounds of the stack when the kernel switches to its threads, and then reports memory that an
-// exception has unwound.
-#ifdef __SANITIZE_ADDRESS__
-#define SKIP_UNDER_ADDRESS_SANITIZER() \
-  GTEST_SKIP() << "an exception after SystemC has switched stacks: AddressSanitizer no longer knows where they are"
-#else
-#define SKIP_UNDER_ADDRESS_SANITIZER() static_assert(true)
-#endif
-
 namespace vmxsys::cpu::testing {
 namespace {
 
@@ -87,7 +78,6 @@ TEST(sc_timeline_module, the_declared_end_is_a_limit_too) {
 }
 
 TEST(sc_timeline_module, what_comes_between_two_runs_is_not_silently_late) {
-  SKIP_UNDER_ADDRESS_SANITIZER();
   quantum(1'000'000);
   rig r;
   sc_core::sc_start(ns(1000));
@@ -102,7 +92,6 @@ TEST(sc_timeline_module, what_comes_between_two_declared_runs_is_in_time) {
 }
 
 TEST(sc_timeline_module, a_broken_invariant_is_fatal_and_says_when) {
-  SKIP_UNDER_ADDRESS_SANITIZER();
   sc_core::sc_report_handler::set_actions(sc_core::SC_FATAL, sc_core::SC_THROW);
   rig r{ends()};
   try {
@@ -122,7 +111,6 @@ program throws_a_number() {
   throw 42;
 }
 TEST(sc_timeline_module, an_exception_of_any_type_is_an_error_of_the_software) {
-  SKIP_UNDER_ADDRESS_SANITIZER();
   rig r{throws_a_number()};
   EXPECT_FALSE(r.timeline.failure());
   try {
@@ -136,7 +124,6 @@ TEST(sc_timeline_module, an_exception_of_any_type_is_an_error_of_the_software) {
 }
 
 TEST(sc_timeline_module, an_exception_of_the_software_is_an_error) {
-  SKIP_UNDER_ADDRESS_SANITIZER();
   rig r{fails()};
   try {
     sc_core::sc_start(ns(1000));

@@ -14,13 +14,6 @@
 
 #include "execution_fixture.hpp"
 
-#ifdef __SANITIZE_ADDRESS__
-#define VMXSYS_SKIP_UNDER_ADDRESS_SANITIZER() \
-  GTEST_SKIP() << "an exception after SystemC has switched stacks: the sanitizer no longer knows where they are"
-#else
-#define VMXSYS_SKIP_UNDER_ADDRESS_SANITIZER() static_assert(true)
-#endif
-
 // The same runs under a SystemC kernel. A process elaborates once, so each test makes one such run.
 namespace vmxsys::platform::testing {
 namespace {
@@ -127,7 +120,6 @@ worker_error end_of(const execution_options& how, const run_config& config = fau
 }
 
 TEST(sc_execution, a_broken_invariant_is_thrown_as_it_is) {
-  VMXSYS_SKIP_UNDER_ADDRESS_SANITIZER();
   const execution_options how =
       with_policy([](models::spin_context& ctx) { static_cast<void>(ctx.host_cpu(ctx.vcpus())); });
   try {
@@ -144,7 +136,6 @@ TEST(sc_execution, a_broken_invariant_is_thrown_as_it_is) {
 }
 
 TEST(sc_execution, whatever_goes_wrong_ends_the_process_with_status_4_and_a_message) {
-  VMXSYS_SKIP_UNDER_ADDRESS_SANITIZER();
   const worker_error invariant =
       end_of(with_policy([](models::spin_context& ctx) { static_cast<void>(ctx.host_cpu(99)); }));
   EXPECT_EQ(invariant.status(), exit_invariant);
