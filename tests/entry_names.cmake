@@ -18,7 +18,9 @@ set(allowed
   platform/cli/list_rules.cpp          trap    "a class of VM exits"
   platform/config/record.cpp           fixed   "a kind of distribution"
   platform/config/record.cpp           none    "no default"
-  platform/machine/combinations.cpp    none    "no preset")
+  platform/machine/combinations.cpp    none    "no preset"
+  platform/presets/preset_document.cpp kvm     "a group of costs"
+  platform/presets/preset_reader.cpp   kvm     "a group of costs")
 
 set(errors "")
 set(files "")
@@ -28,11 +30,13 @@ foreach(room IN ITEMS vmx apic cpu models platform)
 endforeach()
 list(FILTER files EXCLUDE REGEX "^platform/experiments/")
 
-# Source text without comments, and without what CMake lists take for their own.
+# Source text without comments, without the units of options and figures, which are words of any kind, and without what
+# CMake lists take for their own.
 function(read_source file variable)
   file(READ "${SOURCE_DIR}/${file}" text)
   string(REGEX REPLACE "[][;]" " " text "${text}")
   string(REGEX REPLACE "//[^\n]*" "" text "${text}")
+  string(REGEX REPLACE "([^a-z_](row|figure)<[^()]*>\\([ \n]*\"[^\"]*\",[ \n]*)\"[^\"]*\"" "\\1" text "${text}")
   set(${variable} "${text}" PARENT_SCOPE)
 endfunction()
 

@@ -149,6 +149,10 @@ int check_command(const options& what, const catalogues& names, std::ostream& ou
 }
 
 int load_and_run(const options& what, const catalogues& names, std::ostream& out, std::ostream& err) {
+  if (const std::string fault = trace_name_fault(what, names.trace_formats); !fault.empty()) {
+    err << wrong(fault).text;
+    return exit_usage;
+  }
   const loaded_config loaded = load_and_report(what, names, out, err);
   if (!loaded.ok()) return status_of(loaded);
   std::optional<output_directory> directory;

@@ -6,8 +6,8 @@
 
 #include <vmxsys/platform/experiments/study.hpp>
 #include <vmxsys/platform/machine/config.hpp>
-#include <vmxsys/platform/observe/trace/trace_catalogue.hpp>
 #include <vmxsys/platform/presets/preset.hpp>
+#include <vmxsys/platform/run/trace_options.hpp>
 #include <vmxsys/vmx/base/nearest.hpp>
 
 #include "explore_command.hpp"
@@ -22,8 +22,8 @@ namespace {
 struct topic {
   std::string_view name;
   std::string_view description;
-  std::vector<choice> (*choices)() = nullptr;              // rows of a name and a description
-  catalogue_view (*entries)(const catalogues&) = nullptr;  // things with options
+  std::vector<choice> (*choices)(const catalogues&) = nullptr;  // rows of a name and a description
+  catalogue_view (*entries)(const catalogues&) = nullptr;       // things with options
 };
 
 template <auto Member>
@@ -31,9 +31,15 @@ catalogue_view entries_of(const catalogues& from) {
   return catalogue_view{from.*Member};
 }
 
+/// Rows that no catalogue adds to.
+template <std::vector<choice> (*Rows)()>
+std::vector<choice> fixed(const catalogues&) {
+  return Rows();
+}
+
 constexpr topic topics[] = {
     {"parameters", "every parameter of a configuration: type, unit, default, range"},
-    {"presets", "microarchitectures (machine.preset)", preset_choices},
+    {"presets", "microarchitectures (machine.preset)", fixed<preset_choices>},
     {"costs", "every number of every preset with its source and status"},
     {"detectors", "spin detectors (machine.detector, machine.observers)", nullptr,
      entries_of<&catalogues::spin_detectors>},
@@ -59,23 +65,26 @@ constexpr topic topics[] = {
     {"locks", "spinlocks of the guest kernel and of programs (vms[].guest.lock)", nullptr,
      entries_of<&catalogues::locks>},
     {"workloads", "what the threads of a VM do (vms[].workload)", nullptr, entries_of<&catalogues::workloads>},
-    {"traces", "formats of run --trace NAME=FILE", trace_format_choices},
-    {"tracepoints", "what -e chooses for the traces that have tracepoints", tracepoint_choices},
-    {"studies", "experiments to re-run (vmxsys study NAME)", study_choices},
-    {"explorations", "protocols to run through every order of their steps (vmxsys explore NAME)", exploration_choices},
+    {"traces", "formats of run --trace NAME=FILE (traces)", nullptr, entries_of<&catalogues::trace_formats>},
+    {"tracepoints", "what -e chooses for the traces that have tracepoints",
+     [](const catalogues& from) { return tracepoint_choices(from.trace_formats); }},
+    {"studies", "experiments to re-run (vmxsys study NAME)", fixed<study_choices>},
+    {"explorations", "protocols to run through every order of their steps (vmxsys explore NAME)",
+     fixed<exploration_choices>},
     {"orders", "orders of the posting protocol's steps: the shipped one and planted mistakes (explore --order)",
-     order_choices},
-    {"exploration_parameters", "what an exploration takes (explore -p NAME=VALUE)", exploration_parameter_choices},
-    {"fields", "VMCS fields: encoding, width, kind, when they exist", field_rows},
-    {"controls", "VMX controls by word and bit", control_rows},
-    {"capabilities", "processors whose VMX capability MSRs are known", capability_rows},
-    {"instructions", "instructions that VMX non-root operation changes: when they exit", instruction_rows},
-    {"entry_checks", "checks of VM entry, in the order in which they are made", entry_check_rows},
-    {"exit_reasons", "basic exit reasons", exit_reason_rows},
+     fixed<order_choices>},
+    {"exploration_parameters", "what an exploration takes (explore -p NAME=VALUE)",
+     fixed<exploration_parameter_choices>},
+    {"fields", "VMCS fields: encoding, width, kind, when they exist", fixed<field_rows>},
+    {"controls", "VMX controls by word and bit", fixed<control_rows>},
+    {"capabilities", "processors whose VMX capability MSRs are known", fixed<capability_rows>},
+    {"instructions", "instructions that VMX non-root operation changes: when they exit", fixed<instruction_rows>},
+    {"entry_checks", "checks of VM entry, in the order in which they are made", fixed<entry_check_rows>},
+    {"exit_reasons", "basic exit reasons", fixed<exit_reason_rows>},
     {"boundary_events", "what may be due at an instruction boundary of a guest, most urgent first",
-     boundary_event_rows},
-    {"errors", "VM-instruction errors", instruction_error_rows},
-    {"transition_steps", "micro-steps of VM entries and VM exits", transition_step_rows},
+     fixed<boundary_event_rows>},
+    {"errors", "VM-instruction errors", fixed<instruction_error_rows>},
+    {"transition_steps", "micro-steps of VM entries and VM exits", fixed<transition_step_rows>},
 };
 
 json::string text(std::string_view s) { return json::string{json::string_view{s.data(), s.size()}}; }
@@ -145,7 +154,7 @@ void print_entry(const entry& e, bool as_json, json::array& array, std::ostream&
       continue;
     }
     out << "  " << p.name << "\n      " << p.description << "\n      " << p.unit;
-    out << "; default " << (initial.absent() ? "as the policy has it" : initial.to_string());
+    out << "; default " << (initial.absent() ? "as the entry has it" : initial.to_string());
     if (const std::string range = p.range(); !range.empty()) out << "; " << range;
     if (p.source != nullptr) out << "; " << p.source;
     out << '\n';
@@ -154,7 +163,7 @@ void print_entry(const entry& e, bool as_json, json::array& array, std::ostream&
 }
 
 std::vector<choice> rows_of(const topic& t, const catalogues& from) {
-  if (t.choices != nullptr) return t.choices();
+  if (t.choices != nullptr) return t.choices(from);
   std::vector<choice> rows;
   for (const entry* e : t.entries(from).entries) rows.push_back({e->name, e->description});
   return rows;

@@ -5,6 +5,8 @@
 #include <optional>
 #include <vector>
 
+#include <vmxsys/vmx/base/nearest.hpp>
+
 namespace vmxsys::platform {
 
 namespace json = boost::json;
@@ -61,6 +63,28 @@ json::value override_value(std::string_view text, const value_type& type) {
 }
 
 void set_at(json::value& at, const value_type& type, const std::vector<step>& steps, std::size_t i,
+            std::string_view text, reading& r);
+
+/// The element of a list that has the step's key as its name.
+void set_named(json::value& at, const value_type& element, const std::vector<step>& steps, std::size_t i,
+               std::string_view text, reading& r) {
+  std::vector<std::string> names;
+  json::array* array = at.if_array();
+  for (std::size_t k = 0; array != nullptr && k < array->size(); ++k) {
+    const json::value one = element.expanded((*array)[k]);
+    const json::value* name = one.is_object() ? one.get_object().if_contains("name") : nullptr;
+    if (name == nullptr || !name->is_string()) continue;
+    names.emplace_back(name->get_string().data(), name->get_string().size());
+    if (names.back() != steps[i].key) continue;
+    const path_part part{r, k};
+    return set_at((*array)[k], element, steps, i + 1, text, r);
+  }
+  const path_part part{r, steps[i].key};
+  r.fault(text, "say which one: [0], [1], ... or [*]" + (names.empty() ? "" : ", or its name: " + joined(names)),
+          nearest(steps[i].key, names));
+}
+
+void set_at(json::value& at, const value_type& type, const std::vector<step>& steps, std::size_t i,
             std::string_view text, reading& r) {
   if (i == steps.size()) {
     type.merge(at, override_value(text, type));
@@ -84,11 +108,9 @@ void set_at(json::value& at, const value_type& type, const std::vector<step>& st
     }
     return;
   }
+  if (type.element() != nullptr) return set_named(at, *type.element(), steps, i, text, r);
   const path_part part{r, s.key};
-  if (!type.has_members()) {
-    return r.fault(text, type.element() != nullptr ? "say which one: [0], [1], ... or [*]"
-                                                   : "there is nothing below a plain value");
-  }
+  if (!type.has_members()) return r.fault(text, "there is nothing below a plain value");
   at = type.expanded(at);
   if (!at.is_object()) at.emplace_object();
   const value_type* below = type.member(s.key, at);
@@ -101,7 +123,9 @@ void set_at(json::value& at, const value_type& type, const std::vector<step>& st
     return;
   }
   const bool fresh = !at.get_object().contains(s.key);
-  set_at(at.get_object()[s.key], *below, steps, i + 1, text, r);
+  json::value& next = at.get_object()[s.key];
+  if (fresh && below->element() != nullptr) next = type.initial(s.key);
+  set_at(next, *below, steps, i + 1, text, r);
   // What could not be set is not there.
   if (fresh && at.get_object()[s.key].is_null()) at.get_object().erase(s.key);
 }

@@ -197,7 +197,7 @@ void parameter_type::rows(const std::string& path, const void* at, std::string_v
   parameter_row row{path, type_name(), parameter_.unit, "", parameter_.range(), std::string{description}};
   const parameter_value now = parameter_.value(at);
   if (!has_members()) {
-    row.default_value = now.absent() ? "as the policy has it" : now.to_string();
+    row.default_value = now.absent() ? "as the entry has it" : now.to_string();
     to.push_back(std::move(row));
     return;
   }
@@ -207,7 +207,7 @@ void parameter_type::rows(const std::string& path, const void* at, std::string_v
   std::vector<parameter_row> members;
   distribution_record().rows(path, &d, "", members);
   for (parameter_row& m : members) {
-    if (m.default_value == "as the policy has it") m.default_value = "none";
+    if (m.default_value == "as the entry has it") m.default_value = "none";
     to.push_back(std::move(m));
   }
 }
@@ -233,6 +233,12 @@ json::value record_type::expanded(const json::value& given) const {
   json::object object;
   object[key(shorthand_)] = given;
   return object;
+}
+
+json::value record_type::initial(std::string_view member) const {
+  json::value value;
+  if (const field* f = find(member)) f->type->write(f->at(defaults_.get()), value);
+  return value;
 }
 
 void record_type::read(const json::value& given, void* to, reading& r) const {
@@ -328,6 +334,7 @@ void list_type::rows(const std::string& path, const void* /*at*/, std::string_vi
 // ---- what all have in common ----
 
 json::value value_type::expanded(const json::value& given) const { return given; }
+json::value value_type::initial(std::string_view /*member*/) const { return nullptr; }
 
 void value_type::merge(json::value& base, const json::value& overlay) const {
   if (!has_members()) {

@@ -66,10 +66,11 @@ class record_type final : public value_type {
   std::vector<std::string> members(const boost::json::value& object) const override;
   bool has_members() const override { return true; }
   boost::json::value expanded(const boost::json::value& given) const override;
+  boost::json::value initial(std::string_view member) const override;
   void rows(const std::string& path, const void* at, std::string_view description,
             std::vector<parameter_row>& to) const override;
 
-  /// An object as its member initialisers leave it.
+  /// An object as it is before a document says anything: as its member initialisers leave it, or as it was given.
   void* defaults() const { return defaults_.get(); }
 
  private:
@@ -157,6 +158,18 @@ template <auto Member, class Entry>
 field inlined(const char* description, const catalogue<Entry>& from) {
   field f = chosen<Member>("", description, from);
   return f;
+}
+
+/// A member that is a std::vector<component<Entry>>: a list of objects, or of bare names.
+template <auto Member, class Entry>
+field components(const char* name, const char* description, const catalogue<Entry>& from) {
+  static_assert(std::is_same_v<decltype(detail::type_of_member(Member)), std::vector<component<Entry>>>);
+  constexpr std::size_t most = 64;
+  const auto options = [](void* one) -> void* {
+    return static_cast<named_options*>(static_cast<component<Entry>*>(one));
+  };
+  field in_place{"", "one of them", std::make_shared<component_type>(catalogue_view{from}), options};
+  return sections<Member>(name, description, most, record<component<Entry>>({std::move(in_place)}, "name"));
 }
 
 }  // namespace vmxsys::platform

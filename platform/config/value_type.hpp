@@ -33,6 +33,8 @@ class value_type {
   virtual std::vector<std::string> members(const boost::json::value& /*object*/) const { return {}; }
   /// An object, so that it has members.
   virtual bool has_members() const { return false; }
+  /// What a member is in an object that says nothing of it; null when that is not known.
+  virtual boost::json::value initial(std::string_view member) const;
   /// Of a list: the type of what it holds.
   virtual const value_type* element() const { return nullptr; }
   /// True for values that a command line gives as plain text: names, durations, sizes.

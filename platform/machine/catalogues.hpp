@@ -14,6 +14,7 @@
 #include <vmxsys/models/kvm/timers/timer_backend.hpp>
 #include <vmxsys/models/schedulers/catalogue.hpp>
 #include <vmxsys/models/workloads/catalogue.hpp>
+#include <vmxsys/platform/observe/trace/trace_sink.hpp>
 #include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 
 namespace vmxsys::platform {
@@ -34,6 +35,7 @@ struct catalogues {
   catalogue<models::vcpu_affinity_entry> vcpu_affinities = models::vcpu_affinities();
   catalogue<models::pv_service_entry> pv_services = models::pv_services();
   catalogue<models::workload_entry> workloads = models::workloads();
+  catalogue<trace_format_entry> trace_formats = platform::trace_formats();
 
   /// Shared objects that entries come from.
   std::vector<std::shared_ptr<void>> loaded;

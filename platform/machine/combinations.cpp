@@ -108,6 +108,19 @@ void check_options(const component<Entry>& c, const catalogue<Entry>& from, cons
   check_options(entry_of(c, from), c.options, path, on, found);
 }
 
+/// A list of components that work side by side, each at most once.
+template <class Entry>
+void check_list(const std::vector<component<Entry>>& list, const catalogue<Entry>& from, const std::string& path,
+                const clock_and_cpus& on, combinations& found) {
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const std::string at = path + '[' + std::to_string(i) + ']';
+    check_options(list[i], from, at, on, found);
+    for (std::size_t j = 0; j < i; ++j)
+      if (&entry_of(list[j], from) == &entry_of(list[i], from))
+        found.fault(at, quoted(list[i], from), "is " + path + '[' + std::to_string(j) + "] already");
+  }
+}
+
 /// What a choice needs of the processor, and which presets would have it.
 void check_controls(vmx::required_controls needed, const preset* hardware, const std::string& path,
                     const std::string& value, combinations& found) {
@@ -283,6 +296,8 @@ void check_combinations(const run_config& config, const catalogues& from, const 
   check_options(host.timer_advance, from.timer_advances, "host.timer_advance", on, found);
   check_options(host.vcpu_affinity, from.vcpu_affinities, "host.vcpu_affinity", on, found);
   check_options(host.idle, from.idle_drivers, "host.idle", on, found);
+
+  check_list(config.traces, from.trace_formats, "traces", on, found);
 
   if (config.bare_metal && (config.vms.size() != 1 || config.vms[0].vcpus != cpus)) {
     found.fault("bare_metal", "true",

@@ -109,7 +109,9 @@ record_type vm_record(const catalogues& from) {
 record_type run_config_record(const catalogues& from) {
   using r = run_config;
   constexpr duration hour = duration::s(3600);
-  return record<r>({
+  auto defaults = std::make_shared<r>();
+  defaults->traces = from.trace_formats.components();
+  std::vector<field> fields{
       value(row<&r::seed>("seed", "number", "seed of every random stream; the same seed gives the same run")),
       value(row<&r::until>("until", duration::from_picoseconds(1), hour, "end of the run")),
       value(row<&r::measure_from>("measure_from", duration{}, hour, "statistics leave out what was before (warm-up)")),
@@ -118,7 +120,9 @@ record_type run_config_record(const catalogues& from) {
       sections<&r::vms>("vms", "the virtual machines", 64, vm_record(from)),
       value(row<&r::bare_metal>("bare_metal",
                                 "the kernel of the only VM runs on the machine itself, without host and hypervisor")),
-  });
+      components<&r::traces>("traces", "options of the trace formats of run --trace NAME=FILE", from.trace_formats),
+  };
+  return {std::move(fields), std::move(defaults), ""};
 }
 
 const record_type& run_config_type() {

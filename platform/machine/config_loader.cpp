@@ -21,7 +21,9 @@ namespace {
 class loader {
  public:
   loader(loaded_config& result, const config_limits& limits, const catalogues& from)
-      : result_{result}, limits_{limits}, catalogues_{from}, type_{run_config_record(from)} {}
+      : result_{result}, limits_{limits}, catalogues_{from}, type_{run_config_record(from)} {
+    result_.config = *static_cast<const run_config*>(type_.defaults());
+  }
 
   /// Reads a file and what it includes into the document.
   void file(const fs::path& path, const std::string& asked_by) {
@@ -133,11 +135,14 @@ class loader {
  private:
   reading reader(std::string origin) { return {&result_.errors, std::move(origin), "", &type_}; }
 
-  /// Does `pattern`, which may hold [*], name `path` or something above it?
+  /// Does `pattern`, which may hold [*] or the name of an element, name `path` or something above it?
   static bool same_place(std::string_view pattern, std::string_view path) {
     std::size_t i = 0, j = 0;
     while (i < pattern.size() && j < path.size()) {
-      if (pattern[i] == '*') {
+      if (pattern[i] == '.' && path[j] == '[') {
+        i = std::min(pattern.find_first_of(".[", i + 1), pattern.size());
+        j = path.find(']', j) + 1;
+      } else if (pattern[i] == '*') {
         while (j < path.size() && path[j] != ']') ++j;
         ++i;
       } else if (pattern[i++] != path[j++]) {

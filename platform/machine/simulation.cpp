@@ -103,6 +103,12 @@ simulation::simulation(const run_config& config, const catalogues& from)
   hardware_->connect(config.bare_metal ? *guests_.front() : *host_);
 }
 
+observed_machine simulation::observed() {
+  observed_machine all{*hardware_, *host_, *kvm_, {}, config_.bare_metal};
+  for (const auto& guest : guests_) all.guests.push_back(guest.get());
+  return all;
+}
+
 // Programs name the locks of workloads and the queues of kernels, so they go first.
 simulation::~simulation() {
   for (auto& guest : guests_) guest->abandon_threads();

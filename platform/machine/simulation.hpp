@@ -6,6 +6,7 @@
 #include <vmxsys/models/kernel/kernel.hpp>
 #include <vmxsys/models/kvm/kvm.hpp>
 #include <vmxsys/models/workloads/catalogue.hpp>
+#include <vmxsys/platform/observe/base/observed_machine.hpp>
 #include <vmxsys/platform/presets/preset.hpp>
 
 #include "config.hpp"
@@ -30,6 +31,8 @@ class simulation {
   models::kvm& hypervisor() { return *kvm_; }
   unsigned vms() const { return static_cast<unsigned>(guests_.size()); }
   models::kernel& guest(unsigned vm) { return *guests_[vm]; }
+  /// For traces and collectors.
+  observed_machine observed();
 
   cycles to_cycles(duration d) const { return d.to_cycles(preset_.tsc_khz); }
   double to_us(cycles c) const { return static_cast<double>(c.count()) * 1e3 / static_cast<double>(preset_.tsc_khz); }

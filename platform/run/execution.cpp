@@ -20,6 +20,14 @@ std::string hexadecimal(std::uint64_t value) {
   return text;
 }
 
+/// The component of this name; where the list has none, with its defaults.
+template <class Entry>
+component<Entry> options_in(const std::vector<component<Entry>>& list, const std::string& name) {
+  for (const component<Entry>& c : list)
+    if (c.name == name) return c;
+  return {name};
+}
+
 /// False if `options.stop` ended it; the present may have reached `end` all the same.
 bool run_to(simulation& s, driver& d, cycles end, const execution_options& options) {
   constexpr double worth_telling = 1.0 / 256;
@@ -48,7 +56,8 @@ run_result execute(const run_config& config, const execution_options& options) {
   facts.attach(statistics);
   std::vector<std::unique_ptr<trace_sink>> traces;
   for (const trace_output& t : options.traces) {
-    traces.push_back(t.format->make({s, *t.to, t.tracepoints}));
+    const auto format = s.names().trace_formats.select(options_in(config.traces, t.format));
+    traces.push_back(format.make(trace_environment{s.observed(), *t.to, t.tracepoints}));
     facts.attach(*traces.back());
   }
   if (options.observer != nullptr) facts.attach(*options.observer);

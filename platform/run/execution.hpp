@@ -5,13 +5,12 @@
 
 #include <vmxsys/platform/machine/simulation.hpp>
 #include <vmxsys/platform/observe/run_result.hpp>
-#include <vmxsys/platform/observe/trace/trace_sink.hpp>
 
 namespace vmxsys::platform {
 
-/// A trace of the run: one of the formats of trace_catalogue.hpp, or a program's own.
+/// A trace of the run. The options of the format stand in the configuration (run_config::traces).
 struct trace_output {
-  const trace_format_entry* format = nullptr;
+  std::string format;  ///< of execution_options::names
   std::ostream* to = nullptr;
   std::vector<std::string> tracepoints;  ///< as trace_environment::tracepoints
 };

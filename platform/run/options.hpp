@@ -7,15 +7,13 @@
 #include <thread>
 #include <vector>
 
-#include <vmxsys/platform/observe/trace/trace_sink.hpp>
-
 #include "exit_status.hpp"
 
 namespace vmxsys::platform {
 
 /// One --trace NAME=FILE.
 struct trace_request {
-  const trace_format_entry* format = nullptr;
+  std::string format;
   std::filesystem::path file;  ///< "-": standard output
   bool to_standard_output() const { return file == "-"; }
 };

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include <vmxsys/platform/observe/trace/trace_catalogue.hpp>
+#include <vmxsys/platform/config/reading.hpp>
 #include <vmxsys/platform/observe/trace/tracepoint_patterns.hpp>
 #include <vmxsys/vmx/base/nearest.hpp>
 
@@ -10,30 +10,16 @@ namespace vmxsys::platform {
 
 namespace {
 
-std::string format_names(const char* between) {
-  std::string text;
-  for (const trace_format_entry* f : trace_formats()) text += (text.empty() ? "" : between) + std::string{f->name};
-  return text;
-}
-
-std::string no_format(const std::string& name) {
-  std::vector<std::string> names;
-  for (const trace_format_entry* f : trace_formats()) names.emplace_back(f->name);
-  return "no trace format \"" + name + '"' + did_you_mean(name, names) + "; formats: " + format_names(", ");
-}
-
 std::string read_trace(const std::string& text, options& to) {
   const std::size_t equals = text.find('=');
   const std::string name = text.substr(0, equals);
-  const trace_format_entry* format = find_trace_format(name);
-  if (format == nullptr) return no_format(name);
   if (equals == std::string::npos || equals + 1 == text.size())
     return "--trace takes NAME=FILE, e.g. " + name + "=trace.txt, or " + name + "=- for standard output";
-  const trace_request request{format, text.substr(equals + 1)};
+  const trace_request request{name, text.substr(equals + 1)};
   for (const trace_request& other : to.traces) {
-    if (other.format == format) return "--trace " + name + "= is given twice";
+    if (other.format == name) return "--trace " + name + "= is given twice";
     if (other.file.lexically_normal() == request.file.lexically_normal())
-      return "--trace " + std::string{other.format->name} + "= and --trace " + name + "= cannot both write to " +
+      return "--trace " + other.format + "= and --trace " + name + "= cannot both write to " +
              (request.to_standard_output() ? "standard output" : request.file.string());
   }
   if (request.to_standard_output() && to.json)
@@ -50,6 +36,14 @@ void read_events(const std::string& text, options& to) {
   }
 }
 
+void add_tracepoints(const trace_format_entry& of, std::vector<choice>& to) {
+  if (of.tracepoints == nullptr) return;
+  for (choice& c : of.tracepoints()) {
+    const auto same = [&](const choice& known) { return known.name == c.name; };
+    if (std::none_of(to.begin(), to.end(), same)) to.push_back(std::move(c));
+  }
+}
+
 }  // namespace
 
 std::string read_trace_options(const std::vector<std::string>& traces, const std::vector<std::string>& events,
@@ -57,14 +51,33 @@ std::string read_trace_options(const std::vector<std::string>& traces, const std
   for (const std::string& text : traces)
     if (std::string fault = read_trace(text, to); !fault.empty()) return fault;
   for (const std::string& text : events) read_events(text, to);
-  if (to.tracepoints.empty()) return "";
+  return "";
+}
 
+std::string trace_name_fault(const options& of, const catalogue<trace_format_entry>& formats) {
   std::vector<choice> known;
-  for (const trace_request& t : to.traces)
-    if (t.format->tracepoints != nullptr)
-      for (choice& c : t.format->tracepoints()) known.push_back(std::move(c));
-  if (known.empty()) return "-e chooses tracepoints of a trace; give --trace kvm=FILE as well";
-  return tracepoint_fault(to.tracepoints, known);
+  for (const trace_request& t : of.traces) {
+    const trace_format_entry* format = formats.find(t.format);
+    if (format == nullptr)
+      return "no trace format \"" + t.format + '"' + did_you_mean(t.format, formats.names()) +
+             "; formats: " + joined(formats.names());
+    add_tracepoints(*format, known);
+  }
+  if (of.tracepoints.empty()) return "";
+  if (known.empty()) {
+    std::string others;
+    for (const trace_format_entry* f : formats)
+      if (f->tracepoints != nullptr)
+        others += (others.empty() ? "--trace " : " or --trace ") + std::string{f->name} + "=FILE";
+    return "-e chooses tracepoints of a trace; give " + others + " as well";
+  }
+  return tracepoint_fault(of.tracepoints, known);
+}
+
+std::vector<choice> tracepoint_choices(const catalogue<trace_format_entry>& formats) {
+  std::vector<choice> all;
+  for (const trace_format_entry* f : formats) add_tracepoints(*f, all);
+  return all;
 }
 
 }  // namespace vmxsys::platform

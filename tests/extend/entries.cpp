@@ -17,6 +17,7 @@ extern const vmxsys::models::lock_entry backoff_entry;
 extern const vmxsys::models::workload_entry counting_entry;
 extern const vmxsys::models::vcpu_affinity_entry strided_entry;
 extern const vmxsys::models::pv_service_entry host_time_entry;
+extern const vmxsys::platform::trace_format_entry exit_csv_entry;
 
 }  // namespace extend
 
@@ -34,4 +35,5 @@ VMXSYS_ENTRIES(names) {
   names.workloads.add(extend::counting_entry);
   names.vcpu_affinities.add(extend::strided_entry);
   names.pv_services.add(extend::host_time_entry);
+  names.trace_formats.add(extend::exit_csv_entry);
 }

@@ -45,6 +45,11 @@ double exits(const run_result& r, const std::string& reason) {
 
 using strings = std::vector<std::string>;
 
+/// A run, and what it wrote as a trace of the kind.
+struct outcome_of_run : run_result {
+  std::string trace;
+};
+
 struct kind {
   const char* topic;   // of `list`
   const char* name;    // of the entry
@@ -53,10 +58,11 @@ struct kind {
   const char* option;
   const char *low, *high;  // two values
   bool rises;              // `seen` is more with the high one
-  std::function<double(const run_result&)> seen;
+  std::function<double(const outcome_of_run&)> seen;
   const char *wrong, *range;  // a value that is refused, and what is said then
   const char* misspelt;
-  strings with;  // what else the machine needs
+  strings with;         // what else the machine needs
+  bool traced = false;  // it is the format of a trace
 
   std::string set(const std::string& value) const { return std::string{path} + "." + option + "=" + value; }
   strings overrides(const strings& more = {}) const {
@@ -175,6 +181,20 @@ const std::vector<kind> kinds{
      [](const run_result& r) { return r.guest_share; }, "1025", "0 .. 1024", "steps", busy},
     {"pv_services", "host_time", R"(vms[0].pv=[{"name": "host_time"}])", "vms[0].pv[0]", "calls", "3", "30", true,
      [](const run_result& r) { return exits(r, "VMCALL"); }, "1000001", "0 .. 1000000", "call", busy},
+    {"traces",
+     "exit_csv",
+     R"(traces=["kvm", "exit_csv"])",
+     "traces[1]",
+     "every",
+     "1",
+     "10",
+     false,
+     [](const outcome_of_run& r) { return static_cast<double>(r.trace.size()); },
+     "0",
+     "1 .. 1000000",
+     "even",
+     {},
+     true},
 };
 
 loaded_config load(const strings& overrides) {
@@ -185,19 +205,21 @@ class extend : public testing::TestWithParam<kind> {};
 INSTANTIATE_TEST_SUITE_P(each_kind, extend, testing::ValuesIn(kinds),
                          [](const auto& of) { return std::string{of.param.name}; });
 
-run_result run(const strings& overrides) {
+outcome_of_run run(const strings& overrides, const kind& k) {
   const loaded_config loaded = load(overrides);
   EXPECT_TRUE(loaded.ok()) << loaded.report();
   execution_options how;
   how.names = extended();
   how.bare = true;
-  return execute(loaded.config, how);
+  std::ostringstream trace;
+  if (k.traced) how.traces = {{k.name, &trace, {}}};
+  return {execute(loaded.config, how), trace.str()};
 }
 
 TEST_P(extend, runs_and_its_option_changes_what_is_seen) {
   const kind& k = GetParam();
-  const double low = k.seen(run(k.overrides({k.set(k.low)})));
-  const double high = k.seen(run(k.overrides({k.set(k.high)})));
+  const double low = k.seen(run(k.overrides({k.set(k.low)}), k));
+  const double high = k.seen(run(k.overrides({k.set(k.high)}), k));
   if (k.rises)
     EXPECT_LT(low, high);
   else
@@ -209,7 +231,7 @@ TEST_P(extend, fast_and_stepped_give_the_same_facts) {
   const strings is = k.overrides({"until=4ms", k.set(k.low)});
   strings stepped = is;
   stepped.emplace_back("machine.stepped=true");
-  EXPECT_EQ(run(is).fact_hash, run(stepped).fact_hash);
+  EXPECT_EQ(run(is, k).fact_hash, run(stepped, k).fact_hash);
 }
 
 TEST_P(extend, the_effective_configuration_holds_the_option) {
@@ -306,8 +328,34 @@ TEST_P(command_of_kind, list_check_and_run) {
   as_json.emplace_back("--json");
   const outcome ran = call(as_json);
   EXPECT_EQ(ran.status, 0) << ran.text;
-  const run_result linked = run(k.overrides({k.set(k.low)}));
+  const run_result linked = run(k.overrides({k.set(k.low)}), k);
   EXPECT_NE(ran.text.find(linked.fact_hash), std::string::npos) << linked.fact_hash << '\n' << ran.text;
+}
+
+TEST_F(command, a_trace_is_written_in_the_own_format_with_its_option) {
+  const std::string trace = file_.string() + ".csv";
+  const auto size = [&](const strings& more) {
+    strings all{"run", file_.string(), "--with", VMXSYS_EXTEND, "-q", "--trace", "exit_csv=" + trace};
+    all.insert(all.end(), more.begin(), more.end());
+    const outcome o = call(all);
+    EXPECT_EQ(o.status, 0) << o.text;
+    const auto bytes = std::filesystem::file_size(trace);
+    std::filesystem::remove(trace);
+    return bytes;
+  };
+  EXPECT_GT(size({}), size({"-p", "traces.exit_csv.every=10"}));
+
+  const outcome misspelt = call({"run", file_.string(), "--with", VMXSYS_EXTEND, "--trace", "exit_csw=" + trace});
+  EXPECT_EQ(misspelt.status, 2);
+  EXPECT_NE(misspelt.text.find("no trace format \"exit_csw\" (did you mean \"exit_csv\"?)"), std::string::npos)
+      << misspelt.text;
+  const outcome refused =
+      call({"run", file_.string(), "--with", VMXSYS_EXTEND, "-p", "traces.exit_csv.every=0", "--trace", "exit_csv=-"});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_NE(refused.text.find("traces[3].every = 0: out of range: must be 1 .. 1000000"), std::string::npos)
+      << refused.text;
+  EXPECT_NE(call({"run", file_.string(), "--trace", "exit_csv=-"}).text.find("no trace format \"exit_csv\""),
+            std::string::npos);
 }
 
 TEST_F(command, a_file_that_gives_no_entries_is_refused) {

@@ -47,7 +47,7 @@ TEST(command_line, all_options) {
             (std::vector<std::string>{"vms[0].vcpus=4", "seed=2", "until=1ms", "seed=3", "machine.stepped=true"}));
   EXPECT_EQ(o.out, fs::path{"o"});
   ASSERT_EQ(o.traces.size(), 1u);
-  EXPECT_EQ(o.traces[0].format->name, "kvm");
+  EXPECT_EQ(o.traces[0].format, "kvm");
   EXPECT_EQ(o.traces[0].file, fs::path{"t.txt"});
   EXPECT_TRUE(o.tracepoints.empty());
   EXPECT_TRUE(o.json);
@@ -62,9 +62,9 @@ TEST(command_line, traces) {
       {"run", "a.json", "--trace", "kvm_stat=s", "-e", "kvm_exit,sched:*", "--trace", "kvm=-", "--event", "kvm_entry"});
   ASSERT_TRUE(line.to_do) << line.text;
   ASSERT_EQ(line.to_do->traces.size(), 2u);
-  EXPECT_EQ(line.to_do->traces[0].format->name, "kvm_stat");
+  EXPECT_EQ(line.to_do->traces[0].format, "kvm_stat");
   EXPECT_FALSE(line.to_do->traces[0].to_standard_output());
-  EXPECT_EQ(line.to_do->traces[1].format->name, "kvm");
+  EXPECT_EQ(line.to_do->traces[1].format, "kvm");
   EXPECT_TRUE(line.to_do->traces[1].to_standard_output());
   EXPECT_EQ(line.to_do->tracepoints, (std::vector<std::string>{"kvm_exit", "sched:*", "kvm_entry"}));
 }

@@ -86,7 +86,7 @@ TEST(nested_defaults, are_those_of_the_struct_around) {
   EXPECT_EQ(row("vms[].workload.hold.kind"), "fixed");
   EXPECT_EQ(row("vms[].workload.hold.mean"), "1us");
   EXPECT_EQ(row("vms[].workload.hold.min"), "none");
-  EXPECT_EQ(row("host.scheduler.latency"), "as the policy has it");
+  EXPECT_EQ(row("host.scheduler.latency"), "as the entry has it");
 }
 
 }  // namespace

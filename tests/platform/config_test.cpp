@@ -162,7 +162,7 @@ TEST(config, integers_may_be_written_with_an_exponent) {
 TEST(config_fault, unknown_key_names_the_nearest) {
   EXPECT_EQ(only(load(with(R"("untill":"1ms")"))),
             "test.json: untill = \"1ms\": unknown key; known here: seed, until, measure_from, machine, host, vms, "
-            "bare_metal (did you mean \"until\"?)");
+            "bare_metal, traces (did you mean \"until\"?)");
   EXPECT_HAS(fault_of("host.schedular=cfs"), "did you mean \"scheduler\"?");
   EXPECT_HAS(fault_of("vms[0].gest.hz=100"), "did you mean \"guest\"?");
 }
@@ -224,6 +224,7 @@ TEST(config_fault, an_override_is_named_as_the_origin) {
 TEST(config_fault, overrides_that_lead_nowhere) {
   EXPECT_HAS(fault_of("vms[2].vcpus=1"), "there are only 2 (numbered from 0), so there is no [2]");
   EXPECT_HAS(fault_of("vms.vcpus=1"), "say which one: [0], [1], ... or [*]");
+  EXPECT_HAS(fault_of("traces.kvn.ns=true"), "or its name: kvm, kvm_stat, sched_map (did you mean \"kvm\"?)");
   EXPECT_HAS(fault_of("host[0].hz=1"), "is no list");
   EXPECT_HAS(fault_of("seed.low=1"), "there is nothing below a plain value");
   EXPECT_HAS(fault_of("vms[0.vcpus=1"), "an override is written path=value");

@@ -217,7 +217,7 @@ TEST(document, rows_list_every_parameter_and_whose_option_it_is) {
             "engine.stroke.mean | 10us | 1ps .. 3600s | mean (fixed: the value) (diesel only)\n"
             "engine.stroke.min | none | 0s .. 3600s | smallest value (diesel only)\n"
             "engine.stroke.max | none | 1ps .. 3600s | largest value (diesel only)\n"
-            "engine.idle | as the policy has it | 0s .. 1s | stops when it has idled so long (diesel only)\n"
+            "engine.idle | as the entry has it | 0s .. 1s | stops when it has idled so long (diesel only)\n"
             "engine.winding | star | star, delta | how coils are connected (electric only)\n"
             "engine.trim | 0 | -3 .. 3 | fine tuning (electric only)\n"
             "engine.gears | [1, 2] | 1 .. 9 | ratios (electric only)\n");

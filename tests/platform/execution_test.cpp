@@ -10,7 +10,6 @@
 #include <vmxsys/models/kvm/kvm_facts.hpp>
 #include <vmxsys/platform/machine/driver.hpp>
 #include <vmxsys/platform/observe/report/report.hpp>
-#include <vmxsys/platform/observe/trace/trace_catalogue.hpp>
 #include <vmxsys/platform/presets/preset.hpp>
 
 #include "execution_fixture.hpp"
@@ -298,7 +297,7 @@ std::vector<trace_line> parse_trace(const std::string& text) {
 }
 
 /// The two tracepoints of published excerpts.
-trace_output entries_and_exits(std::ostream& to) { return {find_trace_format("kvm"), &to, {"kvm_entry", "kvm_exit"}}; }
+trace_output entries_and_exits(std::ostream& to) { return {"kvm", &to, {"kvm_entry", "kvm_exit"}}; }
 
 /// Writes the lines with printf alone.
 class plain_trace final : public cpu::fact_observer {

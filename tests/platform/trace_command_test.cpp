@@ -6,7 +6,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <vmxsys/platform/observe/trace/trace_catalogue.hpp>
+#include <vmxsys/platform/observe/trace/trace_sink.hpp>
 #include <vmxsys/platform/observe/trace/tracepoint_patterns.hpp>
 
 #include "command_line_call.hpp"

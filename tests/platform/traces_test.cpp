@@ -6,7 +6,7 @@
 
 #include <vmxsys/models/kernel/kernel_facts.hpp>
 #include <vmxsys/models/kvm/kvm_facts.hpp>
-#include <vmxsys/platform/observe/trace/trace_catalogue.hpp>
+#include <vmxsys/platform/observe/trace/trace_sink.hpp>
 #include <vmxsys/platform/observe/trace/traced_kernel.hpp>
 
 #include "execution_fixture.hpp"
@@ -29,8 +29,8 @@ run_config two_vms() {
 /// A machine that does not run: 2 GHz, its CPUs idle. vCPU threads are 1 and 2 of "db", 3 and 4 of "web".
 class stated : public ::testing::Test {
  protected:
-  void attach(const char* name, std::vector<std::string> tracepoints = {}) {
-    sink = find_trace_format(name)->make({machine, text, std::move(tracepoints)});
+  void attach(const component<trace_format_entry>& format, std::vector<std::string> tracepoints = {}) {
+    sink = trace_formats().select(format).make(trace_environment{machine.observed(), text, std::move(tracepoints)});
     machine.hardware().facts().attach(*sink);
   }
   template <class F>
@@ -46,6 +46,13 @@ class stated : public ::testing::Test {
   std::ostringstream text;
   std::unique_ptr<trace_sink> sink;
 };
+
+TEST_F(stated, kvm_prints_nanoseconds_as_its_option_says) {
+  attach({"kvm", {{"ns", true}}}, {"kvm_entry"});
+  entry(1, 10);
+  EXPECT_TRUE(text.str().starts_with("       swapper/0     0 [000]     0.000010000: kvm:kvm_entry: vcpu 0"))
+      << text.str();
+}
 
 // -- kvm --------------------------------------------------------------------------------------------------------------
 
@@ -183,6 +190,19 @@ TEST_F(stated, kvm_stat_is_the_table_of_the_measured_interval) {
             "\nTotal Samples:4, Total events handled time:178.00us.\n\n");
 }
 
+TEST_F(stated, kvm_stat_shows_one_vcpu_as_its_option_says) {
+  attach({"kvm_stat", {{"vcpu", 1}}});
+  sink->begin(cycles{0});
+  record(0, 10, kvm_exit_fact{0, 0, 0, 1, vmx::exit_reason::pause, 0, 0, 0});
+  record(0, 20, kvm_entry_fact{0, 0, 0, 1, 0});
+  record(1, 10, kvm_exit_fact{0, 1, 1, 2, vmx::exit_reason::hlt, 0, 0, 0});
+  record(1, 20, kvm_entry_fact{0, 1, 1, 2, 0});
+  sink->finish(cycles{100'000});
+  EXPECT_NE(text.str().find("all VMs, VCPU 1:"), std::string::npos) << text.str();
+  EXPECT_NE(text.str().find("HLT"), std::string::npos) << text.str();
+  EXPECT_EQ(text.str().find("PAUSE"), std::string::npos) << text.str();
+}
+
 // -- sched_map --------------------------------------------------------------------------------------------------------
 
 TEST_F(stated, sched_map_has_a_column_for_each_cpu) {
@@ -239,9 +259,8 @@ class counter final : public cpu::fact_observer {
 TEST(traces, all_formats_at_once_change_no_fact) {
   const run_config config = short_study({"until=30ms"});
   std::ostringstream kvm, stat, map;
-  const std::vector<trace_output> all{{find_trace_format("kvm"), &kvm, {"kvm", "sched"}},
-                                      {find_trace_format("kvm_stat"), &stat, {}},
-                                      {find_trace_format("sched_map"), &map, {}}};
+  const std::vector<trace_output> all{
+      {"kvm", &kvm, {"kvm", "sched"}}, {"kvm_stat", &stat, {}}, {"sched_map", &map, {}}};
   counter facts;
   const run_result r = run_bare(config, &facts, all);
   EXPECT_EQ(document(r), document(run_bare(config)));
@@ -262,8 +281,7 @@ TEST(traces, all_formats_at_once_change_no_fact) {
 TEST(traces, kvm_stat_counts_what_the_report_counts) {
   for (const char* from : {"measure_from=0", "measure_from=20ms"}) {
     std::ostringstream stat;
-    const run_result r =
-        run_bare(short_study({"until=40ms", from}), nullptr, {{find_trace_format("kvm_stat"), &stat, {}}});
+    const run_result r = run_bare(short_study({"until=40ms", from}), nullptr, {{"kvm_stat", &stat, {}}});
     std::map<std::string, std::uint64_t> counts;
     for (const std::string& line : lines_of(stat.str())) {
       char reason[64];
@@ -278,8 +296,7 @@ TEST(traces, kvm_stat_counts_what_the_report_counts) {
 
 TEST(traces, the_thread_in_front_is_the_one_that_the_line_is_about) {
   std::ostringstream kvm;
-  run_bare(short_study({"until=25ms"}), nullptr,
-           {{find_trace_format("kvm"), &kvm, {"kvm_e*", "kvm_ple_window_update"}}});
+  run_bare(short_study({"until=25ms"}), nullptr, {{"kvm", &kvm, {"kvm_e*", "kvm_ple_window_update"}}});
   std::set<std::string> threads;
   for (const std::string& line : lines_of(kvm.str())) {
     unsigned in_front = 99, in_payload = 98;
@@ -294,7 +311,7 @@ TEST(traces, the_thread_in_front_is_the_one_that_the_line_is_about) {
 TEST(traces, a_single_vm_has_qemus_names) {
   std::ostringstream kvm;
   const loaded_config c = load_config_text(R"({"until": "2ms", "vms": [{"name": "alone", "vcpus": 1}]})");
-  run_bare(c.config, nullptr, {{find_trace_format("kvm"), &kvm, {"kvm_entry"}}});
+  run_bare(c.config, nullptr, {{"kvm", &kvm, {"kvm_entry"}}});
   ASSERT_FALSE(lines_of(kvm.str()).empty());
   EXPECT_TRUE(lines_of(kvm.str())[0].starts_with("       CPU 0/KVM     1 [000]     0.0000")) << kvm.str();
 }
@@ -308,7 +325,7 @@ TEST(traces, posted_interrupts_and_advanced_timers_have_theirs) {
   ASSERT_TRUE(c.ok()) << c.report();
   std::ostringstream kvm;
   counter facts;
-  run_bare(c.config, &facts, {{find_trace_format("kvm"), &kvm, {}}});
+  run_bare(c.config, &facts, {{"kvm", &kvm, {}}});
   std::map<std::string, unsigned> events = events_of(kvm.str());
   EXPECT_EQ(events["kvm:kvm_apicv_accept_irq"], facts.counts["kvm_post"]);
   EXPECT_EQ(events["kvm:kvm_wait_lapic_expire"], facts.counts["kvm_wait_lapic_expire"]);
@@ -322,10 +339,7 @@ TEST(traces, on_bare_metal_the_kernel_of_the_machine_is_traced) {
       "vms": [{"name": "a", "vcpus": 2, "workload": {"name": "cpu_bound", "threads": 3}}]})");
   ASSERT_TRUE(c.ok()) << c.report();
   std::ostringstream kvm, stat, map;
-  run_bare(c.config, nullptr,
-           {{find_trace_format("kvm"), &kvm, {"sched", "kvm"}},
-            {find_trace_format("kvm_stat"), &stat, {}},
-            {find_trace_format("sched_map"), &map, {}}});
+  run_bare(c.config, nullptr, {{"kvm", &kvm, {"sched", "kvm"}}, {"kvm_stat", &stat, {}}, {"sched_map", &map, {}}});
   EXPECT_NE(kvm.str().find("next_comm=worker/1 next_pid=2 "), std::string::npos) << kvm.str();
   EXPECT_NE(stat.str().find("Total Samples:0,"), std::string::npos);
   EXPECT_NE(map.str().find(" => worker/1:2\n"), std::string::npos) << map.str();
@@ -345,11 +359,16 @@ class edges final : public trace_sink {
 };
 
 TEST(traces, a_program_may_bring_its_own_format) {
-  constexpr trace_format_entry own{
-      "edges", "begin and end",
-      [](const trace_environment& e) -> std::unique_ptr<trace_sink> { return std::make_unique<edges>(e.to); }};
+  static constexpr trace_format_entry own = entry_without<trace_format_entry>(
+      "edges", "begin and end", [](const void*, const trace_environment& e) -> std::unique_ptr<trace_sink> {
+        return std::make_unique<edges>(e.to);
+      });
   std::ostringstream text;
-  run_bare(short_study({"until=2ms", "measure_from=1ms"}), nullptr, {{&own, &text, {}}});
+  execution_options how;
+  how.bare = true;
+  how.names.trace_formats.add(own);
+  how.traces = {{"edges", &text, {}}};
+  execute(short_study({"until=2ms", "measure_from=1ms"}), how);
   EXPECT_EQ(text.str(), "facts, begin 2300000, end 4600000");
 }
 

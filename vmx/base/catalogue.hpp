@@ -136,6 +136,12 @@ class catalogue {
     for (const Entry* e : entries_) all.emplace_back(e->name);
     return all;
   }
+  /// All of them, with the options that they have unless told otherwise.
+  std::vector<component<Entry>> components() const {
+    std::vector<component<Entry>> all;
+    for (const Entry* e : entries_) all.emplace_back(e->name);
+    return all;
+  }
   std::vector<choice> choices() const {
     std::vector<choice> all;
     for (const Entry* e : entries_) all.push_back({e->name, e->description});

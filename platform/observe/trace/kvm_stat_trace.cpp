@@ -1,7 +1,8 @@
+#include <array>
+#include <optional>
 #include <ostream>
 
 #include <vmxsys/models/kvm/kvm_facts.hpp>
-#include <vmxsys/platform/machine/simulation.hpp>
 
 #include "kvm_stat.hpp"
 #include "trace_sink.hpp"
@@ -10,18 +11,26 @@ namespace vmxsys::platform {
 
 namespace {
 
+struct kvm_stat_options {
+  std::optional<unsigned> vcpu;
+};
+constexpr std::array rows{
+    row<&kvm_stat_options::vcpu>("vcpu", "vCPU", 0, 1023,
+                                 "only the exits of the vCPUs of this number, as perf kvm stat report --vcpu")
+        .from("Linux v6.1, tools/perf/builtin-kvm.c")};
+
 /// The exit table of the measured interval, at the end of the run. An exit counts if it begins and is followed by an
 /// entry in the interval, as in the run's report; perf, which learns a thread's vCPU at its first entry, would leave
 /// out the first exit of each.
 class kvm_stat_trace final : public trace_sink {
  public:
-  explicit kvm_stat_trace(const trace_environment& e) : machine_{e.machine}, to_{e.to} {}
+  kvm_stat_trace(const kvm_stat_options& o, const trace_environment& e) : options_{o}, machine_{e.machine}, to_{e.to} {}
 
   void begin(cycles at) override {
     measuring_ = true;
-    for (const auto& vm : machine_.hypervisor().vms())
+    for (const auto& vm : machine_.hypervisor.vms())
       for (unsigned i = 0; i < vm->vcpus(); ++i)
-        table_.on_entry(static_cast<int>(vm->cpu(i).thread().pid), i, machine_.host().to_ns(at));
+        table_.on_entry(static_cast<int>(vm->cpu(i).thread().pid), i, machine_.host.to_ns(at));
   }
   void observe(const cpu::fact_view& fact) override {
     if (!measuring_) return;
@@ -30,12 +39,13 @@ class kvm_stat_trace final : public trace_sink {
     else if (const auto* f = fact.as<models::kvm_entry_fact>())
       table_.on_entry(static_cast<int>(f->pid), f->vcpu, time(fact));
   }
-  void finish(cycles) override { to_ << table_.report(models::trace::trace_version::v6_1); }
+  void finish(cycles) override { to_ << table_.report(models::trace::trace_version::v6_1, options_.vcpu); }
 
  private:
-  std::uint64_t time(const cpu::fact_view& fact) const { return machine_.host().to_ns(fact.header().at); }
+  std::uint64_t time(const cpu::fact_view& fact) const { return machine_.host.to_ns(fact.header().at); }
 
-  simulation& machine_;
+  kvm_stat_options options_;
+  observed_machine machine_;
   std::ostream& to_;
   models::trace::kvm_stat table_;
   bool measuring_ = false;
@@ -43,8 +53,10 @@ class kvm_stat_trace final : public trace_sink {
 
 }  // namespace
 
-extern constinit const trace_format_entry kvm_stat_trace_format{
+extern const trace_format_entry kvm_stat_entry = entry_with<trace_format_entry, kvm_stat_options, rows>(
     "kvm_stat", "VM exits by reason as `perf kvm stat report` prints them: counts and times of the measured interval",
-    [](const trace_environment& e) -> std::unique_ptr<trace_sink> { return std::make_unique<kvm_stat_trace>(e); }};
+    [](const void* o, const trace_environment& e) -> std::unique_ptr<trace_sink> {
+      return std::make_unique<kvm_stat_trace>(options_as<kvm_stat_options>(o), e);
+    });
 
 }  // namespace vmxsys::platform

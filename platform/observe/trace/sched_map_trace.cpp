@@ -30,8 +30,10 @@ class sched_map_trace final : public trace_sink {
 
 }  // namespace
 
-extern constinit const trace_format_entry sched_map_trace_format{
+extern const trace_format_entry sched_map_entry = entry_without<trace_format_entry>(
     "sched_map", "the host's context switches as `perf sched map` draws them: a column per CPU, two letters a thread",
-    [](const trace_environment& e) -> std::unique_ptr<trace_sink> { return std::make_unique<sched_map_trace>(e); }};
+    [](const void*, const trace_environment& e) -> std::unique_ptr<trace_sink> {
+      return std::make_unique<sched_map_trace>(e);
+    });
 
 }  // namespace vmxsys::platform

@@ -213,9 +213,13 @@ std::string sched_wake_idle_without_ipi(unsigned cpu) { return print("cpu=%u", c
 std::string cpu_idle(std::uint32_t state, unsigned cpu) { return print("state=%" PRIu32 " cpu_id=%u", state, cpu); }
 
 std::string perf_script_line(trace_version version, std::string_view comm, int tid, unsigned cpu, std::uint64_t time,
-                             std::string_view event, std::size_t event_width, std::string_view payload) {
+                             std::string_view event, std::size_t event_width, std::string_view payload,
+                             perf_time unit) {
   const int tid_width = version >= trace_version::v7_2 ? 7 : 5;
-  return print("%16s %*d [%03u] %12s: %*s: ", cut(comm).c_str(), tid_width, tid, cpu, seconds(time / 1000).c_str(),
+  constexpr std::uint64_t second = 1'000'000'000;
+  const std::string at = unit == perf_time::nanoseconds ? print("%5" PRIu64 ".%09" PRIu64, time / second, time % second)
+                                                        : seconds(time / 1000);
+  return print("%16s %*d [%03u] %12s: %*s: ", cut(comm).c_str(), tid_width, tid, cpu, at.c_str(),
                static_cast<int>(event_width), std::string(event).c_str()) +
          std::string(payload);
 }

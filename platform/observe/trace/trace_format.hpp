@@ -104,11 +104,13 @@ std::string cpu_idle(std::uint32_t state, unsigned cpu);
 
 // --- lines
 
+/// How `perf script` prints times: in microseconds (truncated), or with --ns in nanoseconds.
+enum class perf_time : std::uint8_t { microseconds, nanoseconds };
 /// One line of `perf script`, without the newline. `event` is "group:name"; `event_width` the length of the longest
-/// event name in the file. Time in ns, printed in microseconds (truncated). The thread id has 7 columns since v7.2, 5
-/// before.
+/// event name in the file. Time in ns. The thread id has 7 columns since v7.2, 5 before.
 std::string perf_script_line(trace_version version, std::string_view comm, int tid, unsigned cpu, std::uint64_t time,
-                             std::string_view event, std::size_t event_width, std::string_view payload);
+                             std::string_view event, std::size_t event_width, std::string_view payload,
+                             perf_time unit = perf_time::microseconds);
 
 /// The five context columns of an ftrace line.
 struct ftrace_flags {

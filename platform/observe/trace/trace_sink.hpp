@@ -2,15 +2,13 @@
 #include <iosfwd>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <vmxsys/cpu/facts/fact.hpp>
-#include <vmxsys/vmx/base/parameter.hpp>
+#include <vmxsys/platform/observe/base/observed_machine.hpp>
+#include <vmxsys/vmx/base/catalogue.hpp>
 
 namespace vmxsys::platform {
-
-class simulation;
 
 /// Observes one run and writes it in one format. It sees every fact from cycle 0 on.
 class trace_sink : public cpu::fact_observer {
@@ -23,19 +21,20 @@ class trace_sink : public cpu::fact_observer {
 
 /// What a trace is made of. The machine and the stream outlive the sink.
 struct trace_environment {
-  simulation& machine;
+  observed_machine machine;
   std::ostream& to;
-  std::vector<std::string> tracepoints;  ///< patterns (tracepoint_patterns.hpp); none: the format's default
+  std::vector<std::string> tracepoints{};  ///< patterns (tracepoint_patterns.hpp); none: the format's default
 };
 
-/// A trace format by name: `--trace NAME=FILE`, `vmxsys list traces`.
-struct trace_format_entry {
-  std::string_view name;
-  std::string_view description;
+/// A trace format: `--trace NAME=FILE`, `vmxsys list traces`. Its options stand in the configuration (`traces`).
+struct trace_format_entry : entry {
   /// Throws std::invalid_argument for a pattern that names no tracepoint of the format.
-  std::unique_ptr<trace_sink> (*make)(const trace_environment& environment);
+  std::unique_ptr<trace_sink> (*make)(const void* options, const trace_environment& environment);
   /// The tracepoints among which `-e` chooses, as "group:name"; null: the format has none to choose.
   std::vector<choice> (*tracepoints)() = nullptr;
 };
+
+/// The formats that ship.
+catalogue<trace_format_entry> trace_formats();
 
 }  // namespace vmxsys::platform

@@ -27,8 +27,7 @@ std::vector<std::string> vm_marks(const std::vector<std::string>& names, unsigne
   return marks;
 }
 
-traced_kernel::traced_kernel(simulation& of)
-    : kernel_{of.config().bare_metal ? of.guest(0) : of.host()}, vms_{of.hypervisor().vms()} {
+traced_kernel::traced_kernel(const observed_machine& of) : kernel_{of.outer_kernel()}, vms_{of.hypervisor.vms()} {
   for (unsigned cpu = 0; cpu < kernel_.cpus(); ++cpu) {
     const std::size_t source = kernel_.fact_source(cpu);
     if (source >= cpu_of_source_.size()) cpu_of_source_.resize(source + 1, -1);

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include <vmxsys/cpu/facts/fact.hpp>
-#include <vmxsys/platform/machine/simulation.hpp>
+#include <vmxsys/platform/observe/base/observed_machine.hpp>
 
 #include "trace_format.hpp"
 
@@ -23,7 +23,7 @@ std::vector<std::string> vm_marks(const std::vector<std::string>& names, unsigne
 /// several (QEMU gives all VMs the same names; only the thread ids differ).
 class traced_kernel {
  public:
-  explicit traced_kernel(simulation& of);
+  explicit traced_kernel(const observed_machine& of);
 
   unsigned cpus() const { return kernel_.cpus(); }
   /// The CPU of this kernel that recorded the fact; none: some other component did.

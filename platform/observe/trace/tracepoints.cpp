@@ -117,7 +117,8 @@ std::vector<choice> known_tracepoints() {
   return result;
 }
 
-tracepoint_stream::tracepoint_stream(simulation& of, const std::vector<std::string>& patterns) : kernel_{of} {
+tracepoint_stream::tracepoint_stream(const observed_machine& of, const std::vector<std::string>& patterns)
+    : kernel_{of} {
   if (const std::string fault = tracepoint_fault(patterns, known_tracepoints()); !fault.empty())
     throw std::invalid_argument{fault};
   for (std::size_t i = 0; i < std::size(table); ++i) {

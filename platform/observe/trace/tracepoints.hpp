@@ -34,7 +34,7 @@ std::vector<choice> known_tracepoints();
 class tracepoint_stream {
  public:
   /// `patterns` as in tracepoint_patterns.hpp. Throws std::invalid_argument for one that names none.
-  tracepoint_stream(simulation& of, const std::vector<std::string>& patterns);
+  tracepoint_stream(const observed_machine& of, const std::vector<std::string>& patterns);
 
   std::optional<tracepoint_event> next(const cpu::fact_view& fact);
   /// Length of the longest name chosen: perf pads to it.
