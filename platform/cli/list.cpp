@@ -24,6 +24,7 @@ struct topic {
   std::string_view description;
   std::vector<choice> (*choices)(const catalogues&) = nullptr;  // rows of a name and a description
   catalogue_view (*entries)(const catalogues&) = nullptr;       // things with options
+  statistic_list (*statistics)(const catalogues&, const std::string& entry) = nullptr;  // what one of them gives
 };
 
 template <auto Member>
@@ -65,6 +66,8 @@ constexpr topic topics[] = {
     {"locks", "spinlocks of the guest kernel and of programs (vms[].guest.lock)", nullptr,
      entries_of<&catalogues::locks>},
     {"workloads", "what the threads of a VM do (vms[].workload)", nullptr, entries_of<&catalogues::workloads>},
+    {"collectors", "what sums a run up in statistics (collectors)", nullptr, entries_of<&catalogues::collectors>,
+     [](const catalogues& from, const std::string& name) { return from.collectors.find(name)->statistics; }},
     {"traces", "formats of run --trace NAME=FILE (traces)", nullptr, entries_of<&catalogues::trace_formats>},
     {"tracepoints", "what -e chooses for the traces that have tracepoints",
      [](const catalogues& from) { return tracepoint_choices(from.trace_formats); }},
@@ -162,6 +165,19 @@ void print_entry(const entry& e, bool as_json, json::array& array, std::ostream&
   if (e.parameters.size() == 0 && !as_json) out << "  no options\n";
 }
 
+json::array statistics_of(const std::string& entry, const statistic_list& rows, bool as_json, std::ostream& out) {
+  json::array all;
+  if (!as_json && rows.size() != 0) out << "  statistics\n";
+  for (const statistic_row& row : rows) {
+    const std::string name = entry + '.' + row.name;
+    if (as_json)
+      all.push_back(json::object{{"name", name}, {"unit", row.unit}, {"description", row.description}});
+    else
+      out << "    " << name << " [" << row.unit << "]\n        " << row.description << '\n';
+  }
+  return all;
+}
+
 std::vector<choice> rows_of(const topic& t, const catalogues& from) {
   if (t.choices != nullptr) return t.choices(from);
   std::vector<choice> rows;
@@ -191,6 +207,7 @@ void print_rows(const std::vector<choice>& rows, bool as_json, json::array& arra
 std::string list(const std::string& wanted, const std::string& name, bool as_json, const catalogues& from,
                  std::ostream& out) {
   json::array array;
+  json::object document{{"schema", 1}};
   if (wanted.empty()) {
     if (!as_json) out << "vmxsys list TOPIC [NAME], where TOPIC is one of\n";
     for (const topic& t : topics) {
@@ -220,11 +237,15 @@ std::string list(const std::string& wanted, const std::string& name, bool as_jso
         if (c.name == name) print_rows({c}, as_json, array, out);
     } else {
       print_entry(*found->entries(from).find(name), as_json, array, out);
+      if (found->statistics != nullptr) {
+        json::array given = statistics_of(name, found->statistics(from, name), as_json, out);
+        if (as_json) document["statistics"] = std::move(given);
+      }
     }
   }
   if (as_json) {
-    out << json::serialize(json::object{{"schema", 1}, {wanted.empty() ? "topics" : json::string_view{wanted}, array}})
-        << '\n';
+    document[wanted.empty() ? "topics" : json::string_view{wanted}] = std::move(array);
+    out << json::serialize(document) << '\n';
   }
   return {};
 }

@@ -14,6 +14,7 @@
 #include <vmxsys/models/kvm/timers/timer_backend.hpp>
 #include <vmxsys/models/schedulers/catalogue.hpp>
 #include <vmxsys/models/workloads/catalogue.hpp>
+#include <vmxsys/platform/observe/collectors/collector.hpp>
 #include <vmxsys/platform/observe/trace/trace_sink.hpp>
 #include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 
@@ -35,6 +36,7 @@ struct catalogues {
   catalogue<models::vcpu_affinity_entry> vcpu_affinities = models::vcpu_affinities();
   catalogue<models::pv_service_entry> pv_services = models::pv_services();
   catalogue<models::workload_entry> workloads = models::workloads();
+  catalogue<collector_entry> collectors = platform::collectors();
   catalogue<trace_format_entry> trace_formats = platform::trace_formats();
 
   /// Shared objects that entries come from.

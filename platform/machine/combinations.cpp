@@ -297,6 +297,7 @@ void check_combinations(const run_config& config, const catalogues& from, const 
   check_options(host.vcpu_affinity, from.vcpu_affinities, "host.vcpu_affinity", on, found);
   check_options(host.idle, from.idle_drivers, "host.idle", on, found);
 
+  check_list(config.collectors, from.collectors, "collectors", on, found);
   check_list(config.traces, from.trace_formats, "traces", on, found);
 
   if (config.bare_metal && (config.vms.size() != 1 || config.vms[0].vcpus != cpus)) {

@@ -110,6 +110,7 @@ record_type run_config_record(const catalogues& from) {
   using r = run_config;
   constexpr duration hour = duration::s(3600);
   auto defaults = std::make_shared<r>();
+  defaults->collectors = from.collectors.components();
   defaults->traces = from.trace_formats.components();
   std::vector<field> fields{
       value(row<&r::seed>("seed", "number", "seed of every random stream; the same seed gives the same run")),
@@ -120,6 +121,7 @@ record_type run_config_record(const catalogues& from) {
       sections<&r::vms>("vms", "the virtual machines", 64, vm_record(from)),
       value(row<&r::bare_metal>("bare_metal",
                                 "the kernel of the only VM runs on the machine itself, without host and hypervisor")),
+      components<&r::collectors>("collectors", "what sums the run up in statistics", from.collectors),
       components<&r::traces>("traces", "options of the trace formats of run --trace NAME=FILE", from.trace_formats),
   };
   return {std::move(fields), std::move(defaults), ""};

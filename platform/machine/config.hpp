@@ -90,6 +90,7 @@ struct run_config {
   host_config host;
   std::vector<vm_config> vms;
   bool bare_metal = false;
+  std::vector<component<collector_entry>> collectors = platform::collectors().components();
   std::vector<component<trace_format_entry>> traces;  ///< options of formats; one that is not here has its defaults
 };
 

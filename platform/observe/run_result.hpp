@@ -1,9 +1,12 @@
 #pragma once
 #include <boost/describe.hpp>
+#include <boost/json/fwd.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include <vmxsys/platform/observe/base/statistic.hpp>
 
 // What a run says about itself: the document that `--json` prints and `stats.json` holds. Times are in nanoseconds of
 // simulated time, counts are exact. A member's name is its JSON key.
@@ -152,8 +155,8 @@ struct run_result {
   std::uint32_t cpus = 0;
   std::uint64_t events = 0;  ///< timeline events
   std::uint64_t ple_exits = 0;
-  std::uint64_t longest_exit_streak = 0;  ///< consecutive exits of one vCPU, all PAUSE at one RIP
-  std::uint64_t exit_streaks_over_100 = 0;
+  std::uint64_t longest_exit_streak = 0;    ///< consecutive exits of one vCPU, all PAUSE at one RIP
+  std::uint64_t exit_streaks_over_100 = 0;  ///< or over what collectors.exits.long_streak says
   std::uint64_t exits_in_long_streaks = 0;
   std::uint32_t longest_exit_streak_vm = 0;
   std::uint32_t longest_exit_streak_vcpu = 0;
@@ -173,6 +176,7 @@ struct run_result {
   spin_summary spins;
   lock_summary locks;
   detection_summary detection;
+  platform::statistics statistics;    ///< of the run's collectors; a JSON object {name: {value, unit}}
   std::vector<warning_row> warnings;  ///< of the configuration
 };
 BOOST_DESCRIBE_STRUCT(run_result, (),
@@ -181,7 +185,11 @@ BOOST_DESCRIBE_STRUCT(run_result, (),
                        longest_exit_streak, exit_streaks_over_100, exits_in_long_streaks, longest_exit_streak_vm,
                        longest_exit_streak_vcpu, longest_exit_streak_began_cycle, largest_ple_window, guest_slice_ns,
                        switches, guest_share, host_share, idle_share, fairness, yields, vms, exits, pause_parts,
-                       cpu_time, spins, locks, detection, warnings))
+                       cpu_time, spins, locks, detection, statistics, warnings))
+
+// What Boost.JSON calls: {"exits.pauses": {"value": 7, "unit": "exits"}, ...}.
+void tag_invoke(boost::json::value_from_tag, boost::json::value& to, const statistics& from);
+statistics tag_invoke(boost::json::value_to_tag<statistics>, const boost::json::value& from);
 
 /// As JSON text, indented, and back. `from_json` throws std::invalid_argument.
 std::string to_json(const run_result& result);

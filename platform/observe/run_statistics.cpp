@@ -7,35 +7,54 @@
 namespace vmxsys::platform {
 
 namespace {
-constexpr std::uint64_t long_run = 100;
-}
 
-void run_statistics::times::add(cycles c) {
-  ++count;
-  total += c.count();
-  min = std::min(min, c.count());
-  max = std::max(max, c.count());
-}
+/// The members of the document that are statistics as well.
+void fill(run_result& r) {
+  const statistics& s = r.statistics;
+  r.ple_exits = s.count("exits.pauses");
+  r.longest_exit_streak = s.count("exits.longest_streak");
+  r.exit_streaks_over_100 = s.count("exits.long_streaks");
+  r.exits_in_long_streaks = s.count("exits.in_long_streaks");
+  r.longest_exit_streak_vm = static_cast<std::uint32_t>(s.count("exits.longest_streak_vm"));
+  r.longest_exit_streak_vcpu = static_cast<std::uint32_t>(s.count("exits.longest_streak_vcpu"));
+  r.longest_exit_streak_began_cycle = s.count("exits.longest_streak_began");
+  r.yields = {s.count("directed_yields.handled"),    s.count("directed_yields.candidates"),
+              s.count("directed_yields.attempts"),   s.count("directed_yields.accepted"),
+              s.count("directed_yields.same_queue"), s.count("directed_yields.other_queue"),
+              s.count("directed_yields.to_sibling"), s.count("directed_yields.futile"),
+              s.count("directed_yields.nobody"),     s.count("directed_yields.target_running")};
+  for (vm_row& vm : r.vms) vm.ple_exits = s.count("exits.vm." + vm.name + ".pauses");
 
-run_statistics::run_statistics(simulation& of) : of_{of}, detectors_{of}, work_(of.vms()) {
-  for (auto& vm : of.hypervisor().vms()) {
-    first_of_vm_.push_back(vcpus_.size());
-    for (unsigned i = 0; i < vm->vcpus(); ++i) {
-      vcpu_record v;
-      v.vm = vm->number();
-      v.index = i;
-      v.pid = vm->cpu(i).thread().pid;
-      by_vmcs_[vm->cpu(i).vmcs()] = vcpus_.size();
-      by_pid_[v.pid] = vcpus_.size();
-      vcpus_.push_back(v);
-    }
+  const auto times = [&](const std::string& name) -> time_summary {
+    const tally_summary t = s.tally(name);
+    return {t.count, t.min, t.mean, t.max};
+  };
+  std::uint64_t count = 0;
+  for (std::size_t i = 0; i < vmx::exit_reason_table_size(); ++i) {
+    const vmx::exit_reason_info& info = vmx::exit_reason_table()[i];
+    const std::string name = info.kvm_name != nullptr ? info.kvm_name : info.name, path = "exits." + name;
+    exit_row row{name,
+                 static_cast<std::uint32_t>(info.reason),
+                 s.count(path + ".count"),
+                 0,
+                 times(path + ".host_time"),
+                 times(path + ".time")};
+    count += row.count;
+    if (row.count != 0) r.exits.push_back(std::move(row));
   }
+  for (exit_row& row : r.exits) row.share = static_cast<double>(row.count) / static_cast<double>(count);
+  std::stable_sort(r.exits.begin(), r.exits.end(),
+                   [](const exit_row& a, const exit_row& b) { return a.count > b.count; });
 }
 
-run_statistics::vcpu_record* run_statistics::by_vmcs(std::uint64_t vmcs) {
-  const auto it = by_vmcs_.find(vmcs);
-  return it == by_vmcs_.end() ? nullptr : &vcpus_[it->second];
-}
+}  // namespace
+
+run_statistics::run_statistics(simulation& of)
+    : of_{of},
+      collectors_{of.config().collectors, of.names().collectors, of.observed()},
+      detectors_{of},
+      vcpus_{of.hypervisor()},
+      work_(of.vms()) {}
 
 run_statistics::totals run_statistics::snapshot(unsigned cpu) const {
   const cpu::accounting& a = of_.hardware().cpu(cpu).account();
@@ -55,6 +74,7 @@ void run_statistics::add_difference(totals& to, const totals& after, const total
 void run_statistics::begin() {
   measuring_ = true;
   from_ = of_.hardware().time().now();
+  collectors_.begin(from_);
   detectors_.begin(from_);
   of_.hardware().check_accounting();  // settles how much of a spin under way was futile
   cpu_at_begin_.clear();
@@ -63,21 +83,19 @@ void run_statistics::begin() {
     v.exited = false;
     v.guest_cycles = 0;
     v.entered_at = from_;
-    v.run = 0;
     if (v.in_guest) note_window(v.window);
   }
 }
 
 void run_statistics::observe(const cpu::fact_view& fact) {
+  collectors_.observe(fact);
   const cycles at = fact.header().at;
   if (fact.as<cpu::micro_step_fact>() != nullptr) return;
   if (const auto* f = fact.as<cpu::vm_entry_fact>()) return on_vm_entry(*f, at);
   if (const auto* f = fact.as<cpu::vm_exit_fact>()) return on_vm_exit(*f, at);
   if (!measuring_) return;
-  if (const auto* f = fact.as<models::kvm_exit_fact>()) return on_kvm_exit(*f, at);
-  if (const auto* f = fact.as<models::kvm_entry_fact>()) return on_kvm_entry(*f, at);
+  if (const auto* f = fact.as<models::kvm_exit_fact>()) return on_kvm_exit(*f);
   if (const auto* f = fact.as<models::sched_switch_fact>()) return on_switch(*f, at);
-  if (const auto* f = fact.as<models::yield_to_fact>()) return on_yield(*f);
   if (const auto* f = fact.as<models::work_fact>()) {
     if (f->kernel >= 1 && f->kernel <= work_.size()) work_[f->kernel - 1u] += f->units;
     return;
@@ -100,33 +118,22 @@ void run_statistics::observe(const cpu::fact_view& fact) {
     }
     return;
   }
-  if (const auto* f = fact.as<models::on_spin_fact>()) {
-    ++result_.yields.handled;
-    result_.yields.candidates += f->candidates;
-    result_.yields.attempts += f->attempts;
-    return;
-  }
   if (const auto* f = fact.as<models::ple_window_fact>()) note_window(f->to);
 }
 
 // -- transitions of the hardware --------------------------------------------------------------------------------------
 
 void run_statistics::on_vm_entry(const cpu::vm_entry_fact& f, cycles at) {
-  vcpu_record* v = by_vmcs(f.vmcs);
+  vcpu_record* v = vcpus_.by_vmcs(f.vmcs);
   if (v == nullptr) return;
-  if (measuring_ && v->exited) {
-    exit_record& row = exits_[v->reason];
-    row.all.add(at - v->exit_began);
-    if (v->reason == vmx::exit_reason::pause) {
-      ++pause_rounds_;
-      if (v->on_cpu) add_difference(v->parts, snapshot(v->cpu), v->at_switch);
-      for (std::size_t i = 0; i < pause_parts_.size(); ++i) pause_parts_[i] += v->parts[i];
-      pause_waited_ += v->waited;
-      pause_hardware_exit_ += (v->exit_visible - v->exit_began).count();
-      if (v->yield_accepted && !v->switched) ++result_.yields.futile;
-    }
-    v->exited = false;
+  if (measuring_ && v->exited && v->reason == vmx::exit_reason::pause) {
+    ++pause_rounds_;
+    if (v->on_cpu) add_difference(v->parts, snapshot(v->cpu), v->at_switch);
+    for (std::size_t i = 0; i < pause_parts_.size(); ++i) pause_parts_[i] += v->parts[i];
+    pause_waited_ += v->waited;
+    pause_hardware_exit_ += (v->exit_visible - v->exit_began).count();
   }
+  v->exited = false;
   v->window = f.ple_window;  // it may never change, which is no fact
   if (measuring_) note_window(v->window);
   v->in_guest = true;
@@ -139,7 +146,7 @@ void run_statistics::note_window(std::uint64_t window) {
 }
 
 void run_statistics::on_vm_exit(const cpu::vm_exit_fact& f, cycles at) {
-  vcpu_record* v = by_vmcs(f.vmcs);
+  vcpu_record* v = vcpus_.by_vmcs(f.vmcs);
   if (v == nullptr) return;
   v->in_guest = false;
   if (!measuring_) return;
@@ -151,64 +158,26 @@ void run_statistics::on_vm_exit(const cpu::vm_exit_fact& f, cycles at) {
   v->exit_visible = at;
   if (f.reason == vmx::exit_reason::pause) v->parts = {};
   v->waited = 0;
-  v->switched = false;
-  v->yield_accepted = false;
 }
 
 // -- what the hypervisor's tracepoints see ----------------------------------------------------------------------------
 
-void run_statistics::on_kvm_exit(const models::kvm_exit_fact& f, cycles at) {
-  vcpu_record& v = this->at(f.vm, f.vcpu);
+void run_statistics::on_kvm_exit(const models::kvm_exit_fact& f) {
+  vcpu_record& v = vcpus_.at(f.vm, f.vcpu);
   v.on_cpu = true;
   v.cpu = f.cpu;
-  if (f.reason == vmx::exit_reason::pause) {
-    v.at_switch = snapshot(f.cpu);
-    ++result_.ple_exits;
-    ++v.ple_exits;
-    if (v.run == 0 || v.run_rip != f.rip) {
-      end_run(v);
-      v.run_rip = f.rip;
-      v.run_began = at;
-    }
-    ++v.run;
-    if (v.run > result_.longest_exit_streak) {
-      result_.longest_exit_streak = v.run;
-      result_.longest_exit_streak_vm = f.vm;
-      result_.longest_exit_streak_vcpu = f.vcpu;
-      result_.longest_exit_streak_began_cycle = v.run_began.count();
-    }
-  } else {
-    end_run(v);
-  }
-}
-
-void run_statistics::end_run(vcpu_record& v) {
-  if (v.run > long_run) {
-    ++result_.exit_streaks_over_100;
-    result_.exits_in_long_streaks += v.run;
-  }
-  v.run = 0;
-}
-
-void run_statistics::on_kvm_entry(const models::kvm_entry_fact& f, cycles at) {
-  vcpu_record& v = this->at(f.vm, f.vcpu);
-  if (!v.exited) return;
-  exits_[v.reason].software.add(at - v.exit_visible);
+  if (f.reason == vmx::exit_reason::pause) v.at_switch = snapshot(f.cpu);
 }
 
 void run_statistics::on_switch(const models::sched_switch_fact& f, cycles at) {
   if (f.kernel != 0) return;
   ++result_.switches;
-  if (vcpu_record* v = by_pid(f.prev_pid); v != nullptr && v->exited && v->on_cpu) {
+  if (vcpu_record* v = vcpus_.by_pid(f.prev_pid); v != nullptr && v->exited && v->on_cpu) {
     if (v->reason == vmx::exit_reason::pause) add_difference(v->parts, snapshot(f.cpu), v->at_switch);
     v->on_cpu = false;
     v->off_since = at;
-    if (const vcpu_record* next = by_pid(f.next_pid);
-        v->yield_accepted && !v->switched && next != nullptr && next->vm == v->vm)
-      ++result_.yields.to_sibling;
-    v->switched = true;
   }
-  if (vcpu_record* v = by_pid(f.next_pid); v != nullptr && v->exited && !v->on_cpu) {
+  if (vcpu_record* v = vcpus_.by_pid(f.next_pid); v != nullptr && v->exited && !v->on_cpu) {
     v->on_cpu = true;
     v->cpu = f.cpu;
     if (v->reason == vmx::exit_reason::pause) v->at_switch = snapshot(f.cpu);
@@ -216,45 +185,14 @@ void run_statistics::on_switch(const models::sched_switch_fact& f, cycles at) {
   }
 }
 
-void run_statistics::on_yield(const models::yield_to_fact& f) {
-  using outcome = models::yield_to_outcome;
-  switch (static_cast<outcome>(f.outcome)) {
-    case outcome::yielded:
-      ++result_.yields.accepted;
-      ++(f.cpu == f.target_cpu ? result_.yields.same_queue : result_.yields.other_queue);
-      if (vcpu_record* v = by_pid(f.pid)) v->yield_accepted = true;
-      break;
-    case outcome::nobody_to_switch:
-      ++result_.yields.nobody;
-      break;
-    case outcome::target_running:
-      ++result_.yields.target_running;
-      break;
-    default:
-      break;
-  }
-}
-
 // -- the sum ----------------------------------------------------------------------------------------------------------
 
-time_summary run_statistics::summary(const times& t) const {
+time_summary run_statistics::summary(const time_tally& t) const {
   if (t.count == 0) return {};
-  return {t.count, ns(t.min), ns(t.total / t.count), ns(t.max)};
+  return {t.count, ns(t.least.count()), ns(t.total.count() / t.count), ns(t.most.count())};
 }
 
-void run_statistics::sum_up_exits(run_result& r) const {
-  std::uint64_t count = 0;
-  for (const auto& [reason, e] : exits_) count += e.all.count;
-  for (const auto& [reason, e] : exits_) {
-    if (e.all.count == 0) continue;
-    const char* kvm_name = vmx::kvm_name_of(reason);
-    r.exits.push_back({kvm_name != nullptr ? kvm_name : vmx::name_of(reason), static_cast<std::uint32_t>(reason),
-                       e.all.count, static_cast<double>(e.all.count) / static_cast<double>(count), summary(e.software),
-                       summary(e.all)});
-  }
-  std::stable_sort(r.exits.begin(), r.exits.end(),
-                   [](const exit_row& a, const exit_row& b) { return a.count > b.count; });
-
+void run_statistics::sum_up_pauses(run_result& r) const {
   if (pause_rounds_ == 0) return;
   const auto rounds = static_cast<double>(pause_rounds_);
   const double ns_per_cycle = 1e6 / static_cast<double>(of_.preset().tsc_khz);
@@ -309,15 +247,14 @@ void run_statistics::sum_up_vms(run_result& r) const {
     vm_row row;
     row.name = of_.config().vms[vm].name;
     row.work = work_[vm];
-    const unsigned vcpus = vm < first_of_vm_.size() ? of_.config().vms[vm].vcpus : 0;  // none on bare metal
+    const unsigned vcpus = of_.config().bare_metal ? 0 : of_.config().vms[vm].vcpus;
     row.least_vcpu_ns = vcpus == 0 ? 0 : ~std::uint64_t{0};
     for (unsigned i = 0; i < vcpus; ++i) {
-      const vcpu_record& v = vcpus_[first_of_vm_[vm] + i];
+      const vcpu_record& v = vcpus_.at(vm, i);
       const std::uint64_t t = ns(v.guest_cycles);
       row.guest_ns += t;
       row.least_vcpu_ns = std::min(row.least_vcpu_ns, t);
       row.most_vcpu_ns = std::max(row.most_vcpu_ns, t);
-      row.ple_exits += v.ple_exits;
       sum += static_cast<double>(t);
       squares += static_cast<double>(t) * static_cast<double>(t);
     }
@@ -328,10 +265,8 @@ void run_statistics::sum_up_vms(run_result& r) const {
 
 run_result run_statistics::finish() {
   const cycles now = of_.hardware().time().now();
-  for (vcpu_record& v : vcpus_) {
-    end_run(v);
+  for (vcpu_record& v : vcpus_)
     if (v.in_guest) v.guest_cycles += (now - std::min(now, v.entered_at)).count();
-  }
   run_result r = result_;
   r.seed = of_.config().seed;
   r.preset = of_.preset().name;
@@ -346,13 +281,16 @@ run_result run_statistics::finish() {
   r.measured_ns = ns((now - from_).count());
   r.cpus = of_.hardware().cpus();
   r.events = of_.hardware().time().events();
-  if (guest_slices_.count != 0) r.guest_slice_ns = ns(guest_slices_.total / guest_slices_.count);
+  if (guest_slices_.count != 0) r.guest_slice_ns = ns(guest_slices_.total.count() / guest_slices_.count);
   r.locks.waits = summary(lock_waits_);
   r.locks.host_waits = summary(host_lock_waits_);
   r.detection = {detectors_.waits(), detectors_.futile_waits(), detectors_.rows()};
   sum_up_vms(r);
-  sum_up_exits(r);
+  sum_up_pauses(r);
   sum_up_cpu_time(r);
+  collectors_.finish(now);
+  r.statistics = collectors_.sum_up();
+  fill(r);
   return r;
 }
 

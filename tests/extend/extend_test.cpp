@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <dlfcn.h>
@@ -181,6 +182,19 @@ const std::vector<kind> kinds{
      [](const run_result& r) { return r.guest_share; }, "1025", "0 .. 1024", "steps", busy},
     {"pv_services", "host_time", R"(vms[0].pv=[{"name": "host_time"}])", "vms[0].pv[0]", "calls", "3", "30", true,
      [](const run_result& r) { return exits(r, "VMCALL"); }, "1000001", "0 .. 1000000", "call", busy},
+    {"collectors",
+     "cpu_stays",
+     R"(collectors=["cpu_stays"])",
+     "collectors[0]",
+     "brief",
+     "1us",
+     "1ms",
+     true,
+     [](const run_result& r) { return static_cast<double>(r.statistics.count("cpu_stays.brief")); },
+     "200ms",
+     "0s .. 100ms",
+     "grief",
+     {}},
     {"traces",
      "exit_csv",
      R"(traces=["kvm", "exit_csv"])",
@@ -330,6 +344,36 @@ TEST_P(command_of_kind, list_check_and_run) {
   EXPECT_EQ(ran.status, 0) << ran.text;
   const run_result linked = run(k.overrides({k.set(k.low)}), k);
   EXPECT_NE(ran.text.find(linked.fact_hash), std::string::npos) << linked.fact_hash << '\n' << ran.text;
+}
+
+TEST(extend_collector, its_statistics_stand_beside_those_of_the_library_and_change_nothing) {
+  const kind& k =
+      *std::find_if(kinds.begin(), kinds.end(), [](const kind& one) { return one.topic == std::string{"collectors"}; });
+  const run_result own = run(k.overrides({"collectors.cpu_stays.brief=100us"}), k);
+  const run_result without = run({R"(collectors=["exits"])"}, k);
+  const tally_summary stays = own.statistics.tally("cpu_stays.time");
+  EXPECT_GT(stays.count, 10u);
+  EXPECT_LE(stays.min, stays.mean);
+  EXPECT_LE(stays.mean, stays.max);
+  EXPECT_LE(own.statistics.count("cpu_stays.brief"), stays.count);
+  EXPECT_EQ(own.fact_hash, without.fact_hash);
+  EXPECT_EQ(own.ple_exits, without.ple_exits);
+  EXPECT_GT(own.ple_exits, 0u) << "what the report needs runs in any case";
+  EXPECT_EQ(run_result_from_json(to_json(own)).statistics, own.statistics);
+  EXPECT_EQ(run({}, k).statistics.tally("cpu_stays.time"), stays) << "all that the catalogue has run by default";
+}
+
+TEST_F(command, a_statistic_of_an_own_collector_is_in_the_document) {
+  const outcome ran =
+      call({"run", file_.string(), "--with", VMXSYS_EXTEND, "-q", "--json", "-p", "collectors.cpu_stays.brief=1us"});
+  EXPECT_EQ(ran.status, 0) << ran.text;
+  EXPECT_NE(ran.text.find("\"cpu_stays.brief\": {\n"), std::string::npos) << ran.text;
+  EXPECT_NE(ran.text.find("\"unit\": \"stays\""), std::string::npos) << ran.text;
+  const outcome listed = call({"list", "collectors", "cpu_stays", "--with", VMXSYS_EXTEND});
+  EXPECT_NE(listed.text.find("cpu_stays.brief [stays]"), std::string::npos) << listed.text;
+  EXPECT_NE(call({"list", "collectors", "cpu_stays", "--with", VMXSYS_EXTEND, "--json"})
+                .text.find(R"({"name":"cpu_stays.time","unit":"ns",)"),
+            std::string::npos);
 }
 
 TEST_F(command, a_trace_is_written_in_the_own_format_with_its_option) {

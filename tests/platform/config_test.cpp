@@ -162,7 +162,7 @@ TEST(config, integers_may_be_written_with_an_exponent) {
 TEST(config_fault, unknown_key_names_the_nearest) {
   EXPECT_EQ(only(load(with(R"("untill":"1ms")"))),
             "test.json: untill = \"1ms\": unknown key; known here: seed, until, measure_from, machine, host, vms, "
-            "bare_metal, traces (did you mean \"until\"?)");
+            "bare_metal, collectors, traces (did you mean \"until\"?)");
   EXPECT_HAS(fault_of("host.schedular=cfs"), "did you mean \"scheduler\"?");
   EXPECT_HAS(fault_of("vms[0].gest.hz=100"), "did you mean \"guest\"?");
 }

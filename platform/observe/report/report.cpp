@@ -126,8 +126,8 @@ void print_report(std::ostream& out, const run_result& r) {
   out << "guest " << percent(r.guest_share) << ", host " << percent(r.host_share) << ", idle " << percent(r.idle_share)
       << "; " << grouped(r.switches) << " context switches\n";
   out << grouped(r.ple_exits) << " PLE exits; longest run of one vCPU at one RIP " << grouped(r.longest_exit_streak)
-      << ", " << grouped(r.exit_streaks_over_100) << " runs over 100; largest ple_window "
-      << grouped(r.largest_ple_window) << '\n';
+      << ", " << grouped(r.exit_streaks_over_100) << " runs over " << grouped(r.statistics.count("exits.long_streak"))
+      << "; largest ple_window " << grouped(r.largest_ple_window) << '\n';
 
   print_vms(out, r);
   print_exits(out, r);
