@@ -18,11 +18,11 @@ void fill(run_result& r) {
   r.longest_exit_streak_vm = static_cast<std::uint32_t>(s.count("exits.longest_streak_vm"));
   r.longest_exit_streak_vcpu = static_cast<std::uint32_t>(s.count("exits.longest_streak_vcpu"));
   r.longest_exit_streak_began_cycle = s.count("exits.longest_streak_began");
-  r.yields = {s.count("directed_yields.handled"),    s.count("directed_yields.candidates"),
-              s.count("directed_yields.attempts"),   s.count("directed_yields.accepted"),
-              s.count("directed_yields.same_queue"), s.count("directed_yields.other_queue"),
-              s.count("directed_yields.to_sibling"), s.count("directed_yields.futile"),
-              s.count("directed_yields.nobody"),     s.count("directed_yields.target_running")};
+  r.yields = {s.count("directed_yields.handled"),       s.count("directed_yields.candidates"),
+              s.count("directed_yields.attempts"),      s.count("directed_yields.accepted"),
+              s.count("directed_yields.same_queue"),    s.count("directed_yields.other_queue"),
+              s.count("directed_yields.to_sibling"),    s.count("directed_yields.futile"),
+              s.count("directed_yields.no_other_task"), s.count("directed_yields.target_running")};
   for (vm_row& vm : r.vms) vm.ple_exits = s.count("exits.vm." + vm.name + ".pauses");
 
   const auto times = [&](const std::string& name) -> time_summary {

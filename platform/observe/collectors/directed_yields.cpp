@@ -11,7 +11,7 @@ namespace {
 
 struct yield_figures {
   std::uint64_t handled = 0, candidates = 0, attempts = 0, accepted = 0, same_queue = 0, other_queue = 0,
-                to_sibling = 0, futile = 0, nobody = 0, target_running = 0;
+                to_sibling = 0, futile = 0, no_other_task = 0, target_running = 0;
 };
 using f = yield_figures;
 constexpr std::array given{
@@ -23,7 +23,7 @@ constexpr std::array given{
     figure<&f::other_queue>("other_queue", "yields", "accepted, and the target was on another CPU's run queue"),
     figure<&f::to_sibling>("to_sibling", "yields", "accepted, and the yielder's CPU switched to a vCPU of the same VM"),
     figure<&f::futile>("futile", "yields", "accepted, and the yielder was picked again all the same"),
-    figure<&f::nobody>("nobody", "yields", "refused: both run queues hold one task (-ESRCH)"),
+    figure<&f::no_other_task>("no_other_task", "yields", "refused: both run queues hold one task (-ESRCH)"),
     figure<&f::target_running>("target_running", "yields", "refused: the target runs"),
 };
 
@@ -57,7 +57,7 @@ class directed_yields final : public collects<directed_yields, yield_figures, cp
         if (vcpu* v = vcpus_.by_pid(y.pid)) v->accepted = true;
         break;
       case outcome::nobody_to_switch:
-        ++figures_.nobody;
+        ++figures_.no_other_task;
         break;
       case outcome::target_running:
         ++figures_.target_running;
