@@ -65,10 +65,7 @@ kernel::kernel(cpu::machine& hw, kernel_config config)
 
 kernel::~kernel() { abandon_threads(); }
 
-nanoseconds kernel::to_ns(cycles c) const {
-  const std::uint64_t khz = config_.tsc_khz;
-  return c.count() / khz * 1'000'000 + c.count() % khz * 1'000'000 / khz;
-}
+nanoseconds kernel::to_ns(cycles c) const { return to_nanoseconds(c, config_.tsc_khz); }
 
 cycles kernel::from_ns(nanoseconds ns) const {
   const std::uint64_t khz = config_.tsc_khz;

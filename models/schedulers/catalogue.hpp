@@ -21,9 +21,4 @@ struct scheduler_entry : entry {
 /// The scheduling policies a kernel may have.
 catalogue<scheduler_entry> schedulers();
 
-/// An option on the scheduler clock, rounded down.
-constexpr nanoseconds nanoseconds_of(duration d, std::uint64_t tsc_khz) noexcept {
-  return d.in_cycles() ? d.count() * 1'000'000 / tsc_khz : d.count() / 1000;
-}
-
 }  // namespace vmxsys::models

@@ -63,7 +63,7 @@ std::unique_ptr<scheduler> make(const void* given, const scheduler_environment& 
   const auto& o = options_as<cfs_options>(given);
   cfs_tunables t = cfs_tunables::of(o.profile, on.cpus);
   const auto put_time = [&](nanoseconds& tunable, const std::optional<duration>& time) {
-    if (time) tunable = nanoseconds_of(*time, on.tsc_khz);
+    if (time) tunable = time->to_nanoseconds(on.tsc_khz);
   };
   put_time(t.latency, o.latency);
   put_time(t.min_granularity, o.min_granularity);

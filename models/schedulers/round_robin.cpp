@@ -126,7 +126,7 @@ extern const scheduler_entry round_robin_entry = entry_with<scheduler_entry, rou
       const auto& o = options_as<round_robin_options>(given);
       return std::make_unique<round_robin_scheduler>(
           on.cpus,
-          round_robin_tunables{nanoseconds_of(o.quantum, on.tsc_khz), nanoseconds_of(o.migration_cost, on.tsc_khz)});
+          round_robin_tunables{o.quantum.to_nanoseconds(on.tsc_khz), o.migration_cost.to_nanoseconds(on.tsc_khz)});
     });
 
 }  // namespace vmxsys::models

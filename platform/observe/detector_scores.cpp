@@ -64,7 +64,7 @@ std::vector<detector_row> detector_scores::rows() const {
     if (!s.latencies.empty()) {
       std::vector<std::uint64_t> sorted = s.latencies;
       std::sort(sorted.begin(), sorted.end());
-      const auto ns = [&](std::size_t at) { return sorted[at] * 1'000'000 / of_.preset().tsc_khz; };
+      const auto ns = [&](std::size_t at) { return to_nanoseconds(cycles{sorted[at]}, of_.preset().tsc_khz); };
       row.latency_median_ns = ns((sorted.size() - 1) / 2);
       row.latency_p90_ns = ns((sorted.size() - 1) * 9 / 10);
       row.latency_max_ns = ns(sorted.size() - 1);

@@ -34,6 +34,18 @@ constexpr std::array rows{
     row<&options::label>("label", "anything")};
 constexpr parameter_list all{rows};
 
+TEST(duration, in_nanoseconds_is_rounded_down_from_either_unit) {
+  EXPECT_EQ(to_nanoseconds(cycles{1}, 2'300'000), 0u);
+  EXPECT_EQ(to_nanoseconds(cycles{3}, 2'300'000), 1u);
+  EXPECT_EQ(to_nanoseconds(cycles{2'300'000}, 2'300'000), 1'000'000u);
+  EXPECT_EQ(to_nanoseconds(cycles{2'299'999}, 2'300'000), 999'999u);
+  // A product with 10^6 would not fit 64 bits.
+  EXPECT_EQ(to_nanoseconds(cycles{2'300'000} * 1'000'000'000'000 + cycles{23}, 2'300'000), 1'000'000'000'000'000'010u);
+  EXPECT_EQ(duration::from_cycles(2'300'000).to_nanoseconds(2'300'000), 1'000'000u);
+  EXPECT_EQ(duration::from_picoseconds(2'999).to_nanoseconds(2'300'000), 2u);
+  EXPECT_EQ(duration::us(5).to_nanoseconds(2'300'000), 5'000u);
+}
+
 std::string fault(const char* name, const parameter_value& value) {
   const auto found = all.find(name)->check(value);
   return found ? found->reason + (found->nearest.empty() ? "" : " | " + found->nearest) : "";

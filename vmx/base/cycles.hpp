@@ -45,4 +45,9 @@ class cycles {
 constexpr cycles max(cycles a, cycles b) noexcept { return a < b ? b : a; }
 constexpr cycles min(cycles a, cycles b) noexcept { return b < a ? b : a; }
 
+/// In nanoseconds where the TSC runs at `tsc_khz`, rounded down.
+constexpr std::uint64_t to_nanoseconds(cycles c, std::uint64_t tsc_khz) noexcept {
+  return c.count() / tsc_khz * 1'000'000 + c.count() % tsc_khz * 1'000'000 / tsc_khz;
+}
+
 }  // namespace vmxsys

@@ -29,6 +29,10 @@ class duration {
   /// On a machine whose TSC runs at `tsc_khz`; a time that is no whole number of cycles rounds down. A result that
   /// does not fit 64 bits becomes the largest value.
   cycles to_cycles(std::uint64_t tsc_khz) const noexcept;
+  /// The same in nanoseconds, rounded down.
+  constexpr std::uint64_t to_nanoseconds(std::uint64_t tsc_khz) const noexcept {
+    return in_cycles_ ? vmxsys::to_nanoseconds(cycles{count_}, tsc_khz) : count_ / 1000;
+  }
 
   /// The shortest exact spelling, which parse_duration() reads back.
   std::string to_string() const;

@@ -9,8 +9,4 @@ cycles timer_advance::settle(cycles now, std::uint64_t tsc_khz) {
   return now < deadline ? min(deadline - now, lead(tsc_khz)) : cycles{0};
 }
 
-std::uint32_t timer_advance::nanoseconds_of(duration d, std::uint64_t tsc_khz) {
-  return static_cast<std::uint32_t>(d.in_cycles() ? d.count() * 1'000'000 / tsc_khz : d.count() / 1000);
-}
-
 }  // namespace vmxsys::models

@@ -35,7 +35,9 @@ class timer_advance {
 
  protected:
   /// An option's time, which may be in cycles, as an advance.
-  static std::uint32_t nanoseconds_of(duration d, std::uint64_t tsc_khz);
+  static std::uint32_t nanoseconds_of(duration d, std::uint64_t tsc_khz) {
+    return static_cast<std::uint32_t>(d.to_nanoseconds(tsc_khz));
+  }
 
   std::uint32_t ns_;
 
