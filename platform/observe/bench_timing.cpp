@@ -84,10 +84,9 @@ exit_summary exit_samples::summary() const {
   s.share = static_cast<double>(most) / static_cast<double>(steps);
   for (auto it = usual->begin(); it != usual->end();) {
     const auto next = std::find_if(it, usual->end(), [&](vmx::exit_reason r) { return r != *it; });
-    const char* kvm_name = vmx::kvm_name_of(*it);
     if (!s.reasons.empty()) s.reasons += ", ";
     if (next - it > 1) s.reasons += std::to_string(next - it) + " x ";
-    s.reasons += kvm_name != nullptr ? kvm_name : vmx::name_of(*it);
+    s.reasons += vmx::trace_name_of(*it);
     it = next;
   }
   return s;

@@ -8,6 +8,8 @@ namespace vmxsys::platform {
 
 namespace {
 
+time_summary as_row(const tally_summary& t) { return {t.count, t.min, t.mean, t.max}; }
+
 /// The members of the document that are statistics as well.
 void fill(run_result& r) {
   const statistics& s = r.statistics;
@@ -25,20 +27,12 @@ void fill(run_result& r) {
               s.count("directed_yields.no_other_task"), s.count("directed_yields.target_running")};
   for (vm_row& vm : r.vms) vm.ple_exits = s.count("exits.vm." + vm.name + ".pauses");
 
-  const auto times = [&](const std::string& name) -> time_summary {
-    const tally_summary t = s.tally(name);
-    return {t.count, t.min, t.mean, t.max};
-  };
   std::uint64_t count = 0;
   for (std::size_t i = 0; i < vmx::exit_reason_table_size(); ++i) {
     const vmx::exit_reason_info& info = vmx::exit_reason_table()[i];
-    const std::string name = info.kvm_name != nullptr ? info.kvm_name : info.name, path = "exits." + name;
-    exit_row row{name,
-                 static_cast<std::uint32_t>(info.reason),
-                 s.count(path + ".count"),
-                 0,
-                 times(path + ".host_time"),
-                 times(path + ".time")};
+    const std::string name = vmx::trace_name_of(info.reason), path = "exits." + name;
+    exit_row row{name, static_cast<std::uint32_t>(info.reason), s.count(path + ".count"),
+                 0,    as_row(s.tally(path + ".host_time")),    as_row(s.tally(path + ".time"))};
     count += row.count;
     if (row.count != 0) r.exits.push_back(std::move(row));
   }
@@ -187,11 +181,6 @@ void run_statistics::on_switch(const models::sched_switch_fact& f, cycles at) {
 
 // -- the sum ----------------------------------------------------------------------------------------------------------
 
-time_summary run_statistics::summary(const time_tally& t) const {
-  if (t.count == 0) return {};
-  return {t.count, ns(t.least.count()), ns(t.total.count() / t.count), ns(t.most.count())};
-}
-
 void run_statistics::sum_up_pauses(run_result& r) const {
   if (pause_rounds_ == 0) return;
   const auto rounds = static_cast<double>(pause_rounds_);
@@ -281,9 +270,9 @@ run_result run_statistics::finish() {
   r.measured_ns = ns((now - from_).count());
   r.cpus = of_.hardware().cpus();
   r.events = of_.hardware().time().events();
-  if (guest_slices_.count != 0) r.guest_slice_ns = ns(guest_slices_.total.count() / guest_slices_.count);
-  r.locks.waits = summary(lock_waits_);
-  r.locks.host_waits = summary(host_lock_waits_);
+  r.guest_slice_ns = summary_of(guest_slices_, r.tsc_khz).mean;
+  r.locks.waits = as_row(summary_of(lock_waits_, r.tsc_khz));
+  r.locks.host_waits = as_row(summary_of(host_lock_waits_, r.tsc_khz));
   r.detection = {detectors_.waits(), detectors_.futile_waits(), detectors_.rows()};
   sum_up_vms(r);
   sum_up_pauses(r);

@@ -59,7 +59,6 @@ class run_statistics final : public cpu::fact_observer {
   void note_window(std::uint64_t window);
   totals snapshot(unsigned cpu) const;
   static void add_difference(totals& to, const totals& after, const totals& before);
-  time_summary summary(const time_tally& t) const;
   std::uint64_t ns(std::uint64_t count) const { return of_.host().to_ns(cycles{count}); }
   void sum_up_cpu_time(run_result& r) const;
   void sum_up_pauses(run_result& r) const;

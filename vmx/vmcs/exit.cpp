@@ -197,6 +197,11 @@ const char* kvm_name_of(exit_reason reason) noexcept {
   return row ? row->kvm_name : nullptr;
 }
 
+const char* trace_name_of(exit_reason reason) noexcept {
+  const char* kvm_name = kvm_name_of(reason);
+  return kvm_name != nullptr ? kvm_name : name_of(reason);
+}
+
 exit_class class_of(exit_reason reason) noexcept {
   const exit_reason_info* row = find_exit_reason(static_cast<std::uint32_t>(reason));
   return row ? row->kind : exit_class::event;

@@ -171,6 +171,8 @@ const exit_reason_info* find_exit_reason(std::uint32_t basic_reason) noexcept;
 const char* name_of(exit_reason reason) noexcept;
 /// The trace name, or nullptr.
 const char* kvm_name_of(exit_reason reason) noexcept;
+/// The trace name, or the manual's where KVM prints the number.
+const char* trace_name_of(exit_reason reason) noexcept;
 exit_class class_of(exit_reason reason) noexcept;
 
 /// Bits 31:16 of the exit-reason field (SDM Vol. 3C §27.9.1); the others are 0.

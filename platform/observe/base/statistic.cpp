@@ -20,8 +20,10 @@ tally_summary statistics::tally(std::string_view name) const {
   return value == nullptr ? tally_summary{} : *value;
 }
 
-std::uint64_t statistic_sink::ns(cycles c) const {
-  return c.count() / tsc_khz_ * 1'000'000 + c.count() % tsc_khz_ * 1'000'000 / tsc_khz_;
+tally_summary summary_of(const time_tally& times, std::uint64_t tsc_khz) {
+  if (times.count == 0) return {};
+  const auto ns = [&](cycles c) { return to_nanoseconds(c, tsc_khz); };
+  return {times.count, ns(times.least), ns(cycles{times.total.count() / times.count}), ns(times.most)};
 }
 
 void statistic_sink::put_value(const statistic_row& row, const std::string& key, statistic_value value) {
@@ -38,18 +40,10 @@ void statistic_sink::put(const statistic_row& row, const std::string& key, doubl
   put_value(row, key, number);
 }
 void statistic_sink::put(const statistic_row& row, const std::string& key, cycles time) {
-  put_value(row, key, ns(time));
+  put_value(row, key, to_nanoseconds(time, tsc_khz_));
 }
 void statistic_sink::put(const statistic_row& row, const std::string& key, const time_tally& times) {
-  tally_summary sum;
-  if (times.count != 0)
-    sum = {times.count, ns(times.least), ns(cycles{times.total.count() / times.count}), ns(times.most)};
-  put_value(row, key, sum);
-}
-
-std::string detail::key_text(vmx::exit_reason reason) {
-  const char* kvm_name = vmx::kvm_name_of(reason);
-  return kvm_name != nullptr ? kvm_name : vmx::name_of(reason);
+  put_value(row, key, summary_of(times, tsc_khz_));
 }
 
 }  // namespace vmxsys::platform

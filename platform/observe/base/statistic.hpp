@@ -50,6 +50,8 @@ struct tally_summary {
   std::uint64_t max = 0;
   friend bool operator==(const tally_summary&, const tally_summary&) = default;
 };
+/// In ns where the TSC runs at `tsc_khz`.
+tally_summary summary_of(const time_tally& times, std::uint64_t tsc_khz);
 
 using statistic_value = std::variant<std::uint64_t, double, tally_summary>;
 
@@ -117,7 +119,6 @@ class statistic_sink {
 
  private:
   void put_value(const statistic_row& row, const std::string& key, statistic_value value);
-  std::uint64_t ns(cycles c) const;
 
   std::string prefix_;
   std::uint64_t tsc_khz_;
@@ -127,7 +128,7 @@ class statistic_sink {
 namespace detail {
 
 inline std::string key_text(const std::string& name) { return name; }
-std::string key_text(vmx::exit_reason reason);
+inline std::string key_text(vmx::exit_reason reason) { return vmx::trace_name_of(reason); }
 
 template <class T>
 struct is_map : std::false_type {};
