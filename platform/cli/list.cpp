@@ -157,7 +157,7 @@ void print_entry(const entry& e, bool as_json, json::array& array, std::ostream&
       continue;
     }
     out << "  " << p.name << "\n      " << p.description << "\n      " << p.unit;
-    out << "; default " << (initial.absent() ? "as the entry has it" : initial.to_string());
+    out << "; default " << (initial.absent() ? default_of_entry : initial.to_string());
     if (const std::string range = p.range(); !range.empty()) out << "; " << range;
     if (p.source != nullptr) out << "; " << p.source;
     out << '\n';

@@ -197,7 +197,7 @@ void parameter_type::rows(const std::string& path, const void* at, std::string_v
   parameter_row row{path, type_name(), parameter_.unit, "", parameter_.range(), std::string{description}};
   const parameter_value now = parameter_.value(at);
   if (!has_members()) {
-    row.default_value = now.absent() ? "as the entry has it" : now.to_string();
+    row.default_value = now.absent() ? default_of_entry : now.to_string();
     to.push_back(std::move(row));
     return;
   }
@@ -207,7 +207,7 @@ void parameter_type::rows(const std::string& path, const void* at, std::string_v
   std::vector<parameter_row> members;
   distribution_record().rows(path, &d, "", members);
   for (parameter_row& m : members) {
-    if (m.default_value == "as the entry has it") m.default_value = "none";
+    if (m.default_value == default_of_entry) m.default_value = "none";
     to.push_back(std::move(m));
   }
 }

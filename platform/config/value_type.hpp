@@ -14,6 +14,9 @@ namespace vmxsys::platform {
 
 struct parameter_row;
 
+/// What stands in place of the default of an option that has no value unless it is given.
+inline constexpr const char* default_of_entry = "as the entry has it";
+
 /// How one member of a document is read from JSON, checked and written. Objects of these classes are tables of
 /// constants.
 class value_type {

@@ -56,12 +56,6 @@ std::string fixed(double x, int digits) {
   std::snprintf(text, sizeof text, "%.*f", digits, x);
   return text;
 }
-/// "+3.4%": by how much `x` differs from `from`.
-std::string difference(double x, double from) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%+.1f%%", (x / from - 1) * 100);
-  return text;
-}
 double ns_of(double cycles, const ipi_timing_result& r) { return cycles * 1e6 / static_cast<double>(r.tsc_khz); }
 /// A median of `r` as a time.
 std::string median_time(const cycle_summary& s, const ipi_timing_result& r) {
@@ -318,22 +312,18 @@ void print_ladder(std::ostream& out, const ipi_ladder_output& s) {
   print_shinjuku(out, s);
 }
 
-void print_study(std::ostream& to, const run_config& c, const ipi_ladder_output& s) {
-  std::ostringstream out;
-  out << "Study ipi_ladder: one kernel's interprocessor interrupts on bare metal and through each kind of "
-         "virtualization\n"
-      << logical_cpus(c.machine) << " CPUs (" << c.machine.preset << "), a vCPU bound to each, seed " << c.seed
-      << "\n\n";
-  print_ladder(out, s);
-  print_calls(out, s);
-  if (out.str().find(no_figure) != std::string::npos) out << '\n' << no_figure_means;
-  if (!s.missing.empty()) {
-    to << out.str();
-    return;
-  }
+void print_study(std::ostream& out, const run_config& c, const ipi_ladder_output& s) {
+  std::ostringstream tables;
+  tables << "Study ipi_ladder: one kernel's interprocessor interrupts on bare metal and through each kind of "
+            "virtualization\n"
+         << logical_cpus(c.machine) << " CPUs (" << c.machine.preset << "), a vCPU bound to each, seed " << c.seed
+         << "\n\n";
+  print_ladder(tables, s);
+  print_calls(tables, s);
+  print_tables(out, tables.str());
+  if (!s.missing.empty()) return;
   out << "\nWhat came out\n";
   for (const std::string& sentence : ipi_ladder_findings(s)) print_wrapped(out, sentence);
-  to << out.str();
 }
 
 std::string study_json(const ipi_ladder_output& s) {

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <cstdio>
 #include <ostream>
 #include <stdexcept>
 #include <unistd.h>
 
 #include <vmxsys/platform/config/embedded_file.hpp>
 #include <vmxsys/platform/machine/combinations.hpp>
+#include <vmxsys/platform/observe/bench_timing.hpp>
 #include <vmxsys/platform/run/execution.hpp>
 #include <vmxsys/platform/run/interruption.hpp>
 #include <vmxsys/platform/run/workers.hpp>
@@ -116,6 +118,17 @@ study_runs run_study_cases(const std::vector<std::string>& names, const std::vec
   for (const std::optional<std::string>& text : jobs.texts)
     all.results.push_back(text ? std::optional{run_result_from_json(*text)} : std::nullopt);
   return all;
+}
+
+std::string difference(double x, double from) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%+.1f%%", (x / from - 1) * 100);
+  return text;
+}
+
+void print_tables(std::ostream& out, const std::string& tables) {
+  out << tables;
+  if (tables.find(no_figure) != std::string::npos) out << '\n' << no_figure_means;
 }
 
 void print_wrapped(std::ostream& out, const std::string& text) {

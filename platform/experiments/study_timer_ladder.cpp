@@ -21,15 +21,6 @@ namespace vmxsys::platform {
 
 namespace json = boost::json;
 
-namespace {
-
-std::string difference(double x, double from) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%+.1f%%", (x / from - 1) * 100);
-  return text;
-}
-}  // namespace
-
 std::vector<timer_rung> timer_rungs(const run_config& base) {
   std::vector<timer_rung> rungs;
   const auto add = [&](std::string name, std::string description, const char* path,
@@ -197,22 +188,18 @@ void print_publications(std::ostream& out, const timer_ladder_output& s) {
         << hardware->costs.idle_states.front().exit_latency.count() << " cycles to wake up.\n";
 }
 
-void print_study(std::ostream& to, const run_config& c, const timer_ladder_output& s) {
-  std::ostringstream out;
-  out << "Study timer_ladder: one kernel's TSC-deadline timer on bare metal and with each backend of a hypervisor\n"
-      << c.machine.preset << " at " << static_cast<double>(tsc_khz_of(c)) / 1e6 << " GHz, armed "
-      << models::workloads().value_of(c.vms[0].workload, "ahead").to_string() << " ahead, seed " << c.seed
-      << "; medians in TSC cycles\n\n";
-  print_ladder(out, s);
-  print_publications(out, s);
-  if (out.str().find(no_figure) != std::string::npos) out << '\n' << no_figure_means;
-  if (!s.missing.empty()) {
-    to << out.str();
-    return;
-  }
+void print_study(std::ostream& out, const run_config& c, const timer_ladder_output& s) {
+  std::ostringstream tables;
+  tables << "Study timer_ladder: one kernel's TSC-deadline timer on bare metal and with each backend of a hypervisor\n"
+         << c.machine.preset << " at " << static_cast<double>(tsc_khz_of(c)) / 1e6 << " GHz, armed "
+         << models::workloads().value_of(c.vms[0].workload, "ahead").to_string() << " ahead, seed " << c.seed
+         << "; medians in TSC cycles\n\n";
+  print_ladder(tables, s);
+  print_publications(tables, s);
+  print_tables(out, tables.str());
+  if (!s.missing.empty()) return;
   out << "\nWhat came out\n";
   for (const std::string& sentence : timer_ladder_findings(s)) print_wrapped(out, sentence);
-  to << out.str();
 }
 
 std::string study_json(const timer_ladder_output& s) {

@@ -192,7 +192,7 @@ TEST(ipi_timing, on_bare_metal_every_part_is_a_number_of_the_preset) {
 }
 
 // On the direct path the guest's vectors are not Linux' (kernel_config::ipi_vector_shift).
-TEST(ipi_timing, calls_are_followed_whatever_vectors_the_kernel_has) {
+TEST(ipi_timing, calls_are_followed_with_any_vectors_of_the_kernel) {
   for (const char* path : {"direct", "injected"})
     for (const char* targets : {"1", "3"}) {
       SCOPED_TRACE(std::string{path} + " to " + targets);

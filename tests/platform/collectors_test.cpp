@@ -14,13 +14,6 @@ namespace {
 
 using vmx::exit_reason;
 
-run_config small() {
-  const loaded_config c = load_config_text(R"({"machine": {"preset": "flat", "cores": 2}, "vms": [
-      {"name": "db", "vcpus": 2}, {"name": "web", "vcpus": 2}]})");
-  EXPECT_TRUE(c.ok()) << c.report();
-  return c.config;
-}
-
 /// A machine that does not run: 2 GHz. vCPU threads are 1 and 2 of "db", 3 and 4 of "web".
 class collecting : public ::testing::Test {
  protected:
@@ -51,7 +44,7 @@ class collecting : public ::testing::Test {
     return all->sum_up();
   }
 
-  simulation machine{small()};
+  simulation machine{two_vms()};
   std::unique_ptr<collector_set> all;
 };
 

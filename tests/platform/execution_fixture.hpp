@@ -19,6 +19,14 @@ inline run_config short_study(const std::vector<std::string>& more = {}) {
   return c.config;
 }
 
+/// 2 GHz. vCPU threads are 1 and 2 of "db", 3 and 4 of "web".
+inline run_config two_vms() {
+  const loaded_config c = load_config_text(R"({"machine": {"preset": "flat", "cores": 2}, "vms": [
+      {"name": "db", "vcpus": 2}, {"name": "web", "vcpus": 2}]})");
+  EXPECT_TRUE(c.ok()) << c.report();
+  return c.config;
+}
+
 inline run_result run_bare(const run_config& config, cpu::fact_observer* observer = nullptr,
                            std::vector<trace_output> traces = {}) {
   execution_options how;

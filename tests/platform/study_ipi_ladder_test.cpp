@@ -1,4 +1,3 @@
-#include <boost/json.hpp>
 #include <cmath>
 #include <gtest/gtest.h>
 #include <map>
@@ -8,6 +7,8 @@
 #include <vmxsys/platform/experiments/detail/study_ipi_ladder.hpp>
 #include <vmxsys/platform/experiments/detail/study_kit.hpp>
 #include <vmxsys/platform/machine/config_loader.hpp>
+
+#include "study_without_samples.hpp"
 
 // The study of interprocessor interrupts on short runs and a smaller machine: exits are what the mechanisms say, to the
 // last one, and their costs add up.
@@ -103,15 +104,7 @@ TEST(study_ipi_ladder, what_has_no_samples_says_so) {
 }
 
 TEST(study_ipi_ladder, a_measurement_that_is_too_short_has_no_samples) {
-  const std::vector<std::string> arguments{"study", "ipi_ladder", "-q", "-p", "until=20us", "-p", "measure_from=10us"};
-  std::ostringstream text, document, err;
-  EXPECT_EQ(command_line_main(arguments, text, err), exit_ok) << err.str();
-  EXPECT_NE(text.str().find("n/a: no samples"), std::string::npos) << text.str();
-  EXPECT_EQ(text.str().find("nan"), std::string::npos) << text.str();
-  std::vector<std::string> with_json = arguments;
-  with_json.push_back("--json");
-  EXPECT_EQ(command_line_main(with_json, document, err), exit_ok) << err.str();
-  const auto unicast = boost::json::parse(document.str()).at("rungs").at(0).at("unicast");
+  const auto unicast = study_without_samples("ipi_ladder").at("rungs").at(0).at("unicast");
   EXPECT_TRUE(unicast.at("latency").is_null()) << unicast;
   EXPECT_TRUE(unicast.at("sending").is_null()) << unicast;
 }

@@ -1,4 +1,3 @@
-#include <boost/json.hpp>
 #include <gtest/gtest.h>
 #include <map>
 #include <sstream>
@@ -8,6 +7,8 @@
 #include <vmxsys/platform/experiments/detail/study_kit.hpp>
 #include <vmxsys/platform/experiments/detail/study_timer_ladder.hpp>
 #include <vmxsys/platform/machine/config_loader.hpp>
+
+#include "study_without_samples.hpp"
 
 // The study of timers on short runs: which exits each backend costs, and in which order they are late.
 namespace vmxsys::platform {
@@ -86,16 +87,7 @@ TEST(study_timer_ladder, what_has_no_samples_says_so) {
   const std::vector<std::string> sentences = timer_ladder_findings(s);
   EXPECT_EQ(sentences.size(), s.rungs.size() - 1);
   for (const std::string& line : sentences) EXPECT_NE(line.find("no samples"), std::string::npos) << line;
-  const std::vector<std::string> arguments{"study", "timer_ladder",     "-q", "-p", "until=20us",
-                                           "-p",    "measure_from=10us"};
-  std::ostringstream text, document, err;
-  EXPECT_EQ(command_line_main(arguments, text, err), exit_ok) << err.str();
-  EXPECT_NE(text.str().find("n/a: no samples"), std::string::npos) << text.str();
-  EXPECT_EQ(text.str().find("nan"), std::string::npos) << text.str();
-  std::vector<std::string> with_json = arguments;
-  with_json.push_back("--json");
-  EXPECT_EQ(command_line_main(with_json, document, err), exit_ok) << err.str();
-  const auto computing = boost::json::parse(document.str()).at("rungs").at(0).at("computing");
+  const auto computing = study_without_samples("timer_ladder").at("rungs").at(0).at("computing");
   EXPECT_TRUE(computing.at("late").is_null()) << computing;
 }
 

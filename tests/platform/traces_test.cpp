@@ -19,13 +19,6 @@ using models::kvm_entry_fact;
 using models::kvm_exit_fact;
 using models::sched_switch_fact;
 
-run_config two_vms() {
-  const loaded_config c = load_config_text(R"({"machine": {"preset": "flat", "cores": 2}, "vms": [
-      {"name": "db", "vcpus": 2}, {"name": "web", "vcpus": 2}]})");
-  EXPECT_TRUE(c.ok()) << c.report();
-  return c.config;
-}
-
 /// A machine that does not run: 2 GHz, its CPUs idle. vCPU threads are 1 and 2 of "db", 3 and 4 of "web".
 class stated : public ::testing::Test {
  protected:

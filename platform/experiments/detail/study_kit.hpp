@@ -68,6 +68,12 @@ struct study_runs {
 study_runs run_study_cases(const std::vector<std::string>& names, const std::vector<run_config>& cases,
                            const options& what, std::ostream& err);
 
+/// "+3.4%": by how much `x` differs from `from`.
+std::string difference(double x, double from);
+
+/// Tables of a study, and below them what stands in place of a figure without samples.
+void print_tables(std::ostream& out, const std::string& tables);
+
 /// One sentence as an item of a list, broken into lines.
 void print_wrapped(std::ostream& out, const std::string& text);
 
