@@ -59,7 +59,8 @@ using members = boost::describe::describe_members<F, boost::describe::mod_public
 
 template <class F>
 constexpr fact_kind describe_fact() {
-  fact_kind kind{F::fact_name, boost::mp11::mp_size<members<F>>::value, {}, nullptr, hash_of_name(F::fact_name), nullptr};
+  fact_kind kind{F::fact_name, boost::mp11::mp_size<members<F>>::value, {}, nullptr, hash_of_name(F::fact_name),
+                 nullptr};
   static_assert(boost::mp11::mp_size<members<F>>::value <= fact_kind::max_fields);
   std::size_t i = 0;
   boost::mp11::mp_for_each<members<F>>([&](auto member) { kind.field_names[i++] = member.name; });
