@@ -11,6 +11,9 @@ set(allowed
   vmx/transition/msr_list.cpp          none    "no failure"
   vmx/transition/vm_exit.cpp           none    "no VMX abort"
   vmx/vmcs/control.cpp                 none    "no control"
+  vmx/vmcs/capability.cpp              haswell_ep       "a capability row"
+  vmx/vmcs/capability.cpp              skylake_sp       "a capability row"
+  vmx/vmcs/capability.cpp              cascade_lake_sp  "a capability row"
   apic/remapping/interrupt_remapping.hpp  posted  "a step of remapping"
   cpu/facts/cpu_facts.hpp              halt    "a fact"
   models/posting/posting_action.cpp    none    "no action"
@@ -52,6 +55,13 @@ foreach(file IN LISTS files)
     list(APPEND names "${name}")
     list(APPEND files_of_${name} "${file}")
   endforeach()
+endforeach()
+# A preset is a file.
+file(GLOB presets RELATIVE "${SOURCE_DIR}" "${SOURCE_DIR}/platform/presets/*.json")
+foreach(file IN LISTS presets)
+  get_filename_component(name "${file}" NAME_WE)
+  list(APPEND names "${name}")
+  list(APPEND files_of_${name} "${file}")
 endforeach()
 list(REMOVE_DUPLICATES names)
 list(LENGTH names count)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <ostream>
+#include <stdexcept>
 
 #include <vmxsys/platform/experiments/study.hpp>
 #include <vmxsys/platform/machine/config.hpp>
@@ -24,7 +25,8 @@ struct topic {
   std::string_view description;
   std::vector<choice> (*choices)(const catalogues&) = nullptr;  // rows of a name and a description
   catalogue_view (*entries)(const catalogues&) = nullptr;       // things with options
-  statistic_list (*statistics)(const catalogues&, const std::string& entry) = nullptr;  // what one of them gives
+  /// What else there is to say of one of them: as text, or with a key of the document.
+  void (*more)(const catalogues&, const std::string& entry, json::object* document, std::ostream&) = nullptr;
 };
 
 template <auto Member>
@@ -38,9 +40,72 @@ std::vector<choice> fixed(const catalogues&) {
   return Rows();
 }
 
+json::string text(std::string_view s) { return json::string{json::string_view{s.data(), s.size()}}; }
+
+json::value number(double d) {
+  const auto whole = static_cast<std::int64_t>(d);
+  return static_cast<double>(whole) == d ? json::value(whole) : json::value(d);
+}
+
+void print_costs(const preset& p, json::array* array, std::ostream& out) {
+  for (const preset_quantity& q : p.quantities) {
+    if (array != nullptr) {
+      array->push_back(json::object{{"preset", p.name},
+                                    {"path", q.path},
+                                    {"value", number(q.value)},
+                                    {"unit", q.unit},
+                                    {"cycles", q.converted.count()},
+                                    {"range", {number(q.lowest), number(q.highest)}},
+                                    {"status", text(to_string(q.status))},
+                                    {"source", q.source}});
+    } else {
+      out << "  " << q.path << " = " << q.value << ' ' << q.unit << " [" << q.lowest << " .. " << q.highest << "] "
+          << to_string(q.status) << ": " << q.source << '\n';
+    }
+  }
+}
+
+void costs(const catalogue<preset_entry>& from, bool as_json, json::array& array, std::ostream& out) {
+  for (const preset_entry* e : from) {
+    if (!as_json) out << e->name << ": " << e->description << '\n';
+    if (const auto p = find_preset(e->name, from))
+      print_costs(*p, as_json ? &array : nullptr, out);
+    else if (!as_json)
+      out << "  faulty: see vmxsys list presets " << e->name << '\n';
+  }
+}
+
+void costs_of_preset(const catalogues& from, const std::string& name, json::object* document, std::ostream& out) {
+  json::array all;
+  try {
+    print_costs(make_preset({name}, from.presets), document == nullptr ? nullptr : &all, out);
+    if (document != nullptr) (*document)["costs"] = std::move(all);
+  } catch (const std::invalid_argument& e) {
+    if (document != nullptr)
+      (*document)["faults"] = e.what();
+    else
+      out << "  faulty: " << e.what() << '\n';
+  }
+}
+
+void statistics_of_collector(const catalogues& from, const std::string& name, json::object* document,
+                             std::ostream& out) {
+  json::array all;
+  if (document == nullptr) out << "  statistics\n";
+  for (const statistic_row& row : from.collectors.find(name)->statistics) {
+    const std::string full = name + '.' + row.name;
+    if (document != nullptr)
+      all.push_back(json::object{{"name", full}, {"unit", row.unit}, {"description", row.description}});
+    else
+      out << "    " << full << " [" << row.unit << "]\n        " << row.description << '\n';
+  }
+  if (document != nullptr) (*document)["statistics"] = std::move(all);
+}
+
 constexpr topic topics[] = {
     {"parameters", "every parameter of a configuration: type, unit, default, range"},
-    {"presets", "microarchitectures (machine.preset)", fixed<preset_choices>},
+    {"presets", "microarchitectures (machine.preset); one of them with its numbers", nullptr,
+     entries_of<&catalogues::presets>, costs_of_preset},
     {"costs", "every number of every preset with its source and status"},
     {"detectors", "spin detectors (machine.detector, machine.observers)", nullptr,
      entries_of<&catalogues::spin_detectors>},
@@ -67,7 +132,7 @@ constexpr topic topics[] = {
      entries_of<&catalogues::locks>},
     {"workloads", "what the threads of a VM do (vms[].workload)", nullptr, entries_of<&catalogues::workloads>},
     {"collectors", "what sums a run up in statistics (collectors)", nullptr, entries_of<&catalogues::collectors>,
-     [](const catalogues& from, const std::string& name) { return from.collectors.find(name)->statistics; }},
+     statistics_of_collector},
     {"traces", "formats of run --trace NAME=FILE (traces)", nullptr, entries_of<&catalogues::trace_formats>},
     {"tracepoints", "what -e chooses for the traces that have tracepoints",
      [](const catalogues& from) { return tracepoint_choices(from.trace_formats); }},
@@ -90,11 +155,10 @@ constexpr topic topics[] = {
     {"transition_steps", "micro-steps of VM entries and VM exits", fixed<transition_step_rows>},
 };
 
-json::string text(std::string_view s) { return json::string{json::string_view{s.data(), s.size()}}; }
-
-void parameters(bool as_json, json::array& array, std::ostream& out) {
+void parameters(const catalogues& from, bool as_json, json::array& array, std::ostream& out) {
   std::vector<parameter_row> rows;
-  run_config_type().rows("", run_config_type().defaults(), "", rows);
+  const record_type type = run_config_record(from);
+  type.rows("", type.defaults(), "", rows);
   for (const parameter_row& row : rows) {
     if (as_json) {
       array.push_back(json::object{{"path", row.path},
@@ -115,34 +179,8 @@ void parameters(bool as_json, json::array& array, std::ostream& out) {
   }
 }
 
-json::value number(double d) {
-  const auto whole = static_cast<std::int64_t>(d);
-  return static_cast<double>(whole) == d ? json::value(whole) : json::value(d);
-}
-
-void costs(bool as_json, json::array& array, std::ostream& out) {
-  for (const preset& p : presets()) {
-    if (!as_json) out << p.name << ": " << p.description << '\n';
-    for (const preset_quantity& q : p.quantities) {
-      if (as_json) {
-        array.push_back(json::object{{"preset", p.name},
-                                     {"path", q.path},
-                                     {"value", number(q.value)},
-                                     {"unit", q.unit},
-                                     {"cycles", q.converted.count()},
-                                     {"range", {number(q.lowest), number(q.highest)}},
-                                     {"status", text(to_string(q.status))},
-                                     {"source", q.source}});
-      } else {
-        out << "  " << q.path << " = " << q.value << ' ' << q.unit << " [" << q.lowest << " .. " << q.highest << "] "
-            << to_string(q.status) << ": " << q.source << '\n';
-      }
-    }
-  }
-}
-
 /// One entry: its description, and each option with kind, default, range and source.
-void print_entry(const entry& e, bool as_json, json::array& array, std::ostream& out) {
+void print_entry(const entry& e, bool more_follows, bool as_json, json::array& array, std::ostream& out) {
   const std::shared_ptr<void> defaults = options_of(e, {});
   if (!as_json) out << e.name << ": " << e.description << '\n';
   for (const parameter& p : e.parameters) {
@@ -162,20 +200,7 @@ void print_entry(const entry& e, bool as_json, json::array& array, std::ostream&
     if (p.source != nullptr) out << "; " << p.source;
     out << '\n';
   }
-  if (e.parameters.size() == 0 && !as_json) out << "  no options\n";
-}
-
-json::array statistics_of(const std::string& entry, const statistic_list& rows, bool as_json, std::ostream& out) {
-  json::array all;
-  if (!as_json && rows.size() != 0) out << "  statistics\n";
-  for (const statistic_row& row : rows) {
-    const std::string name = entry + '.' + row.name;
-    if (as_json)
-      all.push_back(json::object{{"name", name}, {"unit", row.unit}, {"description", row.description}});
-    else
-      out << "    " << name << " [" << row.unit << "]\n        " << row.description << '\n';
-  }
-  return all;
+  if (e.parameters.size() == 0 && !more_follows && !as_json) out << "  no options\n";
 }
 
 std::vector<choice> rows_of(const topic& t, const catalogues& from) {
@@ -226,7 +251,7 @@ std::string list(const std::string& wanted, const std::string& name, bool as_jso
       return "no topic \"" + wanted + '"' + did_you_mean(wanted, known) + "; topics: " + joined(known);
     if (!found->choices && !found->entries) {
       if (!name.empty()) return wanted + " takes no name";
-      found->name == "costs" ? costs(as_json, array, out) : parameters(as_json, array, out);
+      found->name == "costs" ? costs(from.presets, as_json, array, out) : parameters(from, as_json, array, out);
     } else if (name.empty()) {
       print_rows(rows_of(*found, from), as_json, array, out);
     } else if (const std::vector<std::string> names = names_in(rows_of(*found, from));
@@ -236,11 +261,8 @@ std::string list(const std::string& wanted, const std::string& name, bool as_jso
       for (const choice& c : rows_of(*found, from))
         if (c.name == name) print_rows({c}, as_json, array, out);
     } else {
-      print_entry(*found->entries(from).find(name), as_json, array, out);
-      if (found->statistics != nullptr) {
-        json::array given = statistics_of(name, found->statistics(from, name), as_json, out);
-        if (as_json) document["statistics"] = std::move(given);
-      }
+      print_entry(*found->entries(from).find(name), found->more != nullptr, as_json, array, out);
+      if (found->more != nullptr) found->more(from, name, as_json ? &document : nullptr, out);
     }
   }
   if (as_json) {

@@ -63,7 +63,7 @@ int run_command(const options& what, const run_config& config, const catalogues&
   run_result result;
   {
     progress_line line{err};
-    const double ns_per_cycle = 1e6 / static_cast<double>(tsc_khz_of(config));
+    const double ns_per_cycle = 1e6 / static_cast<double>(tsc_khz_of(config, names));
     if (!what.quiet && isatty(STDERR_FILENO) != 0)
       how.progress = [&](double done, cycles now) { line.show(done, static_cast<double>(now.count()) * ns_per_cycle); };
     result = execute(config, how);

@@ -10,9 +10,6 @@ struct embedded_file {
   std::string_view text;
 };
 
-extern const embedded_file embedded_presets[];
-extern const std::size_t embedded_presets_count;
-
 /// The shipped configurations that studies start from.
 extern const embedded_file embedded_studies[];
 extern const std::size_t embedded_studies_count;

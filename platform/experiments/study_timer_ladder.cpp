@@ -182,7 +182,7 @@ void print_publications(std::ostream& out, const timer_ladder_output& s) {
                   mean(s.publication_results[i].halted.late).c_str());
     out << line;
   }
-  if (const preset* hardware = find_preset(s.publications.front().config.machine.preset))
+  if (const auto hardware = find_preset(s.publications.front().config.machine.preset))
     out << "  The guest of that test halts. Not told: whether its HLT exits, and whether the CPU of the host sleeps "
            "then; here it does,\n  and takes "
         << hardware->costs.idle_states.front().exit_latency.count() << " cycles to wake up.\n";

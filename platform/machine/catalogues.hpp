@@ -16,6 +16,7 @@
 #include <vmxsys/models/workloads/catalogue.hpp>
 #include <vmxsys/platform/observe/collectors/collector.hpp>
 #include <vmxsys/platform/observe/trace/trace_sink.hpp>
+#include <vmxsys/platform/presets/catalogue.hpp>
 #include <vmxsys/vmx/spin_detectors/catalogue.hpp>
 
 namespace vmxsys::platform {
@@ -23,6 +24,7 @@ namespace vmxsys::platform {
 /// Everything that a configuration may choose by name. A program that adds entries of its own does so to a copy, and
 /// hands it to load_config() and execute().
 struct catalogues {
+  catalogue<preset_entry> presets = platform::presets();
   catalogue<vmx::spin_detector_entry> spin_detectors = vmx::spin_detectors();
   catalogue<models::scheduler_entry> schedulers = models::schedulers();
   catalogue<models::lock_entry> locks = models::spinlocks();

@@ -122,8 +122,8 @@ void check_list(const std::vector<component<Entry>>& list, const catalogue<Entry
 }
 
 /// What a choice needs of the processor, and which presets would have it.
-void check_controls(vmx::required_controls needed, const preset* hardware, const std::string& path,
-                    const std::string& value, combinations& found) {
+void check_controls(vmx::required_controls needed, const preset* hardware, const catalogue<preset_entry>& from,
+                    const std::string& path, const std::string& value, combinations& found) {
   const auto missing_from = [&](const preset& p) -> const vmx::control_info* {
     const vmx::capability_row* row = vmx::find_capability_row(p.capabilities);
     return row == nullptr ? nullptr : vmx::first_missing(needed, row->values);
@@ -131,8 +131,9 @@ void check_controls(vmx::required_controls needed, const preset* hardware, const
   const vmx::control_info* missing = hardware == nullptr ? nullptr : missing_from(*hardware);
   if (missing == nullptr) return;
   std::string others;
-  for (const preset& p : presets())
-    if (missing_from(p) == nullptr) others += (others.empty() ? "" : ", ") + p.name;
+  for (const preset_entry* e : from)
+    if (const auto p = find_preset(e->name, from); p != nullptr && missing_from(*p) == nullptr)
+      others += (others.empty() ? "" : ", ") + p->name;
   found.fault(path, value,
               "preset \"" + hardware->name + "\" (capabilities \"" + hardware->capabilities + "\") has no \"" +
                   missing->name + "\"; presets that have what it needs: " + (others.empty() ? "none" : others),
@@ -154,8 +155,9 @@ void check_interrupts(const run_config& config, const catalogues& from, const pr
   const models::interrupt_path_entry& path = entry_of(host.interrupt_path, from.interrupt_paths);
   const models::timer_backend_entry& timers = entry_of(host.timer_backend, from.timer_backends);
   const std::string path_name = quoted(host.interrupt_path, from.interrupt_paths);
-  check_controls(path.needs, hardware, "host.interrupt_path", path_name, found);
-  check_controls(timers.needs, hardware, "host.timer_backend", quoted(host.timer_backend, from.timer_backends), found);
+  check_controls(path.needs, hardware, from.presets, "host.interrupt_path", path_name, found);
+  check_controls(timers.needs, hardware, from.presets, "host.timer_backend",
+                 quoted(host.timer_backend, from.timer_backends), found);
   std::string posting;
   for (const models::interrupt_path_entry* p : from.interrupt_paths)
     if (p->posts) posting += (posting.empty() ? "" : ", ") + std::string{p->name};
@@ -195,17 +197,18 @@ void check_interrupts(const run_config& config, const catalogues& from, const pr
 }
 
 /// The machine's preset, if it is one.
-std::optional<preset> check_preset(const machine_config& machine, combinations& found) {
+std::optional<preset> check_preset(const machine_config& machine, const catalogue<preset_entry>& from,
+                                   combinations& found) {
   const std::string& name = machine.preset;
   const bool file = name.find('/') != std::string::npos || (name.size() > 5 && name.substr(name.size() - 5) == ".json");
-  if (!file && find_preset(name) == nullptr) {
-    const std::vector<std::string> known = preset_names();
+  if (!file && from.find(name) == nullptr) {
+    const std::vector<std::string> known = from.names();
     found.fault("machine.preset", '"' + name + '"',
                 "not known here; must be one of: " + joined(known) + ", or a file" + did_you_mean(name, known));
     return std::nullopt;
   }
   try {
-    return make_preset({name, machine.core_clock_percent, machine.costs});
+    return make_preset({name, machine.core_clock_percent, machine.costs}, from);
   } catch (const std::invalid_argument& e) {
     found.fault(machine.costs.empty() ? "machine.preset" : "machine.costs", '"' + name + '"', e.what(),
                 {"machine.core_clock_percent"});
@@ -240,9 +243,9 @@ void check_combinations(const run_config& config, const catalogues& from, const 
   combinations found{already, errors};
   const machine_config& machine = config.machine;
 
-  const std::optional<preset> made = check_preset(machine, found);
+  const std::optional<preset> made = check_preset(machine, from.presets, found);
   const preset* hardware = made ? &*made : nullptr;
-  const std::uint64_t tsc_khz = made ? made->tsc_khz : tsc_khz_of(config);
+  const std::uint64_t tsc_khz = made ? made->tsc_khz : tsc_khz_of(config, from);
   const clock_and_cpus on{tsc_khz, logical_cpus(machine), machine.preset};
 
   if (config.until.to_cycles(tsc_khz) == cycles{0}) {

@@ -7,12 +7,6 @@
 
 namespace vmxsys::platform {
 
-std::vector<choice> preset_choices() {
-  std::vector<choice> all;
-  for (const preset& p : presets()) all.push_back({p.name, p.description});
-  return all;
-}
-
 namespace {
 
 constexpr byte_size smallest_memory{1 << 20}, largest_memory{std::uint64_t{1} << 46};
@@ -32,7 +26,7 @@ record_type machine_record(const catalogues& from) {
       value(row<&m::preset>("preset",
                             "microarchitecture: capabilities, costs, distances, idle states; a name of `vmxsys list "
                             "presets`, or a file of one's own (NAME.json)")),
-      costs_field<&m::costs>("costs", "single costs that replace the preset's"),
+      costs_field<&m::costs>("costs", "single costs that replace the preset's", from.presets),
       value(row<&m::sockets>("sockets", "sockets", 1, 16, "processor packages")),
       value(row<&m::cores>("cores", "cores per socket", 1, 256, "cores of each socket")),
       value(row<&m::threads>("threads", "threads per core", 1, 2, "hyper-threads of each core")),
@@ -143,15 +137,15 @@ std::string to_json_text(const run_config& config, const catalogues& from) {
   return pretty_json(value);
 }
 
-preset preset_of(const run_config& config) {
-  return make_preset({config.machine.preset, config.machine.core_clock_percent, config.machine.costs});
+preset preset_of(const run_config& config, const catalogues& from) {
+  return make_preset({config.machine.preset, config.machine.core_clock_percent, config.machine.costs}, from.presets);
 }
 
-std::uint64_t tsc_khz_of(const run_config& config) {
-  if (const preset* shipped = find_preset(config.machine.preset)) return shipped->tsc_khz;
+std::uint64_t tsc_khz_of(const run_config& config, const catalogues& from) {
+  if (const auto named = find_preset(config.machine.preset, from.presets)) return named->tsc_khz;
   constexpr std::uint64_t unknown = 2500000;
   try {
-    return make_preset({config.machine.preset}).tsc_khz;
+    return make_preset({config.machine.preset}, from.presets).tsc_khz;
   } catch (const std::invalid_argument&) {
     return unknown;
   }

@@ -23,8 +23,8 @@ struct observer_config {
 
 /// The hardware. Logical CPUs: sockets * cores * threads.
 struct machine_config {
-  std::string preset = default_preset_name;  ///< a shipped one, or a file: make_preset
-  std::vector<cost_override> costs;          ///< single costs that replace the preset's
+  std::string preset = presets().first().name;  ///< an entry's, or a file: make_preset
+  std::vector<cost_override> costs;             ///< single costs that replace the preset's
   std::uint32_t sockets = 1;
   std::uint32_t cores = 4;
   std::uint32_t threads = 1;
@@ -94,9 +94,6 @@ struct run_config {
   std::vector<component<trace_format_entry>> traces;  ///< options of formats; one that is not here has its defaults
 };
 
-/// The shipped presets.
-std::vector<choice> preset_choices();
-
 /// Logical CPUs of a machine.
 constexpr std::uint64_t logical_cpus(const machine_config& m) noexcept {
   return std::uint64_t{m.sockets} * m.cores * m.threads;
@@ -111,8 +108,8 @@ const record_type& run_config_type();
 std::string to_json_text(const run_config& config, const catalogues& from = catalogues::shipped());
 
 /// The preset that a configuration asks for, with its core clock and costs. std::invalid_argument with all faults.
-preset preset_of(const run_config& config);
+preset preset_of(const run_config& config, const catalogues& from = catalogues::shipped());
 /// The TSC frequency of a configuration's machine, in kHz; 2.5 GHz where the preset is none.
-std::uint64_t tsc_khz_of(const run_config& config);
+std::uint64_t tsc_khz_of(const run_config& config, const catalogues& from = catalogues::shipped());
 
 }  // namespace vmxsys::platform

@@ -93,13 +93,13 @@ class loader {
   }
 
   /// A preset in a file is named relative to the document that asks for it.
-  static void name_files_from(const fs::path& directory, json::value& document) {
+  void name_files_from(const fs::path& directory, json::value& document) const {
     json::value* machine = document.get_object().if_contains("machine");
     if (machine == nullptr || !machine->is_object()) return;
     json::value* preset = machine->get_object().if_contains("preset");
     if (preset == nullptr || !preset->is_string()) return;
     const std::string name{preset->get_string().data(), preset->get_string().size()};
-    if (find_preset(name) != nullptr || fs::path{name}.extension() != ".json") return;
+    if (catalogues_.presets.find(name) != nullptr || fs::path{name}.extension() != ".json") return;
     *preset = json::string{(directory / name).string()};
   }
 

@@ -30,7 +30,7 @@ models::kernel_config simulation::kernel_settings(const component<models::schedu
 }
 
 simulation::simulation(const run_config& config, const catalogues& from)
-    : config_{config}, catalogues_{from}, preset_{preset_of(config)} {
+    : config_{config}, catalogues_{from}, preset_{preset_of(config, from)} {
   cpu::machine_config hw;
   hw.shape = {config.machine.sockets, config.machine.cores, config.machine.threads};
   hw.costs = preset_.costs;

@@ -118,10 +118,11 @@ class costs_type::group final : public value_type {
   std::vector<std::pair<std::string, std::unique_ptr<value_type>>> below_;
 };
 
-costs_type::costs_type() : all_{std::make_unique<group>()} {
-  for (const preset& p : presets())
-    for (const preset_quantity& q : p.quantities)
-      if (q.is_cost()) all_->add(q.path, q.path);
+costs_type::costs_type(const catalogue<preset_entry>& from) : all_{std::make_unique<group>()} {
+  for (const preset_entry* e : from)
+    if (const auto p = find_preset(e->name, from))
+      for (const preset_quantity& q : p->quantities)
+        if (q.is_cost()) all_->add(q.path, q.path);
 }
 costs_type::~costs_type() = default;
 

@@ -9,6 +9,8 @@
 
 #include <vmxsys/platform/config/record.hpp>
 
+#include "catalogue.hpp"
+
 namespace vmxsys::platform {
 
 /// A cost that replaces the preset's.
@@ -25,11 +27,11 @@ struct cost_value {
 /// Reads the value of a cost_override. Nothing when `text` is none; then `reason`, if given, says why.
 std::optional<cost_value> parse_cost(std::string_view text, std::string* reason = nullptr);
 
-/// A member std::vector<cost_override> of a struct, in a document the tree of all costs that a shipped preset has. The
-/// document holds those that are set; whether the machine's preset has them is known when it is made.
+/// A member std::vector<cost_override> of a struct, in a document the tree of all costs that a preset of a catalogue
+/// has. The document holds those that are set; whether the machine's preset has them is known when it is made.
 class costs_type final : public value_type {
  public:
-  costs_type();
+  explicit costs_type(const catalogue<preset_entry>& from = presets());
   ~costs_type() override;
 
   std::string type_name() const override { return "object"; }
@@ -51,9 +53,9 @@ class costs_type final : public value_type {
 
 /// A member std::vector<cost_override> as a member of a record.
 template <auto Member>
-field costs_field(const char* name, const char* description) {
+field costs_field(const char* name, const char* description, const catalogue<preset_entry>& from = presets()) {
   static_assert(std::is_same_v<decltype(detail::type_of_member(Member)), std::vector<cost_override>>);
-  return {name, description, std::make_shared<costs_type>(), detail::place_of<Member>};
+  return {name, description, std::make_shared<costs_type>(from), detail::place_of<Member>};
 }
 
 }  // namespace vmxsys::platform

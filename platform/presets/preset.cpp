@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <stdexcept>
+#include <utility>
 
-#include <vmxsys/platform/config/embedded_file.hpp>
 #include <vmxsys/vmx/base/nearest.hpp>
 
 #include "detail/preset_document.hpp"
@@ -104,9 +104,9 @@ std::string_view to_string(provenance p) noexcept {
   return "";
 }
 
-preset make_preset(const preset_request& request) {
+preset make_preset(const preset_request& request, const catalogue<preset_entry>& from) {
   std::vector<config_error> errors;
-  std::optional<preset_document> document = load_preset_document(request.name_or_file, errors);
+  std::optional<preset_document> document = load_preset_document(request.name_or_file, from, errors);
   if (!document) throw_if_any(errors);
   preset result = read_preset(*document, round_trip_rule::measured, errors);
   throw_if_any(errors);
@@ -118,32 +118,23 @@ preset make_preset(const preset_request& request) {
   return result;
 }
 
-const std::vector<preset>& presets() {
-  static const std::vector<preset> all = [] {
-    std::vector<preset> result;
-    for (std::size_t i = 0; i < embedded_presets_count; ++i) {
-      try {
-        result.push_back(make_preset({std::string{embedded_presets[i].key}}));
-      } catch (const std::invalid_argument& e) {
-        throw std::logic_error{std::string{"a shipped preset is faulty: "} + e.what()};
-      }
-    }
-    return result;
+std::shared_ptr<const preset> find_preset(std::string_view name, const catalogue<preset_entry>& from) {
+  const preset_entry* e = from.find(name);
+  if (e == nullptr) return nullptr;
+  static const std::vector<std::pair<const preset_entry*, std::shared_ptr<const preset>>> shipped = [] {
+    std::vector<std::pair<const preset_entry*, std::shared_ptr<const preset>>> all;
+    const catalogue<preset_entry> entries = presets();
+    for (const preset_entry* one : entries)
+      all.emplace_back(one, std::make_shared<const preset>(make_preset({one->name}, entries)));
+    return all;
   }();
-  return all;
-}
-
-std::vector<std::string> preset_names() {
-  std::vector<std::string> names;
-  for (const preset& p : presets()) names.push_back(p.name);
-  return names;
-}
-
-const preset* find_preset(std::string_view name) {
-  for (const preset& p : presets()) {
-    if (p.name == name) return &p;
+  for (const auto& [entry, made] : shipped)
+    if (entry == e) return made;
+  try {
+    return std::make_shared<const preset>(make_preset({std::string{name}}, from));
+  } catch (const std::invalid_argument&) {
+    return nullptr;
   }
-  return nullptr;
 }
 
 preset preset_at_core_clock(std::string_view name, unsigned percent) {

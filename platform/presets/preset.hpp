@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -8,6 +9,7 @@
 #include <vmxsys/models/kernel/kernel_costs.hpp>
 #include <vmxsys/models/kvm/kvm_costs.hpp>
 
+#include "catalogue.hpp"
 #include "cost_overrides.hpp"
 
 namespace vmxsys::platform {
@@ -48,25 +50,20 @@ struct preset {
   std::vector<preset_quantity> quantities;  ///< every number with its source
 };
 
-/// What a machine is unless told otherwise.
-inline constexpr const char* default_preset_name = "haswell_ep";
-
-/// The presets compiled into the library, by name. A broken one is a defect of the library: std::logic_error.
-const std::vector<preset>& presets();
-std::vector<std::string> preset_names();
-/// A shipped one; nullptr when there is none of that name.
-const preset* find_preset(std::string_view name);
+/// One of a catalogue; null when there is none of that name, or when it is faulty, of which make_preset tells. Those
+/// that ship are made once.
+std::shared_ptr<const preset> find_preset(std::string_view name, const catalogue<preset_entry>& from = presets());
 
 struct preset_request {
-  std::string name_or_file;         ///< of a shipped preset; a file when it ends in ".json" or holds a '/'
+  std::string name_or_file;         ///< of a catalogue's entry; a file when it ends in ".json" or holds a '/'
   unsigned core_clock_percent = 0;  ///< core clock in percent of the TSC's, 10 .. 1000; 0: as the file says
   std::vector<cost_override> costs{};
 };
 
-/// A preset, shipped or from a file, with what the request sets. Costs in core_cycles follow the core clock; costs in
-/// TSC cycles or in time do not. A number that the request sets has the source "set in the configuration", and
+/// A preset of a catalogue or from a file, with what the request sets. Costs in core_cycles follow the core clock;
+/// costs in TSC cycles or in time do not. A number that the request sets has the source "set in the configuration", and
 /// round_trip is then the sum of the micro-steps. std::invalid_argument with all faults, one a line.
-preset make_preset(const preset_request& request);
+preset make_preset(const preset_request& request, const catalogue<preset_entry>& from = presets());
 
 /// make_preset without costs of its own.
 preset preset_at_core_clock(std::string_view name, unsigned percent);

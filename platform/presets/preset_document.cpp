@@ -6,7 +6,6 @@
 #include <functional>
 #include <system_error>
 
-#include <vmxsys/platform/config/embedded_file.hpp>
 #include <vmxsys/platform/config/json_text.hpp>
 #include <vmxsys/vmx/base/nearest.hpp>
 
@@ -35,12 +34,13 @@ namespace {
 constexpr std::size_t most_bytes = std::size_t{1} << 20;
 constexpr std::size_t most_bases = 16;
 
-/// Text of a preset, shipped or a file.
+/// Text of a preset, of a catalogue or a file.
 struct preset_text {
   std::string text;
   std::string origin;    // for messages
   std::string identity;  // the same for the same text, however it is named
   fs::path directory;    // what a base's file name is relative to
+  const preset_entry* entry = nullptr;
 };
 
 using fault_function = std::function<void(std::string reason, std::string nearest)>;
@@ -63,33 +63,31 @@ std::optional<preset_text> from_file(const fs::path& path, const fault_function&
   if (!in && !in.eof()) return fail("cannot be read: " + path.string());
   text.resize(static_cast<std::size_t>(in.gcount()));
   if (text.size() > most_bytes) return fail("larger than 1MiB, which no preset is: " + path.string());
-  return preset_text{std::move(text), path.string(), canonical.string(), path.parent_path()};
+  return preset_text{std::move(text), path.string(), canonical.string(), path.parent_path(), nullptr};
 }
 
-std::optional<preset_text> from_library(const std::string& name, const fault_function& fault) {
-  std::vector<std::string> names;
-  for (std::size_t i = 0; i < embedded_presets_count; ++i) {
-    const embedded_file& f = embedded_presets[i];
-    if (f.key == name) return preset_text{std::string{f.text}, "preset " + name, name, {}};
-    names.emplace_back(f.key);
-  }
-  fault("no preset; must be one of: " + joined(names) + ", or a file (its name ends in .json or holds a '/')",
-        nearest(name, names));
+std::optional<preset_text> from_catalogue(const std::string& name, const catalogue<preset_entry>& from,
+                                          const fault_function& fault) {
+  if (const preset_entry* e = from.find(name)) return preset_text{e->text, "preset " + name, name, {}, e};
+  fault("no preset; must be one of: " + joined(from.names()) + ", or a file (its name ends in .json or holds a '/')",
+        nearest(name, from.names()));
   return std::nullopt;
 }
 
-std::optional<preset_text> find_text(const std::string& name, const fs::path& directory, const fault_function& fault) {
+std::optional<preset_text> find_text(const std::string& name, const fs::path& directory,
+                                     const catalogue<preset_entry>& from, const fault_function& fault) {
   const bool is_file = name.ends_with(".json") || name.find('/') != std::string::npos;
   if (name.find('\0') != std::string::npos) {
     fault("no file name", "");
     return std::nullopt;
   }
-  return is_file ? from_file(directory / name, fault) : from_library(name, fault);
+  return is_file ? from_file(directory / name, fault) : from_catalogue(name, from, fault);
 }
 
 class chain_loader {
  public:
-  chain_loader(preset_document& result, std::vector<config_error>& errors) : result_{result}, errors_{errors} {}
+  chain_loader(preset_document& result, const catalogue<preset_entry>& from, std::vector<config_error>& errors)
+      : result_{result}, catalogue_{from}, errors_{errors} {}
 
   /// Lays the text over what its base comes to.
   bool load(const preset_text& from) {
@@ -104,10 +102,21 @@ class chain_loader {
     if (const json::value* base = parsed->get_object().if_contains("base"); base && !load_base(*base, from, r))
       return false;
     lay_over(parsed->get_object(), from.origin);
-    return true;
+    return from.entry == nullptr || name_by_entry(*from.entry, parsed->get_object(), r);
   }
 
  private:
+  bool name_by_entry(const preset_entry& entry, const json::object& own, reading& r) {
+    if (const json::value* name = own.if_contains("name"); name != nullptr && *name != json::string{entry.name}) {
+      const path_part part{r, "name"};
+      r.fault(*name, std::string{"is not the name of its entry, \""} + entry.name + '"');
+      return false;
+    }
+    result_.content["name"] = entry.name;
+    result_.content["description"] = entry.description;
+    return true;
+  }
+
   bool load_base(const json::value& base, const preset_text& of, reading& r) {
     const path_part part{r, "base"};
     bool well = true;
@@ -120,7 +129,7 @@ class chain_loader {
       return false;
     }
     const std::string name{base.get_string().data(), base.get_string().size()};
-    const std::optional<preset_text> text = find_text(name, of.directory, fault);
+    const std::optional<preset_text> text = find_text(name, of.directory, catalogue_, fault);
     if (!text) return false;
     if (std::find(open_.begin(), open_.end(), text->identity) != open_.end())
       fault("is its own base, directly or through another preset", "");
@@ -151,6 +160,7 @@ class chain_loader {
   }
 
   preset_document& result_;
+  const catalogue<preset_entry>& catalogue_;
   std::vector<config_error>& errors_;
   std::vector<std::string> open_;  // identities of the texts that are being read
 };
@@ -158,14 +168,15 @@ class chain_loader {
 }  // namespace
 
 std::optional<preset_document> load_preset_document(const std::string& name_or_file,
+                                                    const catalogue<preset_entry>& from,
                                                     std::vector<config_error>& errors) {
-  const std::optional<preset_text> text = find_text(name_or_file, {}, [&](std::string reason, std::string like) {
+  const std::optional<preset_text> text = find_text(name_or_file, {}, from, [&](std::string reason, std::string like) {
     errors.push_back({"preset", '"' + shown(name_or_file) + '"', std::move(reason), std::move(like), ""});
   });
   if (!text) return std::nullopt;
   preset_document result;
   result.origin = text->origin;
-  if (!chain_loader{result, errors}.load(*text)) return std::nullopt;
+  if (!chain_loader{result, from, errors}.load(*text)) return std::nullopt;
   return result;
 }
 

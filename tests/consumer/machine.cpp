@@ -2,7 +2,7 @@
 
 #ifdef HAVE_PLATFORM
 #include <vmxsys/platform/presets/preset.hpp>
-static bool library_works() { return vmxsys::platform::preset_names().size() >= 3; }
+static bool library_works() { return vmxsys::platform::presets().size() >= 3; }
 #else
 static bool library_works() { return true; }
 #endif

@@ -17,6 +17,7 @@ extern const vmxsys::models::lock_entry backoff_entry;
 extern const vmxsys::models::workload_entry counting_entry;
 extern const vmxsys::models::vcpu_affinity_entry strided_entry;
 extern const vmxsys::models::pv_service_entry host_time_entry;
+extern const vmxsys::platform::preset_entry slow_pause_entry;
 extern const vmxsys::platform::collector_entry cpu_stays_entry;
 extern const vmxsys::platform::trace_format_entry exit_csv_entry;
 
@@ -36,6 +37,7 @@ VMXSYS_ENTRIES(names) {
   names.workloads.add(extend::counting_entry);
   names.vcpu_affinities.add(extend::strided_entry);
   names.pv_services.add(extend::host_time_entry);
+  names.presets.add(extend::slow_pause_entry);
   names.collectors.add(extend::cpu_stays_entry);
   names.trace_formats.add(extend::exit_csv_entry);
 }

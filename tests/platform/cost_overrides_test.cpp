@@ -114,7 +114,8 @@ TEST(cost_overrides, reading_adds_to_what_is_there) {
 }
 
 TEST(cost_overrides, every_cost_of_every_preset_can_be_set) {
-  for (const preset& p : presets()) {
+  for (const preset_entry* e : presets()) {
+    const preset& p = *find_preset(e->name);
     std::vector<std::string> all;
     for (const preset_quantity& q : p.quantities)
       if (q.is_cost()) all.push_back("machine.costs." + q.path + "=123cycles");

@@ -6,7 +6,6 @@
 #include <string>
 #include <unistd.h>
 
-#include <vmxsys/platform/config/embedded_file.hpp>
 #include <vmxsys/platform/presets/preset.hpp>
 
 // Presets of the user's, and what a request sets.
@@ -54,14 +53,10 @@ const preset_quantity& quantity(const preset& p, const std::string& path) {
 
 /// skylake_sp, which holds every number, with one piece replaced.
 std::string changed(const std::string& from, const std::string& to) {
-  for (std::size_t i = 0; i < embedded_presets_count; ++i) {
-    if (embedded_presets[i].key != "skylake_sp") continue;
-    std::string text{embedded_presets[i].text};
-    const auto at = text.find(from);
-    EXPECT_NE(at, std::string::npos) << from;
-    return at == std::string::npos ? text : text.replace(at, from.size(), to);
-  }
-  return "";
+  std::string text = presets().find("skylake_sp")->text;
+  const auto at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return at == std::string::npos ? text : text.replace(at, from.size(), to);
 }
 
 std::string number(const std::string& value, const std::string& unit) {
@@ -133,11 +128,11 @@ TEST_F(preset_file, a_name_is_its_own) {
 }
 
 TEST_F(preset_file, a_base_that_is_none) {
-  EXPECT_EQ(
-      fault_in(R"({"name": "mine", "base": "skylak_sp"})"),
-      "mine.json: base = \"skylak_sp\": no preset; must be one of: cascade_lake_sp, flat, haswell_ep, "
-      "hypothetical_apic_timer, sapphire_rapids_sp, skylake_sp, or a file (its name ends in .json or holds a '/') "
-      "(did you mean \"skylake_sp\"?)");
+  EXPECT_EQ(fault_in(R"({"name": "mine", "base": "skylak_sp"})"),
+            "mine.json: base = \"skylak_sp\": no preset; must be one of: haswell_ep, skylake_sp, "
+            "cascade_lake_sp, sapphire_rapids_sp, hypothetical_apic_timer, flat, or a file (its name ends in .json or "
+            "holds a '/') "
+            "(did you mean \"skylake_sp\"?)");
   EXPECT_EQ(fault_in(R"({"name": "mine", "base": "other.json"})"),
             "mine.json: base = \"other.json\": no such file: other.json");
   EXPECT_EQ(fault_in(R"({"name": "mine", "base": 3})"),

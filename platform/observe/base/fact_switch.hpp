@@ -41,12 +41,13 @@ class fact_switch final : public cpu::fact_observer {
     std::vector<listener> listeners;
   };
 
-  /// The kind's slot, or the empty one where it would be. At most half of the slots are taken.
+  /// The kind's slot, or the empty one where it would be. At most half of the slots are taken; their number is a power
+  /// of two.
   slot& slot_of(const cpu::fact_kind* kind) {
     constexpr std::uint64_t spread = 0x9E3779B97F4A7C15;  // 2^64 over the golden ratio: neighbours land far apart
     std::size_t at = static_cast<std::size_t>(reinterpret_cast<std::uintptr_t>(kind) * spread >> 32);
     for (;; ++at) {
-      slot& s = table_[at % table_.size()];
+      slot& s = table_[at & (table_.size() - 1)];
       if (s.kind == kind || s.kind == nullptr) return s;
     }
   }

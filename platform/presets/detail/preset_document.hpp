@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <vmxsys/platform/config/reading.hpp>
+#include <vmxsys/platform/presets/catalogue.hpp>
 
 namespace vmxsys::platform {
 
@@ -25,6 +26,8 @@ struct preset_document {
 };
 
 /// Nothing when the file or one of its bases cannot be read at all. Faults go to `errors`.
-std::optional<preset_document> load_preset_document(const std::string& name_or_file, std::vector<config_error>& errors);
+std::optional<preset_document> load_preset_document(const std::string& name_or_file,
+                                                    const catalogue<preset_entry>& from,
+                                                    std::vector<config_error>& errors);
 
 }  // namespace vmxsys::platform
