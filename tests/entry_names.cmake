@@ -3,6 +3,7 @@ cmake_minimum_required(VERSION 3.25)
 # Proves that the name of an entry of a catalogue (vmx/base/catalogue.hpp) stands in the entry's own file and in no other
 # source: what others must know of an entry is a member of its entry, not a comparison of names. Studies
 # (platform/experiments) name what they compare.
+# Proves as well that each kind of entry has an example from outside the tree.
 
 # Ordinary words that mean something else there: file, word, meaning.
 set(allowed
@@ -98,8 +99,34 @@ foreach(one IN LISTS seen)
     "${file}: \"${name}\" is an entry of ${files_of_${name}}: what is asked of it belongs into the entry as a member")
 endforeach()
 
+# Every kind that a machine knows by name has an example from outside the tree: tests/extend/<kind>.cpp defines an entry,
+# and tests/extend/entries.cpp adds it.
+file(READ "${SOURCE_DIR}/platform/machine/catalogues.hpp" text)
+string(REGEX MATCHALL "catalogue<[a-z_:]+_entry> [a-z_]+ =" kinds "${text}")
+list(LENGTH kinds kind_count)
+if(kind_count LESS 16)
+  list(APPEND errors "only ${kind_count} kinds found in catalogues.hpp: how they are written has changed")
+endif()
+file(READ "${SOURCE_DIR}/tests/extend/entries.cpp" added)
+foreach(line IN LISTS kinds)
+  string(REGEX MATCH "([a-z_]+)_entry> ([a-z_]+)" line "${line}")
+  set(kind "${CMAKE_MATCH_1}")
+  set(member "${CMAKE_MATCH_2}")
+  set(example "${SOURCE_DIR}/tests/extend/${kind}.cpp")
+  set(text "")
+  if(EXISTS "${example}")
+    file(READ "${example}" text)
+  endif()
+  if(NOT text MATCHES "extern const ${kind}_entry ")
+    list(APPEND errors "tests/extend/${kind}.cpp: no example of an own ${kind} (catalogues::${member})")
+  endif()
+  if(NOT added MATCHES "names[.]${member}[.]add\\(")
+    list(APPEND errors "tests/extend/entries.cpp: adds nothing to ${member}")
+  endif()
+endforeach()
+
 if(errors)
   list(JOIN errors "\n" text)
   message(FATAL_ERROR "${text}")
 endif()
-message(STATUS "${count} entries")
+message(STATUS "${count} entries of ${kind_count} kinds")
