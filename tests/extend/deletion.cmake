@@ -19,7 +19,8 @@ set(entries
   "timer_advances|adaptive|models/kvm/timers/advance_catalogue.cpp|adaptive_advance_entry|models/kvm/timers/adaptive_*"
   "vcpu_affinities|spread|models/kvm/affinity/catalogue.cpp|spread_affinity_entry|models/kvm/affinity/spread.*"
   "traces|sched_map|platform/observe/trace/catalogue.cpp|sched_map_entry|platform/observe/trace/sched*"
-  "collectors|directed_yields|platform/observe/collectors/catalogue.cpp|directed_yields_entry|platform/observe/collectors/directed_yields.*")
+  "collectors|directed_yields|platform/observe/collectors/catalogue.cpp|directed_yields_entry|platform/observe/collectors/directed_yields.*"
+  "presets|hypothetical_apic_timer|platform/presets/catalogue.cpp|hypothetical_apic_timer_preset|platform/presets/hypothetical_apic_timer.*")
 
 function(run what)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE text ERROR_VARIABLE text)
