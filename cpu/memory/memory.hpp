@@ -111,6 +111,8 @@ class memory final : public physical_memory {
   // -- timing, called by CPUs at issue ------------------------------------------------------------------------------
   /// Would a load by `cpu` hit its own copy?
   bool load_hits(const word& w, unsigned cpu) const { return w.line_->valid.test(cpu); }
+  /// Would a store by `cpu` find that it holds the only copy?
+  bool store_hits(const word& w, unsigned cpu) const { return w.line_->owner == cpu && w.line_->valid.only(cpu); }
   /// When a load issued now completes.
   cycles issue_load(word& w, unsigned cpu, cycles now);
   /// When a store issued now takes effect.

@@ -14,15 +14,18 @@ struct kvm_costs {
   cycles on_spin{80};        ///< kvm_vcpu_on_spin, once
   cycles candidate{25};      ///< one candidate looked at, besides the line it reads
   cycles yield_target{120};  ///< vCPU to task lookup under RCU
-  cycles emulate_msr{250};   ///< WRMSR/RDMSR exit: decode and table lookup
+  cycles emulate_msr{250};   ///< WRMSR/RDMSR exit: the guest's registers, the tables of MSRs, one of APIC registers
   cycles emulate_cpuid{200};
   cycles emulate_hypercall{150};
   cycles emulate_hlt{100};
   cycles apic_send{150};      ///< virtual ICR: destination lookup, per delivery
   cycles apic_inject{120};    ///< pick a vector and write the entry interruption information
-  cycles emulate_mmio{900};   ///< an APIC-access exit: the instruction fetched, decoded and emulated
-  cycles apic_write{150};     ///< an APIC-write exit, and an APIC-access exit by an EOI
+  cycles apic_accept{80};     ///< __apic_accept_irq, kvm_make_request and kvm_vcpu_kick, besides the lines they take
   cycles post{80};            ///< vmx_deliver_posted_interrupt around its locked instructions
+  cycles emulate_mmio{900};   ///< an APIC-access exit: the instruction fetched, decoded and emulated
+  cycles apic_eoi{150};       ///< an APIC-access exit by an EOI, which is not emulated (kvm_lapic_set_eoi)
+  cycles apic_write{100};     ///< an APIC-write exit: the register is in the page already (kvm_apic_write_nodecode)
+  cycles eoi_induced{100};    ///< an EOI-induced exit: ISR and PPR are done already (kvm_apic_set_eoi_accelerated)
   cycles fast_path{150};      ///< an exit that goes back in without the usual way out: decode and table lookup
   cycles program_timer{150};  ///< arm the backend of the virtual LAPIC timer
   cycles vcpu_put{300};       ///< kvm_arch_vcpu_put without the extended state
@@ -32,7 +35,8 @@ struct kvm_costs {
 };
 BOOST_DESCRIBE_STRUCT(kvm_costs, (),
                       (entry_prepare, exit_dispatch, handle_pause, on_spin, candidate, yield_target, emulate_msr,
-                       emulate_cpuid, emulate_hypercall, emulate_hlt, apic_send, apic_inject, emulate_mmio, apic_write,
-                       post, fast_path, program_timer, vcpu_put, vcpu_load, block, sleep_on_spin))
+                       emulate_cpuid, emulate_hypercall, emulate_hlt, apic_send, apic_inject, apic_accept, post,
+                       emulate_mmio, apic_eoi, apic_write, eoi_induced, fast_path, program_timer, vcpu_put, vcpu_load,
+                       block, sleep_on_spin))
 
 }  // namespace vmxsys::models

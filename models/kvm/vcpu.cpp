@@ -89,6 +89,8 @@ cpu::program vcpu::kick() {
     co_await posted.run(kick);
     co_return;
   }
+  interrupt_lines* lines = lines_seen_by(co_await isa::this_cpu());
+  if (lines != nullptr) co_await lines->make_request();
   if (blocking_) {
     co_await wake();
     co_return;
@@ -97,6 +99,11 @@ cpu::program vcpu::kick() {
   mode_ = vcpu_mode::exiting;
   const unsigned on = thread_->entity->cpu;
   if (on != host().index_of(co_await isa::this_cpu())) co_await host().send_ipi(on, vector::reschedule);
+}
+
+interrupt_lines* vcpu::lines_seen_by(const cpu::logical_cpu& sender) {
+  if (!lines_ && thread_->entity->cpu != host().index_of(sender)) lines_ = std::make_unique<interrupt_lines>(host());
+  return lines_.get();
 }
 
 cpu::task<bool> vcpu::wake() {

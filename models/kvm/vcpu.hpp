@@ -5,6 +5,7 @@
 
 #include <vmxsys/models/kernel/kernel.hpp>
 #include <vmxsys/models/kvm/affinity/vcpu_id.hpp>
+#include <vmxsys/models/kvm/interrupts/interrupt_lines.hpp>
 #include <vmxsys/models/kvm/interrupts/virtual_lapic.hpp>
 #include <vmxsys/models/kvm/spin/ple_window.hpp>
 #include <vmxsys/models/kvm/spin/spin_policy.hpp>
@@ -75,6 +76,8 @@ class vcpu final : public switch_notifier {
   const ipi_history& ipis() const { return ipis_; }
   /// The line that siblings read when they look at it.
   cpu::word& line() const { return *line_; }
+  /// The lines that it shares with those who bring it interrupts to inject; null as long as its own CPU does that.
+  interrupt_lines* lines_seen_by(const cpu::logical_cpu& sender);
 
   // -- where it runs
   // ---------------------------------------------------------------------------------------------------
@@ -154,6 +157,7 @@ class vcpu final : public switch_notifier {
   virtual_lapic lapic_;
   models::loaded_vmcs loaded_vmcs_;
   cpu::word* line_;
+  std::unique_ptr<interrupt_lines> lines_;  // since the first interrupt from another CPU
   vcpu_timer timer_;
   std::unique_ptr<sleep_timer> sleep_timer_;  // since its first sleep
   models::ple_window window_;

@@ -67,11 +67,12 @@ cpu::program vcpu::enter_guest() {
   const bool ready = co_await get_ready();
   if (!ready) co_return;
   const vmx::exit_info exit = co_await loaded_vmcs_.entry();
-  mode_ = vcpu_mode::outside_guest;
   guest_left();
   // The processor keeps the TPR; whether the vCPU may sleep depends on it.
   if (lapic_.has_page()) lapic_.registers().set_task_priority(lapic_.memory().page.vtpr());
   co_await announce_exit(*this, exit);
+  if (lines_) co_await lines_->set_mode();
+  mode_ = vcpu_mode::outside_guest;
   co_await handle_exit(*this, exit);
 }
 
@@ -85,6 +86,7 @@ cpu::task<bool> vcpu::get_ready() {
     co_await isa::sti();
     co_return false;
   }
+  if (lines_) co_await lines_->set_mode();
   mode_ = vcpu_mode::in_guest;
   if (prepared_too_early()) {  // kvm_vcpu_exit_request
     mode_ = vcpu_mode::outside_guest;
@@ -124,6 +126,7 @@ cpu::program vcpu::prepare_entry() {
   if (lapic_.must_load(vm_.eoi_exits())) co_await lapic_.load(vm_.eoi_exits());
   if (window_.take_dirty() && k.pause_loop_exiting()) co_await isa::vmwrite(field::ple_window, window_.value());
   if (k.timers().must_restart(*this)) co_await k.timers().restart(*this);
+  if (lines_) co_await lines_->take_requests();
   if (lapic_.registers().highest_request() >= 0) co_await inject();
   if (lapic_.has_page() && !posts()) co_await lapic_.update_tpr_threshold();
 }
@@ -135,12 +138,14 @@ cpu::program vcpu::inject() {
   // An entry that was called off has left one staged: it goes first.
   const bool staged =
       vmx::is_injecting(static_cast<std::uint32_t>(active.read(field::vm_entry_interruption_information)));
+  if (lines_) co_await lines_->find_irr(static_cast<std::uint8_t>(lapic_.registers().highest_request()));
   const std::uint64_t rflags = co_await isa::vmread(field::guest_rflags);
   const std::uint64_t blocked = co_await isa::vmread(field::guest_interruptibility_state);
   constexpr std::uint64_t shadows = vmx::interruptibility::sti | vmx::interruptibility::mov_ss;
   if (!staged && (rflags & vmx::rflags_bits::interrupt_flag) != 0 && (blocked & shadows) == 0) {
     co_await isa::compute(hypervisor().costs().apic_inject);
     const std::uint8_t vec = lapic_.registers().acknowledge();
+    if (lines_) co_await lines_->clear_irr(vec);
     host().record(host_cpu(), inject_fact{id().vm, id().vcpu, vec});
     co_await isa::vmwrite(field::vm_entry_interruption_information, 0x80000000u | vec);
   }

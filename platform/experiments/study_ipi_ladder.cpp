@@ -363,10 +363,13 @@ std::vector<std::string> ipi_ladder_findings(const ipi_ladder_output& s) {
     return nullptr;
   };
   if (const auto a = s.additivity())
-    all.push_back("Exits add up: with exits of the sender alone an interrupt takes " + whole(a->sender) +
+    all.push_back("With exits of the sender alone an interrupt takes " + whole(a->sender) +
                   " cycles, of the receiver alone " + whole(a->receiver) + ", without any " + whole(a->neither) +
                   "; that predicts " + whole(a->predicted) + " for both, and both take " + whole(a->both) + " (" +
-                  difference(a->predicted, a->both) + ").");
+                  difference(a->both, a->predicted) +
+                  "). The prediction leaves out the lines by which the sender's hypervisor tells the target's: where "
+                  "only the receiver exits, its own CPU writes and reads them; where only the sender exits, the "
+                  "descriptor's line takes their place.");
   for (const published_row& p : shinjuku) {
     const ipi_rung_results* r = results(p.rung);
     if (r == nullptr) continue;

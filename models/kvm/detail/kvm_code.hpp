@@ -25,6 +25,7 @@ inline constexpr auto vcpu_put = kvm_text("vmx_vcpu_put", 0xc000, cpu::bucket::v
 inline constexpr auto inject_interrupt = kvm_text("vmx_inject_irq", 0xd000, cpu::bucket::exit_handling);
 inline constexpr auto apic_timer_fn = kvm_text("apic_timer_fn", 0xe000, cpu::bucket::handle_timer);
 inline constexpr auto wait_lapic_expire = kvm_text("__kvm_wait_lapic_expire", 0xe800, cpu::bucket::handle_timer);
+inline constexpr auto apic_accept_irq = kvm_text("__apic_accept_irq", 0x10000, cpu::bucket::exit_handling);
 inline constexpr auto deliver_posted_interrupt =
     kvm_text("vmx_deliver_posted_interrupt", 0x11000, cpu::bucket::exit_handling);
 inline constexpr auto pi_wakeup_handler = kvm_text("pi_wakeup_handler", 0x12000, cpu::bucket::interrupt);

@@ -26,7 +26,7 @@ cpu::program handle_apic_access(vcpu& v, const vmx::exit_info& exit) {
   const auto offset = static_cast<std::uint32_t>(exit.qualification & offset_bits);
   const bool write = (exit.qualification >> access_type_shift & 0xF) == linear_write;
   const bool eoi = write && offset == apic::page::eoi;
-  co_await isa::compute(eoi ? v.hypervisor().costs().apic_write : v.hypervisor().costs().emulate_mmio);
+  co_await isa::compute(eoi ? v.hypervisor().costs().apic_eoi : v.hypervisor().costs().emulate_mmio);
   const cycles now = v.host().hardware().time().now();
   virtual_lapic& lapic = v.lapic();
   std::uint64_t& rax = v.guest().reg(gpr::rax);
@@ -65,7 +65,7 @@ cpu::program handle_apic_write(vcpu& v, const vmx::exit_info& exit) {
 // handle_apic_eoi_induced: the processor has ended the interrupt; the I/O APIC that raised it has to learn of that.
 cpu::program handle_virtualized_eoi(vcpu& v, const vmx::exit_info& exit) {
   auto here = co_await isa::in(code::handle_apic_eoi_induced);
-  co_await isa::compute(v.hypervisor().costs().apic_write);
+  co_await isa::compute(v.hypervisor().costs().eoi_induced);
   virtual_machine& vm = v.vm();
   if (vm.on_eoi) co_await vm.on_eoi(v.index(), static_cast<std::uint8_t>(exit.qualification));
 }

@@ -1,6 +1,7 @@
 #include "detail/injected_path.hpp"
 
-#include <vmxsys/models/kvm/vcpu.hpp>
+#include <vmxsys/models/kvm/detail/kvm_code.hpp>
+#include <vmxsys/models/kvm/kvm.hpp>
 
 #include "detail/xapic_controls.hpp"
 
@@ -24,14 +25,25 @@ cpu::program injected_path::init_vmcs(vcpu& v) const {
   co_await isa::vmwrite(field::apic_access_address, apic_access_page);
 }
 
-cpu::program injected_path::accept(vcpu& target, std::uint8_t vector) const {
-  target.lapic().registers().accept(vector);
+namespace {
+
+// __apic_accept_irq
+cpu::program inject(vcpu& target, std::uint8_t vector, bool level_triggered) {
+  if (!target.lapic().registers().software_enabled()) co_return;
+  auto here = co_await isa::in(code::apic_accept_irq);
+  co_await isa::compute(target.hypervisor().costs().apic_accept);
+  interrupt_lines* lines = target.lines_seen_by(co_await isa::this_cpu());
+  if (lines != nullptr) co_await lines->set_irr(vector);
+  target.lapic().registers().accept(vector, level_triggered);
   co_await target.kick();
 }
 
+}  // namespace
+
+cpu::program injected_path::accept(vcpu& target, std::uint8_t vector) const { return inject(target, vector, false); }
+
 cpu::program injected_path::accept_level_triggered(vcpu& target, std::uint8_t vector) const {
-  target.lapic().registers().accept(vector, true);
-  co_await target.kick();
+  return inject(target, vector, true);
 }
 
 extern const interrupt_path_entry injected_path_entry = entry_without<interrupt_path_entry>(

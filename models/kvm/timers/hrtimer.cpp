@@ -17,7 +17,9 @@ class hrtimer_backend final : public host_timer_backend {
   }
   cpu::program expired(vcpu& v) const override {
     co_await v.timer().host_timer_expired();
-    if (v.timer().needs_host_timer()) co_await start(v);
+    if (!v.timer().needs_host_timer()) co_return;
+    const bool again = co_await start(v);
+    if (again && !v.posts()) co_await v.kick();
   }
 
  private:

@@ -31,18 +31,19 @@ class host_timer_backend : public timer_backend {
   /// Arms the vCPU's software timer where this backend has it. Interrupts are off.
   virtual cpu::program arm(vcpu& v, cycles due) const = 0;
 
-  /// Interrupts are off.
-  cpu::program start(vcpu& v) const {
+  /// Interrupts are off. True if the timer has expired instead.
+  cpu::task<bool> start(vcpu& v) const {
     kernel& host = v.host();
     const cycles deadline = v.timer().deadline();
     const cycles lead = v.timer().lead();
     host.cancel(v.timer().host_timer());
-    if (deadline == cycles::never()) co_return;
+    if (deadline == cycles::never()) co_return false;
     if (deadline <= host.hardware().time().now() + lead) {
       co_await v.timer().expired();
-    } else {
-      co_await arm(v, deadline - lead);
+      co_return true;
     }
+    co_await arm(v, deadline - lead);
+    co_return false;
   }
 };
 
