@@ -18,6 +18,7 @@ TEST(balance_interval, WK_28_of_a_busy_cpu) { EXPECT_EQ(balance_interval_jiffies
 TEST(balance_interval, limits) {
   EXPECT_EQ(balance_interval_jiffies(8, false, 8), 2u);
   EXPECT_EQ(balance_interval_jiffies(1, false, 8), 1u) << "jiffies round up";
+  EXPECT_EQ(balance_interval_jiffies(5, false, 8, {.hz = 250}), 2u) << "1.25";
   EXPECT_EQ(balance_interval_jiffies(64, true, 8), 200u) << "hz * cpus / 10";
   EXPECT_EQ(balance_interval_jiffies(8, true, 64, {32, 1, 1000}), 255u);
   EXPECT_EQ(balance_interval_jiffies(0, true, 8), 1u);

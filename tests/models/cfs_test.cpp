@@ -102,6 +102,15 @@ TEST(cfs_period, CFS_19_grows_beyond_eight_entities) {
   EXPECT_EQ(b.queue.period(9), 27 * ms);
 }
 
+TEST(cfs_period, as_many_as_nr_latency_share_the_latency_where_it_is_no_multiple_too) {
+  bench b;
+  b.tunables.latency = 10 * ms;
+  b.tunables.min_granularity = 3 * ms;
+  b.tunables.nr_latency = 4;
+  EXPECT_EQ(b.queue.period(4), 10 * ms);
+  EXPECT_EQ(b.queue.period(5), 15 * ms);
+}
+
 TEST(cfs_slice, CFS_24_of_an_entity_that_is_not_queued_counts_it_in) {
   bench b;
   b.queued(0);

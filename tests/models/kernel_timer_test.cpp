@@ -130,6 +130,43 @@ TEST(kernel_timer, belongs_to_the_cpu_that_armed_it) {
   EXPECT_EQ(t.on, std::vector<unsigned>{1});
 }
 
+TEST(kernel_timer, armed_for_another_cpu_expires_there_on_time) {
+  for (const bool busy : {false, true}) {
+    SCOPED_TRACE(busy);
+    kernel_rig r{2};
+    test_timer t{r};
+    if (busy) r.hog("hog", {1});
+    const cycles due = 5 * ms + 300 * us;  // between two ticks
+    r.add("armer", {0}, [&](thread&) -> cpu::program {
+      co_await until(5 * ms);
+      co_await isa::cli();
+      co_await r.k().arm_on(1, t, due);
+      co_await isa::sti();
+    });
+    r.run_until(8 * ms);
+    EXPECT_EQ(t.on, std::vector<unsigned>{1});
+    ASSERT_EQ(t.fired.size(), 1u);
+    EXPECT_GE(t.fired[0], due);
+    EXPECT_LT(t.fired[0], due + 10 * us);
+  }
+}
+
+TEST(kernel_timer, a_cpu_without_a_tick_does_not_tick_for_a_timer) {
+  kernel_rig r{1, fair(), [](kernel_config& k) { k.costs.tick = 200 * us; }};
+  test_timer t{r};
+  r.add("armer", {0}, [&](thread&) -> cpu::program {
+    co_await until(2 * ms);
+    co_await isa::cli();
+    co_await r.k().arm(t, 30 * ms);
+    co_await isa::sti();
+  });
+  r.run_until(30 * ms - us);
+  EXPECT_TRUE(r.hw.cpu(0).halted());
+  r.run_until(30 * ms + 100 * us);
+  EXPECT_EQ(t.fired.size(), 1u);
+  EXPECT_TRUE(r.hw.cpu(0).halted()) << "its handler is over";
+}
+
 TEST(kernel_timer, a_handler_may_wake_the_thread_that_sleeps_for_it) {
   kernel_rig r{1};
   sleeper s;

@@ -39,6 +39,32 @@ TEST(kernel_wake, one_that_is_awake_is_not_woken) {
   EXPECT_TRUE(r.log.of<sched_wakeup_fact>().empty());
 }
 
+// A run queue's lock is held with interrupts off: who waits for one waits for a CPU that works on it, also while that
+// CPU switches from one thread to another.
+TEST(kernel_wake, no_wait_for_a_run_queue_is_in_vain) {
+  sleeper s;  // whose flag stays as it is: woken for nothing, it sleeps again
+  kernel_rig r{2, round_robin(10'000'000)};
+  thread& t = r.add("sleeper", {1}, s.body(r));
+  for (const char* name : {"a", "b"})
+    r.add(name, {1}, [&r](thread&) -> cpu::program {
+      for (;;) {
+        co_await isa::compute(cycles{300});
+        co_await r.k().yield();
+      }
+    });
+  r.add("waker", {0}, [&](thread&) -> cpu::program {
+    co_await until(3 * ms);
+    for (;;) {
+      co_await isa::compute(cycles{777});
+      co_await r.k().wake_up(t);
+    }
+  });
+  r.run_until(10 * ms);
+  const auto waits = r.log.of<lock_wait_fact>();
+  EXPECT_GT(waits.size(), 50u);
+  for (const auto& w : waits) EXPECT_EQ(w->futile, cycles{0}) << w.at().count();
+}
+
 TEST(kernel_wake, a_thread_that_does_not_preempt_sends_no_interrupt) {
   sleeper s;
   kernel_rig r{2, round_robin(10'000'000)};  // a wakee never preempts

@@ -206,6 +206,40 @@ TEST(kvm_pause, an_interrupt_ends_the_sleep_early) {
                    injection_of(1, vector::call_function_single), entry_of(1)});
 }
 
+TEST(kvm_pause, a_sleep_that_an_interrupt_ended_leaves_no_timer_behind) {
+  kvm_rig r{{.cpus = 3, .policy = "sleep"}, {{.vcpus = 3, .on = {{0}, {1}, {2}}}}};
+  auto lock = spinlocks().select("ticket").make(r.guest().locks(), lock_user::kernel);
+  cycles called{0}, got{0};
+  r.add("holder", {0}, [&](thread&) -> cpu::program {
+    auto here = co_await isa::in(kernel_text);
+    co_await lock->acquire();
+    while (called == cycles{0}) co_await isa::compute(cycles{100});
+    co_await lock->release();
+    co_await compute_for_ever();
+  });
+  r.add("spinner", {1}, [&](thread&) -> cpu::program {
+    co_await until(5 * ms);
+    auto here = co_await isa::in(kernel_text);
+    co_await lock->acquire();
+    got = r.now();
+    co_await lock->release();
+  });
+  r.add("caller", {2}, [&](thread&) -> cpu::program {
+    co_await until(6 * ms);
+    auto here = co_await isa::in(kernel_text);
+    while (!r.vcpu(1).blocking()) co_await isa::compute(cycles{100});
+    co_await isa::compute(10 * us);
+    called = r.now();
+    co_await r.guest().call_on(1, nothing);
+    co_await compute_for_ever();
+  });
+  r.run_until(8 * ms);
+  ASSERT_NE(got, cycles{0});
+  EXPECT_LT(got - called, 40 * us);
+  expect_sequence({r.log, got, got + 60 * us}, {exit_of(1, reason::hlt)});
+  expect_none({r.log, got + 30 * us, got + 200 * us}, wakeup_of(r.vcpu(1).thread().pid));
+}
+
 // The yielder is 12 ms left of its target on one queue of a host with 8 CPUs (granularity 4 ms). It burns 8 ms in PAUSE
 // exits whose yields are accepted and change nothing; the first pick at or after that takes the target.
 struct mismatch {

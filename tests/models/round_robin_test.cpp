@@ -69,6 +69,19 @@ TEST_F(round_robin, directed_yield_puts_the_target_first) {
   EXPECT_EQ(s.pick_next(0, 0), &c);
 }
 
+TEST_F(round_robin, a_task_is_cache_hot_where_it_ran_and_nowhere_else) {
+  sched_entity& a = queued();
+  queued();
+  s.pick_next(0, 0);
+  EXPECT_TRUE(s.tick(0, 10 * ms));
+  s.pick_next(0, 10 * ms);
+  EXPECT_EQ(s.detach_candidate(0, 1, 10 * ms + ms / 2 - 1, cache_heat::respect), nullptr);
+  EXPECT_EQ(s.detach_candidate(0, 1, 10 * ms + ms / 2, cache_heat::respect), &a);
+  s.dequeue(0, a, dequeue_reason::migrate, 10 * ms);
+  s.enqueue(1, a, enqueue_reason::migrate, 10 * ms);
+  EXPECT_EQ(s.detach_candidate(1, 0, 10 * ms + 1, cache_heat::respect), &a) << "it has not run there";
+}
+
 TEST_F(round_robin, directed_yield_across_cpus) {
   sched_entity& a = queued(0);
   sched_entity& b = queued(0);

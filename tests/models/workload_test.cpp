@@ -98,6 +98,19 @@ std::unique_ptr<workload> locked(kernel& k, const distribution& hold, unsigned t
 
 // A holder that the host can preempt is expressed by the length of its critical section: far shorter than the work
 // around it, or longer than that.
+TEST(lock_bound, threads_share_as_many_locks_as_said) {
+  for (const std::uint64_t locks : {1u, 3u}) {
+    bare_run w{4, [&](kernel& k) {
+                 return add(k, "lock_bound", {{"locks", locks}, {"work", fixed(5 * us)}, {"hold", fixed(20 * us)}});
+               }};
+    w.r.run_until(20 * ms);
+    std::set<std::uint64_t> waited_for;
+    for (const auto& f : w.r.log.of<lock_wait_fact>())
+      if (f->waited > 10 * us) waited_for.insert(f->lock);
+    EXPECT_EQ(waited_for.size(), locks);
+  }
+}
+
 TEST(lock_bound, holds_are_as_short_or_as_long_as_stated) {
   const auto mean_wait = [](const distribution& hold) {
     bare_run w{4, [&](kernel& k) { return locked(k, hold); }};
@@ -387,6 +400,20 @@ TEST(ipi, every_round_reaches_each_target_once_in_order) {
     }
   }
   EXPECT_THROW(bare_run(1, [](kernel& k) { return sending(k, "call", 1); }), std::invalid_argument);
+}
+
+TEST(timer, a_tick_of_the_kernel_is_not_its_timer) {
+  bare_run w{1, [](kernel& k) {
+               return add(k, "timer", {{"ahead", lasting(10 * ms)}, {"work", fixed(4 * us)}, {"halted", false}});
+             }};
+  w.r.run_until(60 * ms);
+  unsigned entered = 0;
+  for (const auto& f : w.r.log.of<timer_bench_fact>()) {
+    if (f->step != timer_step::entered) continue;
+    ++entered;
+    EXPECT_GE(f.at(), f->due);
+  }
+  EXPECT_EQ(entered, w.units());
 }
 
 TEST(timer, never_fires_early_and_fires_once_a_round) {

@@ -119,6 +119,21 @@ TEST(ipi_timing, parts_of_one_round) {
   EXPECT_EQ(r.receiving.reasons, "EXTERNAL_INTERRUPT, MSR_WRITE");
 }
 
+TEST(ipi_timing, what_another_cpu_sends_under_the_same_number_does_not_count) {
+  written w;
+  w.step(2000, ipi_step::issued, 0, 1);
+  const cpu::fact_id ipi = w.sent(2300, w.cpu0);
+  const cpu::fact_id other = w.sent(2400, w.cpu1);
+  EXPECT_EQ(other.index, ipi.index);
+  w.step(2500, ipi_step::left, 0, 1);
+  w.arrived(2800, ipi);
+  w.step(3100, ipi_step::entered, 1, 1);
+  w.step(3300, ipi_step::handled, 1, 1);
+  w.step(4000, ipi_step::issued, 0, 2);
+  EXPECT_EQ(w.timing.result().send.median, 300u);
+  EXPECT_EQ(w.timing.result().flight.median, 500u);
+}
+
 TEST(ipi_timing, rounds_of_the_warm_up_do_not_count) {
   for (const std::uint64_t issued : {999u, 1000u}) {
     written w;

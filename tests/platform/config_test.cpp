@@ -666,6 +666,8 @@ TEST(units, durations) {
   EXPECT_FALSE(parse_duration("-1ms"));
   EXPECT_EQ(parse_duration("18446744073709551615ps")->count(), 18446744073709551615u);
   EXPECT_FALSE(parse_duration("18446744073709551616ps"));
+  EXPECT_EQ(parse_duration("18446744s")->count(), 18446744000000000000u);
+  EXPECT_FALSE(parse_duration("18446745s"));
   EXPECT_EQ(duration::ns(2500).to_string(), "2500ns");
   EXPECT_EQ(duration::ms(1).to_cycles(2500000).count(), 2500000u);
   EXPECT_EQ(duration::from_picoseconds(399).to_cycles(2500000).count(), 0u);  // rounds down

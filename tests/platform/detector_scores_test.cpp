@@ -69,6 +69,15 @@ TEST(detector_scores, an_early_answer_counts_but_has_no_latency) {
   EXPECT_EQ(row.latency_max_ns, 200u);
 }
 
+TEST(detector_scores, an_answer_after_one_in_vain_is_not_early) {
+  fixture f;
+  f.answer(0, 1, 2700, true);
+  f.answer(0, 1, 2900, false);  // the holder is back
+  f.wait(1, 2000, cycles{2600});
+  EXPECT_EQ(f.scores.rows()[0].true_positives, 1u);
+  EXPECT_EQ(f.scores.rows()[0].early, 0u);
+}
+
 TEST(detector_scores, leaves_out_the_warm_up_the_host_and_pauses_outside_loops) {
   fixture f;
   f.answer(0, 1, 1500, true);

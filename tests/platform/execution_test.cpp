@@ -345,6 +345,17 @@ TEST(execution, TR_43_the_kvm_trace_byte_for_byte) {
   }
 }
 
+TEST(execution, spins_are_those_of_guests) {
+  for (const bool bare_metal : {false, true}) {
+    const loaded_config c = load_config_text(
+        R"({"machine": {"preset": "flat", "cores": 2}, "until": "30ms", "bare_metal": )" +
+        std::string{bare_metal ? "true" : "false"} +
+        R"(, "vms": [{"vcpus": 2, "workload": {"name": "lock_bound", "work": "2us", "hold": "20us"}}]})");
+    ASSERT_TRUE(c.ok()) << c.report();
+    EXPECT_EQ(run_bare(c.config).spins.episodes == 0, bare_metal);
+  }
+}
+
 TEST(execution, the_longest_exit_streak_is_the_one_in_the_trace) {
   for (const char* grow : {"host.ple_window_grow=2", "host.ple_window_grow=0"})
     for (const char* placement : {"host.vcpu_affinity=stacked", "host.vcpu_affinity=spread"}) {
