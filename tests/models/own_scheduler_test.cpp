@@ -28,7 +28,7 @@ class gang final : public round_robin_scheduler {
   }
 
  private:
-  std::vector<sched_entity*> all_;  // whatever runs or waits: `cpu` and `on_rq` say where
+  std::vector<sched_entity*> all_;  // all that run or wait: `cpu` and `on_rq` say where
 };
 // end
 // clang-format on

@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <string>
 
 #include <vmxsys/vmx/base/nearest.hpp>
 
@@ -20,8 +21,12 @@ TEST(nearest, distance_counts_letters_put_in_left_out_changed_and_swapped) {
   }
 }
 
+TEST(nearest, texts_of_any_length_end) { EXPECT_LT(edit_distance(std::string(100000, 'a'), "b"), 100u); }
+
 TEST(nearest, name_within_two_letters_or_a_third) {
   EXPECT_EQ(nearest("cfz", {"eevdf", "cfs"}), "cfs");
+  EXPECT_EQ(nearest("slap", {"slug"}), "slug");
+  EXPECT_EQ(nearest("slap", {"plug"}), "") << "three letters of four";
   EXPECT_EQ(nearest("cfs", {"eevdf", "ule"}), "");
   EXPECT_EQ(nearest("pause_loop_exitng", {"pause_exiting", "pause_loop_exiting"}), "pause_loop_exiting");
   EXPECT_EQ(nearest("xy", {"ab"}), "") << "no letter in common";

@@ -151,7 +151,7 @@ void print_report(std::ostream& out, const run_result& r) {
   title(out, "Directed yields");
   out << "  " << grouped(r.yields.handled) << " handler runs looked at " << grouped(r.yields.candidates)
       << " candidates; " << grouped(r.yields.attempts) << " yield_to: " << grouped(r.yields.accepted) << " accepted, "
-      << grouped(r.yields.nobody) << " nobody else to run, " << grouped(r.yields.target_running) << " target running\n"
+      << grouped(r.yields.nobody) << " no other task to run, " << grouped(r.yields.target_running) << " target running\n"
       << "  of the accepted, the target was on the yielder's run queue in " << grouped(r.yields.same_queue)
       << ", on another in " << grouped(r.yields.other_queue)
       << "; the yielder's CPU switched to a vCPU of the same VM in " << grouped(r.yields.to_sibling)
