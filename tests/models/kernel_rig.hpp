@@ -87,7 +87,7 @@ class spying_scheduler final : public scheduler {
     return answer;
   }
   bool check_preempt(unsigned cpu, sched_entity& woken, nanoseconds now) override {
-    const bool answer = to_->check_preempt(cpu, woken, now);
+    const bool answer = to_->check_preempt(cpu, woken, now) || always_preempts;
     note({call_kind::check_preempt, cpu, &woken, now, answer});
     return answer;
   }
@@ -114,6 +114,7 @@ class spying_scheduler final : public scheduler {
     return found;
   }
   std::function<void(const call&)> on_call;
+  bool always_preempts = false;  ///< what check_preempt answers in any case
 
  private:
   void note(const call& c) {

@@ -295,6 +295,25 @@ TEST(kernel_balance, a_busy_cpu_pulls_in_its_periodic_balance) {
   EXPECT_EQ(r.k().nr_running(1), 2u);
 }
 
+// A vCPU that such a pull takes off its CPU was preempted, which kvm_sched_out asks.
+TEST(kernel_balance, a_pulled_thread_that_preempts_leaves_the_other_preempted) {
+  kernel_rig r{2};
+  r.spy->always_preempts = true;
+  r.hog("own", {1});
+  for (const char* name : {"a", "b", "c", "d", "e", "f"}) r.hog(name, {0, 1});
+  while (r.log.of<sched_migrate_fact>().size() < 2 && r.now() < 300 * ms) r.run_until(r.now() + ms);
+  r.run_until(r.now() + ms);
+  const auto& moves = r.log.of<sched_migrate_fact>();
+  ASSERT_EQ(moves.size(), 2u) << "the first is at the start, when nothing runs yet";
+  const cycles moved = moves[1].at();
+  const auto& switches = r.log.of<sched_switch_fact>();
+  const auto away =
+      std::find_if(switches.begin(), switches.end(), [&](const auto& s) { return s.at() >= moved && s->cpu == 1; });
+  ASSERT_NE(away, switches.end());
+  EXPECT_LT(away->at() - moved, 20 * us);
+  EXPECT_EQ((*away)->prev_state, 'P');
+}
+
 // For this policy every thread is cache-hot. The third attempt no longer asks, because two have failed; what it pulls
 // makes the count and the interval begin anew.
 TEST(kernel_balance, counts_each_failed_pull_once) {
