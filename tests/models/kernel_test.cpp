@@ -306,12 +306,7 @@ TEST(kernel_balance, a_pulled_thread_that_preempts_leaves_the_other_preempted) {
   const auto& moves = r.log.of<sched_migrate_fact>();
   ASSERT_EQ(moves.size(), 2u) << "the first is at the start, when nothing runs yet";
   const cycles moved = moves[1].at();
-  const auto& switches = r.log.of<sched_switch_fact>();
-  const auto away =
-      std::find_if(switches.begin(), switches.end(), [&](const auto& s) { return s.at() >= moved && s->cpu == 1; });
-  ASSERT_NE(away, switches.end());
-  EXPECT_LT(away->at() - moved, 20 * us);
-  EXPECT_EQ((*away)->prev_state, 'P');
+  expect_sequence({r.log, moved, moved + 20 * us}, {switch_from(moves[0]->pid, 'P')});
 }
 
 // For this policy every thread is cache-hot. The third attempt no longer asks, because two have failed; what it pulls

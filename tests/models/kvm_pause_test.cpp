@@ -227,7 +227,7 @@ TEST(kvm_pause, a_sleep_that_an_interrupt_ended_leaves_no_timer_behind) {
   r.add("caller", {2}, [&](thread&) -> cpu::program {
     co_await until(6 * ms);
     auto here = co_await isa::in(kernel_text);
-    // The beginning of a sleep: 90 of its 100 us are then left when the vCPU halts.
+    // At the beginning of a sleep of 100 us: its timer would come when the vCPU has halted.
     while (r.vcpu(1).blocking()) co_await isa::compute(cycles{100});
     while (!r.vcpu(1).blocking()) co_await isa::compute(cycles{100});
     called = r.now();
